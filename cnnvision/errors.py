@@ -1,0 +1,46 @@
+"""The errors that a user can cause, and the sentence that names the likely intention.
+
+Everything raised here is meant to be read by the person who typed the command or made the file: commands print it as one
+message without a traceback. Anything else that escapes is a bug of this package.
+"""
+
+import difflib
+from collections.abc import Iterable
+
+
+class CnnvisionError(Exception):
+    """Base of all errors caused by what the user gave: a config, a data set, a weight file, a run folder."""
+
+
+class ConfigError(CnnvisionError):
+    """A config file, key or value that cannot be used."""
+
+
+class DataError(CnnvisionError):
+    """A data set, or one file of it, that cannot be used."""
+
+
+class WeightsError(CnnvisionError):
+    """A weight file that cannot be read, or that does not fit the network."""
+
+
+class RunError(CnnvisionError):
+    """A run folder that cannot be used for what was asked."""
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """Ends an error message: `` Did you mean 'x'?`` where one known name is near, and the list of the known names.
+
+    Args:
+        name: what the user wrote.
+        known: the names that would have been right.
+
+    Returns:
+        A sentence that begins with a space.
+    """
+    known = sorted(map(str, known))
+    close = difflib.get_close_matches(str(name), known, n=1, cutoff=0.6) or difflib.get_close_matches(
+        str(name).lower(), known, n=1, cutoff=0.6
+    )
+    hint = f" Did you mean {close[0]!r}?" if close else ""
+    return f"{hint} Known: {', '.join(known) or 'nothing'}."

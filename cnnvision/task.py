@@ -1,0 +1,175 @@
+"""The contract between the training loop and a model: `Task`, and the arithmetic of losses and metrics.
+
+A loss or a metric is a sum and a count until the very end (`Mean`). So a value is the same whether its examples came in one
+batch or in many, on one device or on many, padded or not: pairs are added, then divided. A paper's formula
+``L = alpha * Lc + (1 - alpha) * Lr`` is written just so, on means; the result is a `Loss`, which remembers its terms.
+"""
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from typing import Any, Literal, Protocol
+
+import jax.numpy as jnp
+from flax import struct
+
+from cnnvision.types import Array, Batch, Example
+
+Params = Any
+ModelState = Any
+Key = Any
+
+
+@struct.dataclass
+class Mean:
+    """A sum and what it is to be divided by: both scalars float32. A count of zero makes the mean zero."""
+
+    total: Array
+    count: Array
+
+    @classmethod
+    def of(cls, values: Array, weights: Array) -> "Mean":
+        """Weighted mean of `values` (any shape), `weights` of the same shape, zero where a value does not count.
+
+        What stands beneath a zero weight may be anything, infinities included: it reaches neither value nor gradient.
+        """
+        values, weights = jnp.asarray(values, jnp.float32), jnp.asarray(weights, jnp.float32)
+        if values.shape != weights.shape:
+            raise ValueError(f"Mean.of: values {values.shape} and weights {weights.shape} must have one shape")
+        return cls(jnp.sum(jnp.where(weights > 0, values, 0.0) * weights), jnp.sum(weights))
+
+    def merge(self, other: "Mean") -> "Mean":
+        """The mean over both sets of values."""
+        return Mean(self.total + other.total, self.count + other.count)
+
+    def value(self) -> Array:
+        """total / count, and 0 where the count is 0."""
+        return jnp.where(self.count > 0, self.total / jnp.where(self.count > 0, self.count, 1.0), 0.0)
+
+    def __mul__(self, weight: float) -> "Loss":
+        return Loss((Mean(self.total * weight, self.count),))
+
+    __rmul__ = __mul__
+
+    def __add__(self, other: "Mean | Loss") -> "Loss":
+        return self * 1.0 + other
+
+
+@struct.dataclass
+class Loss:
+    """A weighted sum of means. Attributes: terms: tuple of `Mean`, each already multiplied by its weight."""
+
+    terms: tuple[Mean, ...]
+
+    def value(self, counts: Sequence[Array] | None = None) -> Array:
+        """The scalar to minimise.
+
+        Args:
+            counts: one scalar for each term, to divide by in place of the term's own count: the counts of a whole batch
+                where this is the loss of one slice of it (exact gradient accumulation).
+        """
+        counts = [term.count for term in self.terms] if counts is None else counts
+        return sum(Mean(term.total, count).value() for term, count in zip(self.terms, counts, strict=True))
+
+    def __mul__(self, weight: float) -> "Loss":
+        return Loss(tuple(Mean(term.total * weight, term.count) for term in self.terms))
+
+    __rmul__ = __mul__
+
+    def __add__(self, other: "Mean | Loss") -> "Loss":
+        other = other * 1.0 if isinstance(other, Mean) else other
+        return Loss(self.terms + other.terms)
+
+
+@struct.dataclass
+class LossAux:
+    """What a loss returns beside its value.
+
+    Attributes:
+        model_state: the new model state (BatchNorm statistics); the one given where `train` was False.
+        metrics: name -> Mean, for the log.
+    """
+
+    model_state: ModelState
+    metrics: dict[str, Mean]
+
+
+class Evaluator(Protocol):
+    """Accumulates a metric over a split, on the host, against the original ragged examples."""
+
+    def update(self, examples: Sequence[Example], predictions: Any) -> None:
+        """Adds a batch of real examples.
+
+        Args:
+            examples: annotations in original pixels, without images.
+            predictions: the task's predictions as NumPy arrays, one row an example, boxes already in original pixels.
+        """
+        ...
+
+    def compute(self) -> dict[str, float]:
+        """Metric name -> value over all examples seen. A value that is not defined on this data is NaN."""
+        ...
+
+
+@dataclasses.dataclass(frozen=True)
+class InputSpec:
+    """What the pipeline must put into a batch.
+
+    Attributes:
+        sizes: the declared (height, width) of inputs, pixels: one program is compiled for each.
+        target: which target struct to fill.
+        fit: how an image is brought to an input size. "stretch": both sides, aspect ratio lost. "letterbox": the longer
+            side, the rest padded. "crop": the shorter side, then the centre `crop_fraction` of it (ImageNet's way).
+        crop_fraction: for "crop" only.
+        objects: which objects a batch holds: "all" (up to `max_objects`) or the "largest" alone.
+        max_objects: rows of an ObjectTarget; further objects are dropped and counted.
+        mask_side: side of instance masks, 0 for none.
+        multiple_of: every size must be a multiple of this (the network's largest stride).
+    """
+
+    sizes: tuple[tuple[int, int], ...]
+    target: Literal["class", "objects", "semantic"]
+    fit: Literal["stretch", "letterbox", "crop"] = "stretch"
+    crop_fraction: float = 0.875
+    objects: Literal["all", "largest"] = "all"
+    max_objects: int = 1
+    mask_side: int = 0
+    multiple_of: int = 1
+
+
+@dataclasses.dataclass(frozen=True)
+class DataInfo:
+    """What a task must know of its data; stored with every checkpoint.
+
+    Attributes:
+        classes: names of the classes of labels.
+        semantic_classes: names of the classes of semantic maps.
+        area_ranges: name -> (least, most) area in square pixels, for metrics by size.
+    """
+
+    classes: tuple[str, ...]
+    semantic_classes: tuple[str, ...] = ()
+    area_ranges: dict[str, tuple[float, float]] = dataclasses.field(default_factory=dict)
+
+
+@dataclasses.dataclass(frozen=True)
+class Task:
+    """A model as the training loop sees it: pure functions, made by ``make_task(config, info)`` of a file in models/.
+
+    Attributes:
+        inputs: what the pipeline must put into a batch.
+        init: (key, batch) -> (params, model_state).
+        trainable: params -> the same tree with a bool at each leaf: what the optimizer may move.
+        loss: (params, model_state, batch, key, train) -> (Loss, LossAux). With train=False nothing random happens and
+            the model state comes back as it was: the validation loss.
+        predict: (params, model_state, batch) -> predictions of fixed shapes; never reads targets.
+        evaluator: () -> a fresh Evaluator.
+        best: (metric name of the evaluator, "max" or "min"): which checkpoint is the best one.
+    """
+
+    inputs: InputSpec
+    init: Callable[[Key, Batch], tuple[Params, ModelState]]
+    trainable: Callable[[Params], Any]
+    loss: Callable[[Params, ModelState, Batch, Key, bool], tuple[Loss, LossAux]]
+    predict: Callable[[Params, ModelState, Batch], Any]
+    evaluator: Callable[[], Evaluator]
+    best: tuple[str, Literal["max", "min"]]
