@@ -1,0 +1,32 @@
+"""The strictness under which all tests run; nothing here changes what the package computes."""
+
+import os
+import pathlib
+
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+os.environ.setdefault("MPLBACKEND", "agg")
+
+from jaxtyping import install_import_hook
+
+CHECKED = [f"cnnvision.{room}" for room in ("ops", "backbones", "necks", "heads", "models", "pretrained", "evaluation")]
+install_import_hook(CHECKED, "beartype.beartype")
+
+import jax
+import pytest
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+
+jax.config.update("jax_num_cpu_devices", 8)
+jax.config.update("jax_numpy_dtype_promotion", "strict")
+jax.config.update("jax_numpy_rank_promotion", "raise")
+jax.config.update("jax_compilation_cache_dir", str(ROOT / ".pytest_cache" / "xla"))
+jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
+
+
+@pytest.fixture
+def shared_data() -> pathlib.Path:
+    """The folder of real data sets that may lie beside the checkout; tests that want it are skipped where it is absent."""
+    folder = ROOT.parent / "shared" / "data"
+    if not folder.is_dir():
+        pytest.skip("needs the real data sets beside the checkout (shared/data)")
+    return folder
