@@ -1,0 +1,44 @@
+"""Backbones by name. Each is a linen module from a normalised image to a dict of feature maps by stride.
+
+Use:
+    backbone = make_backbone("resnet50", norm="frozen", frozen_stages=2)
+    features = backbone.apply({"params": params, "batch_stats": statistics}, image, train=False)
+    features[16]  # [b, h / 16, w / 16, backbone.channels[16]]
+"""
+
+import dataclasses
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from cnnvision.backbones.backbone import Backbone
+from cnnvision.backbones.resnet import ResNet
+from cnnvision.backbones.small import SmallNet
+from cnnvision.errors import ConfigError, nearest
+
+BACKBONES: dict[str, Callable[..., Backbone]] = {
+    "small": SmallNet,
+    "resnet18": partial(ResNet, depth=18),
+    "resnet34": partial(ResNet, depth=34),
+    "resnet50": partial(ResNet, depth=50),
+    "resnet101": partial(ResNet, depth=101),
+}
+"""Name -> constructor of the backbone, which takes the options of its class."""
+
+
+def make_backbone(name: str, **options: Any) -> Backbone:
+    """The backbone `name` with the given options (the attributes of its class, such as norm, dtype, frozen_stages).
+
+    Raises:
+        ConfigError: an unknown name, option or value; it names the known ones.
+    """
+    if name not in BACKBONES:
+        raise ConfigError(f"there is no backbone {name!r}.{nearest(name, BACKBONES)}")
+    make = BACKBONES[name]
+    fixed = make.keywords if isinstance(make, partial) else {}
+    kind = make.func if isinstance(make, partial) else make
+    known = {field.name for field in dataclasses.fields(kind)} - {"parent", "name", *fixed}
+    for option in options:
+        if option not in known:
+            raise ConfigError(f"backbone {name!r} has no option {option!r}.{nearest(option, known)}")
+    return make(**options)

@@ -1,0 +1,137 @@
+"""The layers of every network here: `Conv` and `Norm`. Parameters are float32, the arithmetic runs in `dtype`.
+
+A network is told apart by its tree alone: convolutions hold `kernel` (and `bias`), norms hold `scale` and `bias`, and batch
+norms keep `mean` and `var` in the collection "batch_stats".
+"""
+
+import math
+from typing import Any, Literal
+
+import jax.numpy as jnp
+from flax import linen as nn
+from jax import lax
+from jaxtyping import Array, Bool, Float
+
+from cnnvision.backbones.convolution import Padding, conv
+
+NormKind = Literal["batch", "frozen", "group", "none"]
+
+fan_out_normal = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
+"""He et al. 2015, section 2.2, backward case: what torchvision starts all its convolutions from."""
+
+
+class Conv(nn.Module):
+    """A convolution, [b, h, w, i] -> [b, h / stride, w / stride, features].
+
+    Attributes:
+        features: output channels.
+        size: side of the kernel, odd.
+        stride: distance between outputs, pixels.
+        padding: "torch" or "SAME" (backbones/convolution.py).
+        use_bias: adds a bias; pointless before a norm.
+        dtype: of the arithmetic and of the output.
+        kernel_init: from which distribution the kernel is drawn.
+    """
+
+    features: int
+    size: int = 3
+    stride: int = 1
+    padding: Padding = "torch"
+    use_bias: bool = False
+    dtype: Any = jnp.float32
+    kernel_init: Any = fan_out_normal
+
+    @nn.compact
+    def __call__(self, image: Float[Array, "b h w i"]) -> Float[Array, "b _ _ o"]:
+        kernel = self.param("kernel", self.kernel_init, (self.size, self.size, image.shape[-1], self.features))
+        output = conv(image.astype(self.dtype), kernel.astype(self.dtype), self.stride, self.padding)
+        if self.use_bias:
+            bias = self.param("bias", nn.initializers.zeros, (self.features,))
+            output = output + bias.astype(self.dtype)[None, None, None]
+        return output
+
+
+class Norm(nn.Module):
+    """Normalises each channel; statistics and their arithmetic are float32 whatever `dtype` is.
+
+    "batch" (Ioffe & Szegedy 2015) normalises with the statistics of the valid examples where `train` is set, and moves the
+    running ones towards them; with the running ones otherwise. "frozen" always uses the running statistics, and its scale and
+    bias get no gradient. "group" (Wu & He 2018) normalises each example by itself, in 32 groups of channels, or as many as
+    divide both. "none" does nothing.
+
+    Running statistics follow torch: `momentum` is the share of the *new* value, and the running variance is the unbiased one
+    (n / (n - 1)), so that fine-tuning goes on as the pretrained weights were made. With no valid example in the batch the
+    running statistics are used, and stay.
+
+    Attributes:
+        kind: see above.
+        epsilon: added to the variance.
+        momentum: share of the batch's statistics in the new running ones.
+        dtype: of the output.
+        scale_init: initial scale; zeros make a residual block start as the identity.
+    """
+
+    kind: NormKind = "batch"
+    epsilon: float = 1e-5
+    momentum: float = 0.1
+    dtype: Any = jnp.float32
+    scale_init: Any = nn.initializers.ones
+
+    @nn.compact
+    def __call__(
+        self, image: Float[Array, "b h w c"], train: bool, valid: Bool[Array, "b"] | None = None
+    ) -> Float[Array, "b h w c"]:
+        if self.kind == "none":
+            return image.astype(self.dtype)
+        channels = image.shape[-1]
+        scale = self.param("scale", self.scale_init, (channels,))
+        bias = self.param("bias", nn.initializers.zeros, (channels,))
+        if self.kind == "group":
+            return _group_norm(image, scale, bias, math.gcd(32, channels), self.epsilon).astype(self.dtype)
+        running_mean = self.variable("batch_stats", "mean", jnp.zeros, (channels,), jnp.float32)
+        running_var = self.variable("batch_stats", "var", jnp.ones, (channels,), jnp.float32)
+        mean, var = running_mean.value, running_var.value
+        if self.kind == "frozen":
+            scale, bias = lax.stop_gradient((scale, bias))
+        elif train and not self.is_initializing():
+            count, batch_mean, batch_var = _moments(image, valid)
+            used = count > 0
+            mean, var = jnp.where(used, batch_mean, mean), jnp.where(used, batch_var, var)
+            share = jnp.where(used, jnp.float32(self.momentum), jnp.float32(0.0))
+            unbiased = lax.stop_gradient(var) * (count / jnp.maximum(count - 1.0, 1.0))
+            running_var.value += share * (unbiased - running_var.value)
+            running_mean.value += share * (lax.stop_gradient(mean) - running_mean.value)
+        factor = scale * lax.rsqrt(var + self.epsilon)
+        shift = bias - mean * factor
+        return (image.astype(jnp.float32) * factor[None, None, None] + shift[None, None, None]).astype(self.dtype)
+
+
+def _moments(
+    image: Float[Array, "b h w c"], valid: Bool[Array, "b"] | None
+) -> tuple[Float[Array, ""], Float[Array, "c"], Float[Array, "c"]]:
+    """(count of pixels, mean, biased variance) of each channel over all pixels of valid examples, float32."""
+    pixels = image.shape[1] * image.shape[2]
+    image = image.astype(jnp.float32)
+    if valid is None:
+        count = jnp.float32(image.shape[0] * pixels)
+    else:
+        image = jnp.where(valid[:, None, None, None], image, 0.0)
+        count = jnp.sum(valid, dtype=jnp.float32) * pixels
+    divisor = jnp.maximum(count, 1.0)
+    mean = jnp.sum(image, (0, 1, 2)) / divisor
+    deviation = image - mean[None, None, None]
+    if valid is not None:
+        deviation = jnp.where(valid[:, None, None, None], deviation, 0.0)
+    return count, mean, jnp.sum(deviation * deviation, (0, 1, 2)) / divisor
+
+
+def _group_norm(
+    image: Float[Array, "b h w c"], scale: Float[Array, "c"], bias: Float[Array, "c"], groups: int, epsilon: float
+) -> Float[Array, "b h w c"]:
+    """Group normalisation in float32 over (h, w, c / groups) of each example."""
+    b, h, w, c = image.shape
+    grouped = image.astype(jnp.float32).reshape(b, h, w, groups, c // groups)
+    mean = jnp.mean(grouped, (1, 2, 4), keepdims=True)
+    var = jnp.mean(jnp.square(grouped - mean), (1, 2, 4), keepdims=True)
+    normal = ((grouped - mean) * lax.rsqrt(var + epsilon)).reshape(b, h, w, c)
+    return normal * scale[None, None, None] + bias[None, None, None]
