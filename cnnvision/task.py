@@ -158,6 +158,8 @@ class Task:
     Attributes:
         inputs: what the pipeline must put into a batch.
         init: (key, batch) -> (params, model_state).
+        warm_start: (params, model_state) -> (params, model_state, report): weights from elsewhere, loaded on the host
+            once, before step 0 of a new run; the same trees and "" where the config names none.
         trainable: params -> the same tree with a bool at each leaf: what the optimizer may move.
         loss: (params, model_state, batch, key, train) -> (Loss, LossAux). With train=False nothing random happens and
             the model state comes back as it was: the validation loss.
@@ -168,6 +170,7 @@ class Task:
 
     inputs: InputSpec
     init: Callable[[Key, Batch], tuple[Params, ModelState]]
+    warm_start: Callable[[Params, ModelState], tuple[Params, ModelState, str]]
     trainable: Callable[[Params], Any]
     loss: Callable[[Params, ModelState, Batch, Key, bool], tuple[Loss, LossAux]]
     predict: Callable[[Params, ModelState, Batch], Any]

@@ -1,0 +1,1 @@
+"""Metrics over a whole split, on the host, against the original ragged annotations."""

@@ -1,0 +1,86 @@
+"""One box an image, regressed from a whole feature map; its targets, loss and decoding.
+
+The regressed numbers are (x, y, w, h): the top left corner and the sides of the box, as fractions of the input's width and
+height. An average over the map would throw away where things are, so the map is flattened, position by position.
+"""
+
+from collections.abc import Callable
+
+import flax.linen as nn
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float
+
+from cnnvision.ops import boxes as box_ops
+from cnnvision.ops import losses
+from cnnvision.task import Mean
+
+START = (0.25, 0.25, 0.5, 0.5)
+"""What an untrained head answers: the middle of the image."""
+
+
+class BoxRegressionHead(nn.Module):
+    """1×1 convolution, ReLU, flatten, hidden layers with ReLU, four linear outputs.
+
+    Attributes:
+        channels: of the 1×1 convolution that narrows the map before it is flattened.
+        hidden: widths of the fully connected layers between the map and the four numbers.
+        dropout: rate, before each fully connected layer.
+        dtype: of the computation; the output is float32.
+    """
+
+    channels: int = 64
+    hidden: tuple[int, ...] = (256,)
+    dropout: float = 0.0
+    dtype: jnp.dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, features: Float[Array, "b h w c"], train: bool) -> Float[Array, "b 4"]:
+        """Feature map -> (x, y, w, h) as fractions of the input, not clipped."""
+        narrowed = nn.relu(nn.Dense(self.channels, dtype=self.dtype, name="narrow")(features))
+        x = narrowed.reshape(narrowed.shape[0], -1)
+        for index, width in enumerate(self.hidden):
+            x = nn.Dropout(self.dropout, deterministic=not train)(x)
+            x = nn.relu(nn.Dense(width, dtype=self.dtype, name=f"hidden{index}")(x))
+        x = nn.Dropout(self.dropout, deterministic=not train)(x)
+        start = lambda key, shape, dtype: jnp.array(START, dtype)
+        return nn.Dense(4, dtype=jnp.float32, bias_init=start, kernel_init=nn.initializers.normal(0.01), name="box")(
+            x.astype(jnp.float32)
+        )
+
+
+def decode(fractions: Float[Array, "b 4"], height: int, width: int) -> Float[Array, "b 4"]:
+    """(x, y, w, h) as fractions of the input -> x1 y1 x2 y2 in input pixels, clipped to the input."""
+    boxes = box_ops.from_fractions(fractions, height, width)
+    return box_ops.clip(boxes, jnp.full(boxes.shape[:1], float(height)), jnp.full(boxes.shape[:1], float(width)))
+
+
+def _giou_of_fractions(predicted: Float[Array, "b 4"], target: Float[Array, "b 4"]) -> Float[Array, "b"]:
+    return losses.giou_loss(box_ops.from_fractions(predicted, 1, 1), box_ops.from_fractions(target, 1, 1))
+
+
+BOX_LOSSES: dict[str, Callable[[Array, Array], Array]] = {
+    "mean_squared_error": losses.squared_error,
+    "smooth_l1": losses.smooth_l1,
+    "giou": _giou_of_fractions,
+}
+"""Name -> loss of each image from (predicted, target) fractions (x, y, w, h)."""
+
+
+def box_loss(
+    kind: str,
+    fractions: Float[Array, "b 4"],
+    boxes: Float[Array, "b 4"],
+    valid: Bool[Array, "b"],
+    height: int,
+    width: int,
+) -> Mean:
+    """Mean of one of `BOX_LOSSES` over the valid images.
+
+    Args:
+        kind: a key of `BOX_LOSSES`.
+        fractions: predicted (x, y, w, h), fractions of the input.
+        boxes: true boxes x1 y1 x2 y2, input pixels.
+        valid: where there is a box to learn from.
+        height, width: of the input, pixels.
+    """
+    return Mean.of(BOX_LOSSES[kind](fractions, box_ops.to_fractions(boxes, height, width)), valid)

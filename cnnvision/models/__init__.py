@@ -1,0 +1,30 @@
+"""One paper, one file. `MODELS` names them for the configs."""
+
+from collections.abc import Callable
+from typing import Any
+
+from cnnvision.errors import ConfigError, nearest
+from cnnvision.models import classifier, localizer
+from cnnvision.task import DataInfo, Task
+
+MODELS: dict[str, Callable[[Any, DataInfo], Task]] = {
+    "classifier": classifier.make_task,
+    "localizer": localizer.make_task,
+}
+"""name in a config's `model.name` -> make_task(config, info)."""
+
+
+def make_task(config: Any, info: DataInfo) -> Task:
+    """The task that `config.model.name` names.
+
+    Args:
+        config: the whole experiment's config; a model reads `config.model` and `config.data`.
+        info: classes and area ranges of the data.
+
+    Raises:
+        ConfigError: the name, or a value under `config.model`, is not one that the model knows.
+    """
+    name = config.model.name
+    if name not in MODELS:
+        raise ConfigError(f"config.model.name: there is no model {name!r}.{nearest(name, MODELS)}")
+    return MODELS[name](config, info)

@@ -1,0 +1,78 @@
+"""Image classification: a backbone, global average pooling, one linear layer, cross entropy.
+
+The last stage of He et al. 2016 (section 3.3) with any backbone below it. Label smoothing: Szegedy et al. 2016, section 7.
+
+Deviations: none; what a recipe adds (smoothing, dropout, weight averages) is off unless the config asks for it.
+"""
+
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from cnnvision.backbones import load_pretrained_backbone, make_backbone, trainable
+from cnnvision.evaluation.classification import ClassificationEvaluator
+from cnnvision.heads.classification import ClassificationHead, accuracy, class_loss
+from cnnvision.ops.images import normalize
+from cnnvision.task import DataInfo, InputSpec, LossAux, Task
+from cnnvision.types import Array, Batch, ClassPrediction
+
+
+class Classifier(nn.Module):
+    """Attributes: backbone; head, on the backbone's last feature map."""
+
+    backbone: nn.Module
+    head: ClassificationHead
+
+    def __call__(self, batch: Batch, train: bool) -> Array:
+        """Batch -> class logits [b, k]."""
+        image = normalize(batch.image, batch.size, self.backbone.mean, self.backbone.std, self.backbone.dtype)
+        features = self.backbone(image, train, batch.valid)
+        return self.head(features[max(features)], train)
+
+
+def make_task(config: Any, info: DataInfo) -> Task:
+    """The classifier as the training loop sees it.
+
+    Args:
+        config: `model` holds backbone, label_smoothing, dropout; `data` holds size and fit.
+        info: the classes.
+    """
+    model = config.model
+    backbone = make_backbone(**model.backbone)
+    head = ClassificationHead(len(info.classes), dropout=model.dropout, dtype=backbone.dtype)
+    network = Classifier(backbone=backbone, head=head)
+
+    def init(key, batch):
+        variables = dict(network.init(key, batch, train=False))
+        return variables.pop("params"), variables
+
+    def apply(params, model_state, batch, key, train):
+        variables = {"params": params, **model_state}
+        if not train:
+            return network.apply(variables, batch, train=False), model_state
+        return network.apply(variables, batch, train=True, rngs={"dropout": key}, mutable=list(model_state))
+
+    def loss(params, model_state, batch, key, train):
+        logits, model_state = apply(params, model_state, batch, key, train)
+        labels, valid = batch.target.labels, batch.valid & batch.target.valid
+        L = 1.0 * class_loss(logits, labels, valid, model.label_smoothing)
+        return L, LossAux(model_state, {"accuracy": accuracy(logits, labels, valid)})
+
+    def predict(params, model_state, batch):
+        logits, _ = apply(params, model_state, batch, None, train=False)
+        return ClassPrediction(scores=jax.nn.softmax(logits.astype(jnp.float32), axis=-1))
+
+    return Task(
+        inputs=InputSpec(
+            sizes=(tuple(config.data.size),), target="class", fit=config.data.fit, multiple_of=max(backbone.strides)
+        ),
+        init=init,
+        warm_start=lambda params, state: load_pretrained_backbone(model.pretrained, model.backbone.name, params, state),
+        trainable=lambda params: trainable(params, backbone),
+        loss=loss,
+        predict=predict,
+        evaluator=lambda: ClassificationEvaluator(info.classes),
+        best=("accuracy", "max"),
+    )

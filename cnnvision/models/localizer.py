@@ -1,0 +1,115 @@
+"""Classification + localization: which one object is it, and where (Girshick 2015's multi-task idea at its smallest).
+
+One backbone, and on its last feature map two heads: a classification head and a regression head (x, y, w, h), trained
+together on
+
+    L = α·Lc + (1 − α)·Lr,    α = 0.5 by default
+
+where Lc is the cross entropy of the class and Lr the regression loss of the box, mean squared error by default. Multi-task
+training of class and box on shared features: Sermanet et al. 2014 (OverFeat), section 4; Girshick 2015, section 2.3.
+
+Deviations: none of the two papers is followed as a whole. OverFeat regresses one box a class at many places and scales, and
+trains its heads one after the other; here one box an image is regressed, and both heads are trained at once.
+"""
+
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from cnnvision.backbones import load_pretrained_backbone, make_backbone, trainable
+from cnnvision.errors import ConfigError, nearest
+from cnnvision.evaluation.localization import LocalizationEvaluator
+from cnnvision.heads.box_regression import BOX_LOSSES, BoxRegressionHead, box_loss, decode
+from cnnvision.heads.classification import ClassificationHead, accuracy, class_loss
+from cnnvision.ops import boxes as box_ops
+from cnnvision.ops.images import normalize
+from cnnvision.task import DataInfo, InputSpec, LossAux, Mean, Task
+from cnnvision.types import Array, Batch, LocalizationPrediction
+
+
+class Localizer(nn.Module):
+    """Attributes: backbone; class_head and box_head, both on the backbone's last feature map."""
+
+    backbone: nn.Module
+    class_head: ClassificationHead
+    box_head: BoxRegressionHead
+
+    def __call__(self, batch: Batch, train: bool) -> tuple[Array, Array]:
+        """Batch -> class logits [b, k], and boxes [b, 4] as (x, y, w, h) fractions of the input."""
+        image = normalize(batch.image, batch.size, self.backbone.mean, self.backbone.std, self.backbone.dtype)
+        features = self.backbone(image, train, batch.valid)
+        last = features[max(features)]
+        return self.class_head(last, train), self.box_head(last, train)
+
+
+def make_task(config: Any, info: DataInfo) -> Task:
+    """The localizer as the training loop sees it.
+
+    Args:
+        config: `model` holds backbone, alpha, box_loss, label_smoothing, dropout; `data` holds size and fit.
+        info: the classes.
+    """
+    model = config.model
+    alpha = float(model.alpha)
+    if not 0.0 <= alpha <= 1.0:
+        raise ConfigError(f"config.model.alpha: {alpha} is outside [0, 1], the weights of α·Lc + (1 − α)·Lr")
+    if model.box_loss not in BOX_LOSSES:
+        raise ConfigError(f"config.model.box_loss: unknown {model.box_loss!r}.{nearest(model.box_loss, BOX_LOSSES)}")
+    backbone = make_backbone(**model.backbone)
+    network = Localizer(
+        backbone=backbone,
+        class_head=ClassificationHead(len(info.classes), dropout=model.dropout, dtype=backbone.dtype),
+        box_head=BoxRegressionHead(dropout=model.dropout, dtype=backbone.dtype),
+    )
+
+    def init(key, batch):
+        variables = dict(network.init(key, batch, train=False))
+        return variables.pop("params"), variables
+
+    def apply(params, model_state, batch, key, train):
+        variables = {"params": params, **model_state}
+        if not train:
+            return network.apply(variables, batch, train=False), model_state
+        return network.apply(variables, batch, train=True, rngs={"dropout": key}, mutable=list(model_state))
+
+    def loss(params, model_state, batch, key, train):
+        (logits, fractions), model_state = apply(params, model_state, batch, key, train)
+        target, (height, width) = batch.target, batch.image.shape[1:3]
+        boxes, labels = target.boxes[:, 0], target.labels[:, 0]
+        valid = batch.valid & target.valid[:, 0]
+        Lc = class_loss(logits, labels, valid, model.label_smoothing)
+        Lr = box_loss(model.box_loss, fractions, boxes, valid, height, width)
+        L = alpha * Lc + (1.0 - alpha) * Lr
+        overlap = box_ops.iou(decode(fractions, height, width), boxes)
+        metrics = {
+            "loss/class": Lc,
+            "loss/box": Lr,
+            "accuracy": accuracy(logits, labels, valid),
+            "mean_box_iou": Mean.of(overlap, valid),
+        }
+        return L, LossAux(model_state, metrics)
+
+    def predict(params, model_state, batch):
+        (logits, fractions), _ = apply(params, model_state, batch, None, train=False)
+        height, width = batch.image.shape[1:3]
+        scores = jax.nn.softmax(logits.astype(jnp.float32), axis=-1)
+        return LocalizationPrediction(scores=scores, boxes=decode(fractions, height, width))
+
+    return Task(
+        inputs=InputSpec(
+            sizes=(tuple(config.data.size),),
+            target="objects",
+            fit=config.data.fit,
+            objects="largest",
+            multiple_of=max(backbone.strides),
+        ),
+        init=init,
+        warm_start=lambda params, state: load_pretrained_backbone(model.pretrained, model.backbone.name, params, state),
+        trainable=lambda params: trainable(params, backbone),
+        loss=loss,
+        predict=predict,
+        evaluator=lambda: LocalizationEvaluator(info.classes),
+        best=("localization_accuracy", "max"),
+    )

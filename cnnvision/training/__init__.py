@@ -1,0 +1,1 @@
+"""The training loop and its parts. They know `Task`, never a model."""

@@ -1,0 +1,140 @@
+"""Checkpoints: Orbax, asynchronous and atomic, restored onto any mesh.
+
+`checkpoints/STEP/` holds three items: `network` (parameters, model state, their average: all that evaluation needs),
+`training` (the rest of the state) and `info` (JSON: the step, a fingerprint of the training ids). The last few are kept, and
+the best one.
+"""
+
+import logging
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+import orbax.checkpoint as ocp
+from etils import epath
+from orbax.checkpoint import checkpoint_managers as policies
+
+from cnnvision.errors import RunError
+from cnnvision.training.sharding import state_layout
+from cnnvision.training.state import TrainState
+
+NETWORK = ("params", "model_state", "average")
+TRAINING = ("step", "opt_state", "window", "failed")
+
+
+def _part(state: Any, names: tuple[str, ...]) -> dict[str, Any]:
+    return {name: getattr(state, name) for name in names}
+
+
+def with_layout(abstract: Any, mesh: jax.sharding.Mesh, split_parameters: bool) -> Any:
+    """Shapes and dtypes -> the same with the sharding that each leaf has on this mesh."""
+    place = lambda leaf, layout: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=layout)
+    return jax.tree.map(place, abstract, state_layout(abstract, mesh, split_parameters))
+
+
+class Checkpoints:
+    """The checkpoints of one run folder.
+
+    Args:
+        workdir: the run folder, local or remote.
+        best: (metric, "max" or "min"): the checkpoint with the best one is kept; None for the last ones only.
+        keep: how many of the last checkpoints are kept.
+        read_only: nothing is ever written or deleted.
+    """
+
+    def __init__(
+        self,
+        workdir: epath.PathLike,
+        best: tuple[str, Literal["max", "min"]] | None = None,
+        keep: int = 2,
+        read_only: bool = False,
+    ):
+        logging.getLogger("absl").setLevel(logging.WARNING)
+        self.best = best
+        preserved = [policies.LatestN(keep)]
+        if best:
+            value = lambda metrics: metrics[best[0]]
+            preserved.append(policies.BestN(get_metric_fn=value, reverse=best[1] == "min", n=1))
+        options = ocp.CheckpointManagerOptions(
+            preservation_policy=policies.AnyPreservationPolicy(preserved),
+            best_fn=(lambda metrics: metrics[best[0]]) if best else None,
+            best_mode=best[1] if best else "max",
+            read_only=read_only,
+            create=not read_only,
+            cleanup_tmp_directories=not read_only,
+        )
+        self.folder = epath.Path(workdir).absolute() / "checkpoints"
+        self.manager = ocp.CheckpointManager(self.folder, options=options)
+
+    def steps(self) -> list[int]:
+        """The steps of the complete checkpoints, in order."""
+        return sorted(self.manager.all_steps())
+
+    def latest(self) -> int | None:
+        """The last complete step, or None."""
+        return self.manager.latest_step()
+
+    def best_step(self) -> int | None:
+        """The step with the best metric; the last one where none was evaluated."""
+        best = self.manager.best_step() if self.best else None
+        return self.latest() if best is None else best
+
+    def save(self, state: TrainState, info: dict[str, Any], metrics: dict[str, float] | None) -> None:
+        """Begins to save; returns when the state may be donated again. A step that is there already is not saved twice.
+
+        Args:
+            info: JSON values.
+            metrics: of an evaluation at this step, or None.
+        """
+        step = int(state.step)
+        if step in self.manager.all_steps():
+            return
+        if jax.default_backend() == "cpu":
+            # What the writer sees of a CPU array is the array's own memory, which the next step may overwrite.
+            state = jax.tree.map(jnp.copy, state)
+        chosen = {self.best[0]: metrics[self.best[0]]} if self.best and metrics else None
+        self.manager.save(
+            step,
+            args=ocp.args.Composite(
+                network=ocp.args.StandardSave(_part(state, NETWORK)),
+                training=ocp.args.StandardSave(_part(state, TRAINING)),
+                info=ocp.args.JsonSave({**info, "step": step}),
+            ),
+            metrics=chosen,
+        )
+
+    def info(self, step: int) -> dict[str, Any]:
+        """The JSON that was saved with a step."""
+        return self.manager.restore(step, args=ocp.args.Composite(info=ocp.args.JsonRestore()))["info"]
+
+    def restore(self, step: int, abstract: TrainState) -> TrainState:
+        """The whole state of a step, placed as `abstract` (from `with_layout`) says."""
+        items = ocp.args.Composite(
+            network=ocp.args.StandardRestore(_part(abstract, NETWORK)),
+            training=ocp.args.StandardRestore(_part(abstract, TRAINING)),
+        )
+        found = self._restore(step, items)
+        return TrainState(**found["network"], **found["training"])
+
+    def restore_network(self, step: int, params: Any, model_state: Any, average: Any) -> tuple[Any, Any]:
+        """(parameters to predict with, model state) of a step; arguments are abstract, from `with_layout`."""
+        wanted = {"params": params, "model_state": model_state, "average": average}
+        found = self._restore(step, ocp.args.Composite(network=ocp.args.StandardRestore(wanted)))["network"]
+        return (found["params"] if average is None else found["average"]), found["model_state"]
+
+    def _restore(self, step: int, items: Any) -> Any:
+        if step not in self.manager.all_steps():
+            known = ", ".join(map(str, self.steps())) or "none"
+            raise RunError(f"{self.folder}: there is no checkpoint of step {step}. Steps there: {known}.")
+        try:
+            return self.manager.restore(step, args=items)
+        except (ValueError, KeyError, TypeError) as error:
+            raise RunError(
+                f"{self.folder / str(step)}: the checkpoint does not fit the network that the run's config describes "
+                f"({str(error).splitlines()[0]}). It was written by other code or changed since; train anew in another folder."
+            ) from error
+
+    def close(self) -> None:
+        """Waits for the writing to end."""
+        self.manager.wait_until_finished()
+        self.manager.close()

@@ -1,0 +1,112 @@
+"""Runs a task over a whole split: predictions to the evaluator, and the validation loss.
+
+The same function serves the evaluations inside the loop and the `evaluate` command, on one device or many processes: each
+process reads its rows, one program predicts, and every process collects all predictions and computes the same metrics.
+"""
+
+import time
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import jax
+import numpy as np
+from jax.experimental import multihost_utils
+
+from cnnvision.ops.geometry import to_original
+from cnnvision.task import Mean, Task
+from cnnvision.training.sharding import put_batch
+from cnnvision.training.step import CompiledOnce
+from cnnvision.types import Batch, Problem, Source
+
+
+def make_predict_step(task: Task) -> Callable[[Any, Any, Batch], tuple[Any, dict[str, Mean]]]:
+    """(params, model_state, batch) -> (predictions, validation metrics), to be jitted."""
+
+    def predict_step(params, model_state, batch):
+        predictions = task.predict(params, model_state, batch)
+        loss, aux = task.loss(params, model_state, batch, jax.random.key(0), False)
+        # Terms have counts of their own; the loss of a split is the sum of their means over the split.
+        terms = {f"term{i}": term for i, term in enumerate(loss.terms)}
+        return predictions, {**aux.metrics, **terms}
+
+    return predict_step
+
+
+class SplitEvaluation:
+    """Evaluates a task on a split, as often as wanted, with one compilation.
+
+    Args:
+        task: what to evaluate.
+        source: the split, with its original annotations.
+        batches: () -> the split's batches in order, this process's rows (`eval_batches` with its arguments filled in).
+        mesh: where to compute.
+
+    Attributes:
+        compiled: the program and the record of its compilations.
+        failures: problems of examples that could not be read in the last run.
+    """
+
+    def __init__(self, task: Task, source: Source, batches: Callable[[], Iterable[Any]], mesh: jax.sharding.Mesh):
+        self.task, self.source, self.batches, self.mesh = task, source, batches, mesh
+        self.compiled = CompiledOnce("predict", jax.jit(make_predict_step(task)), time.perf_counter)
+        self.failures: list[Problem] = []
+
+    def run(
+        self, params: Any, model_state: Any, keep: int = 0, collect: Callable[[Any, Any], None] | None = None
+    ) -> tuple[dict[str, float], list[tuple[Batch, Any]]]:
+        """One pass over the split.
+
+        Args:
+            keep: how many first batches (this process's rows) come back with their predictions, for pictures.
+            collect: called with (examples, predictions in original pixels) of every batch, for files of predictions.
+
+        Returns:
+            metrics of the evaluator and, as `loss` and `loss/…`, of the loss; the first batches with predictions in
+            input pixels.
+        """
+        evaluator, totals, pictures, self.failures = self.task.evaluator(), {}, [], []
+        for loaded in self.batches():
+            self.failures += loaded.failures
+            batch = put_batch(loaded.batch, self.mesh)
+            predictions, metrics = self.compiled(params, model_state, batch)
+            for name, metric in jax.device_get(metrics).items():
+                totals[name] = totals[name].merge(metric) if name in totals else metric
+            if len(pictures) < keep:
+                pictures.append((loaded.batch, jax.tree.map(_local_rows, predictions)))
+            everything = _gather((predictions, batch.index, batch.valid, batch.transform))
+            predictions, index, valid, transform = everything
+            rows = np.flatnonzero(valid)
+            examples = [self.source.read(int(i), image=False, masks=False) for i in index[rows]]
+            predictions = jax.tree.map(lambda x, rows=rows: x[rows], predictions)
+            original = in_original_pixels(predictions, transform[rows], [example.size for example in examples])
+            evaluator.update(examples, original)
+            if collect:
+                collect(examples, original)
+        terms = [totals.pop(name) for name in list(totals) if name.startswith("term")]
+        losses = {name: float(mean.value()) for name, mean in totals.items() if name.startswith("loss")}
+        return {**evaluator.compute(), "loss": float(sum(float(term.value()) for term in terms)), **losses}, pictures
+
+
+def in_original_pixels(predictions: Any, transform: np.ndarray, sizes: list[tuple[int, int]]) -> Any:
+    """Predictions (NumPy, input pixels) -> the same with boxes in the pixels of the original images.
+
+    Args:
+        transform: float [n, 2, 3], original -> input pixels.
+        sizes: (height, width) of each original image.
+    """
+    if not hasattr(predictions, "boxes"):
+        return predictions
+    boxes = [to_original(b, t, s) for b, t, s in zip(predictions.boxes, transform, sizes, strict=True)]
+    return predictions.replace(boxes=np.stack(boxes) if boxes else predictions.boxes)
+
+
+def _local_rows(x: jax.Array) -> np.ndarray:
+    shards = sorted(x.addressable_shards, key=lambda shard: shard.index[0].start or 0)
+    unique = {(shard.index[0].start or 0): np.asarray(shard.data) for shard in shards}
+    return np.concatenate(list(unique.values()))
+
+
+def _gather(tree: Any) -> Any:
+    if jax.process_count() == 1:
+        return jax.device_get(tree)
+    return multihost_utils.process_allgather(tree, tiled=True)

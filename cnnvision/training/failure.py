@@ -1,0 +1,51 @@
+"""A step that was not finite: its batch on disk, and which number broke first."""
+
+import io
+from typing import Any
+
+import jax
+import numpy as np
+from etils import epath
+
+from cnnvision.task import Task
+from cnnvision.training.step import loss_and_gradient, step_key
+from cnnvision.types import Batch
+
+
+def save_failure(workdir: epath.PathLike, step: int, batch: Batch) -> epath.Path:
+    """Writes this process's rows of a batch to `failure/step_N_process_I.npz`, one array a field, and returns the path."""
+    path = epath.Path(workdir) / "failure" / f"step_{step}_process_{jax.process_index()}.npz"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    leaves = jax.tree_util.tree_leaves_with_path(batch)
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, **{jax.tree_util.keystr(key).strip("."): np.asarray(leaf) for key, leaf in leaves})
+    path.write_bytes(buffer.getvalue())
+    return path
+
+
+def not_finite(tree: Any) -> list[str]:
+    """`path: how many of how many` for each leaf that holds a NaN or an infinity."""
+    found = []
+    for key, leaf in jax.tree_util.tree_leaves_with_path(tree):
+        bad = int(np.sum(~np.isfinite(np.asarray(leaf, np.float32))))
+        if bad:
+            found.append(f"{jax.tree_util.keystr(key)}: {bad} of {leaf.size} numbers are not finite")
+    return found
+
+
+def replay(task: Task, params: Any, model_state: Any, batch: Batch, seed: int, step: int, accumulate: int) -> list[str]:
+    """Runs one step's loss and gradient again and says what was found, a line each.
+
+    Args:
+        params, model_state: before the step.
+        batch: the global batch of the step.
+        seed, step, accumulate: as in the run, so that the same random numbers are drawn.
+    """
+    run = jax.jit(lambda p, s, b: loss_and_gradient(task, p, s, b, step_key(seed, np.int32(step)), accumulate))
+    gradients, new_state, metrics, loss = run(params, model_state, batch)
+    lines = [f"loss {float(loss)}"]
+    lines += [f"{name} {float(mean.value())}" for name, mean in metrics.items()]
+    lines += [f"parameters{line}" for line in not_finite(params)]
+    lines += [f"gradients{line}" for line in not_finite(gradients)] or ["all gradients are finite"]
+    lines += [f"model state{line}" for line in not_finite(new_state)]
+    return lines

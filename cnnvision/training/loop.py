@@ -1,0 +1,255 @@
+"""The training loop. There is one; what differs between systems is in the `Task`.
+
+A run is a function of its config and its data: the batch of a step depends on (seed, step) alone and the random draws inside
+a step on (seed, step), so a run that was killed at any moment and started again ends in the same parameters, bit by bit, on
+a like machine. At a step that is logged, evaluated and saved, this is the order: log, evaluate, save. So whatever a
+checkpoint's step has logged is in the log, and `Records` forgets the rest.
+
+Where the first state comes from, in this order:
+    1. the latest complete checkpoint of the run folder, if there is one;
+    2. else the task's own initialisation, then `Task.warm_start` (pretrained weights that the config names).
+"""
+
+import dataclasses
+import time
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+import jax
+import numpy as np
+from etils import epath
+
+from cnnvision import visualize
+from cnnvision.errors import RunError
+from cnnvision.task import Task
+from cnnvision.training.checkpoint import Checkpoints, with_layout
+from cnnvision.training.evaluate import SplitEvaluation
+from cnnvision.training.failure import save_failure
+from cnnvision.training.optimizer import make_optimizer
+from cnnvision.training.progress import Stopwatch, progress_line
+from cnnvision.training.records import Records
+from cnnvision.training.sharding import everywhere, put_batch, state_layout
+from cnnvision.training.state import TrainState, begin
+from cnnvision.training.step import CompiledOnce, make_train_step
+from cnnvision.training.stopping import StopRequest
+from cnnvision.types import Batch
+
+
+@dataclasses.dataclass
+class Run:
+    """What a run is made of; experiments/runs.py joins it from a config.
+
+    Attributes:
+        task: the model.
+        config: sections `training` and `optimizer` are read here.
+        workdir: the run folder.
+        mesh: the devices.
+        example_batch: a batch of the declared shape, for shapes only.
+        train_batches: (first step, step to stop before) -> the pipeline's batches, this process's rows.
+        batch_size: examples of all processes in a step.
+        evaluation: the split to evaluate on.
+        classes: names, for pictures.
+        fingerprint: of the ids that are trained on.
+        say: prints a line.
+    """
+
+    task: Task
+    config: Any
+    workdir: epath.Path
+    mesh: jax.sharding.Mesh
+    example_batch: Batch
+    train_batches: Callable[[int, int], Iterable[Any]]
+    batch_size: int
+    evaluation: SplitEvaluation
+    classes: tuple[str, ...]
+    fingerprint: str
+    say: Callable[[str], None] = print
+
+    @property
+    def leads(self) -> bool:
+        """Whether this process writes the run folder's files (checkpoints are written by all)."""
+        return jax.process_index() == 0
+
+    def make_optimizer(self, trainable: Any) -> Any:
+        """The optimizer for parameters of which `trainable` says what may move."""
+        return make_optimizer(self.config.optimizer, self.config.training.steps, trainable)[0]
+
+
+def first_state(run: Run, checkpoints: Checkpoints) -> TrainState:
+    """The state to go on from; see the head of this file.
+
+    Raises:
+        RunError: the checkpoint was made on other training data, or by another network.
+    """
+    training, task = run.config.training, run.task
+    make = lambda params, model_state: begin(
+        task, run.make_optimizer, params, model_state, run.example_batch, training.average_decay > 0
+    )
+    latest = checkpoints.latest()
+    if latest is not None:
+        abstract = jax.eval_shape(lambda batch: make(*task.init(jax.random.key(0), batch)), run.example_batch)
+        saved = checkpoints.info(latest)
+        if saved["fingerprint"] != run.fingerprint:
+            raise RunError(
+                f"{run.workdir}: the training data are not those that this run began with (its list of example ids differs), "
+                "so it cannot go on as the same run. Restore the data, or train in another folder."
+            )
+        run.say(f"Going on from step {latest} in {run.workdir}")
+        return checkpoints.restore(latest, with_layout(abstract, run.mesh, training.split_parameters))
+    params, model_state = jax.jit(task.init)(jax.random.key(training.seed), run.example_batch)
+    params, model_state, report = task.warm_start(params, model_state)
+    if report:
+        run.say(report)
+    # Host copies: what a warm start returns lives on no mesh yet, and all processes have the same.
+    params, model_state = jax.device_get((params, model_state))
+    layout = state_layout(jax.eval_shape(make, params, model_state), run.mesh, training.split_parameters)
+    return jax.jit(make, out_shardings=layout)(params, model_state)
+
+
+def compile_step(run: Run, state: TrainState) -> CompiledOnce:
+    """The jitted training step, which keeps the state where it is and reuses its memory."""
+    training = run.config.training
+    step = make_train_step(
+        run.task,
+        run.make_optimizer,
+        seed=training.seed,
+        log_every=training.log_every,
+        accumulate=training.accumulate,
+        average_decay=training.average_decay,
+    )
+    layout = jax.tree.map(lambda leaf: leaf.sharding, state)
+    jitted = jax.jit(step, donate_argnums=0, out_shardings=(layout, everywhere(run.mesh)))
+    return CompiledOnce("the training step", jitted, time.perf_counter)
+
+
+def train(run: Run) -> dict[str, float]:
+    """Trains to the last step, and returns the metrics of the last evaluation.
+
+    Returns early, with an empty dict, where SIGTERM or SIGINT asked to stop: the state is saved, and the same call goes on
+    from it. All processes stop at the same step.
+
+    Raises:
+        RunError: a loss or a gradient was not finite. The state before that step is saved, the batch too, and the message
+            has the command that replays the step.
+    """
+    training, say = run.config.training, run.say if run.leads else (lambda line: None)
+    checkpoints = Checkpoints(run.workdir, run.task.best, training.keep)
+    state = first_state(run, checkpoints)
+    begin_step = int(state.step)
+    records = Records(run.workdir, begin_step, write=run.leads)
+    step_function, schedule = compile_step(run, state), make_optimizer(run.config.optimizer, training.steps, {})[1]
+    info = {"fingerprint": run.fingerprint}
+    watch, metrics, failures = Stopwatch(), {}, 0
+    due = lambda every, step: step == training.steps or (every > 0 and step % every == 0)
+
+    with StopRequest() as stop:
+        pending = None
+        for loaded in timed(run.train_batches(begin_step, training.steps), watch):
+            if loaded.step == 0 and run.leads:
+                picture(run, "step_0000000_inputs.png", [(loaded.batch, None)])
+            for problem in loaded.failures:
+                say(f"not used: {problem}")
+            failures += len(loaded.failures)
+            state, report = step_function(state, put_batch(loaded.batch, run.mesh), stop_flags(stop, run.mesh))
+            done = loaded.step + 1
+            watch.steps += 1
+            if done == begin_step + 1:
+                say(f"{step_function.compilations[-1]}; {memory_line(step_function)}")
+                jax.block_until_ready(state)
+                watch.reset()
+            elif len(step_function.compilations) > 1:
+                say(step_function.compilations.pop())
+
+            # The report of the step before is ready by now: to read it does not hold up the device.
+            stops, fails = jax.device_get((pending.stop, pending.failed)) if pending else (False, False)
+            pending = report
+            if due(training.log_every, done):
+                if bool(report.failed):
+                    fails = True
+                else:
+                    values = {name: float(mean.value()) for name, mean in jax.device_get(report.window).items()}
+                    values["learning_rate"] = float(schedule(done - 1))
+                    figures = watch.figures(run.batch_size)
+                    records.add(done, "train", {**values, **figures, "examples_failed": float(failures)})
+                    say(progress_line(done, training.steps, values, figures))
+                    watch.reset()
+            if fails:
+                fail(run, state, checkpoints, info)
+            evaluated = {}
+            began = time.perf_counter()
+            if due(training.eval_every, done):
+                evaluated = metrics = evaluate(run, state, records, done, say)
+            if evaluated or stops or due(training.save_every, done):
+                checkpoints.save(state, info, evaluated)
+            watch.paused += time.perf_counter() - began
+            if stops and done < training.steps:
+                say(f"Asked to stop ({stop.name or 'by another process'}): saved step {done}; the same command goes on from it.")
+                metrics = {}
+                break
+    checkpoints.close()
+    records.close()
+    return metrics
+
+
+def timed(batches: Iterable[Any], watch: Stopwatch) -> Iterator[Any]:
+    """The same batches; the time spent waiting for them goes to the watch. Closes the pipeline when left."""
+    iterator = iter(batches)
+    try:
+        while True:
+            began = time.perf_counter()
+            try:
+                loaded = next(iterator)
+            except StopIteration:
+                return
+            watch.waited += time.perf_counter() - began
+            yield loaded
+    finally:
+        close = getattr(iterator, "close", None)
+        if close:
+            close()
+
+
+def stop_flags(stop: StopRequest, mesh: jax.sharding.Mesh) -> jax.Array:
+    """One bool a device: whether its process was asked to stop. The step reduces them, so that all processes agree."""
+    layout = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec("data"))
+    return jax.make_array_from_process_local_data(layout, np.full(len(mesh.local_devices), bool(stop.name)))
+
+
+def evaluate(run: Run, state: TrainState, records: Records, step: int, say: Callable[[str], None]) -> dict[str, float]:
+    """Evaluates, logs, prints and draws."""
+    metrics, shown = run.evaluation.run(state.best_params(), state.model_state, keep=1)
+    records.add(step, "val", metrics)
+    say(f"step {step} val  " + "  ".join(f"{name} {value:.4g}" for name, value in metrics.items() if "/" not in name))
+    if run.leads:
+        picture(run, f"step_{step:07}_val.png", shown)
+        visualize.curves(records.all(), run.workdir / "pictures" / "curves.png")
+    return metrics
+
+
+def picture(run: Run, name: str, shown: list[tuple[Batch, Any]]) -> None:
+    """Writes a sheet of a batch with its targets and predictions into the run folder's pictures."""
+    for batch, predictions in shown:
+        sheet = visualize.sheet(batch, run.classes, predictions)
+        visualize.write_png(run.workdir / "pictures" / name, sheet)
+
+
+def memory_line(step_function: CompiledOnce) -> str:
+    """What the compiled step needs, as XLA planned it."""
+    analysis = next(iter(step_function.programs.values())).memory_analysis()
+    if analysis is None:
+        return "memory unknown"
+    parts = analysis.argument_size_in_bytes + analysis.temp_size_in_bytes
+    return f"needs {parts / 2**30:.2f} GiB on each device"
+
+
+def fail(run: Run, state: TrainState, checkpoints: Checkpoints, info: dict[str, Any]) -> None:
+    """Saves the last good state and the batch that failed, and raises a RunError with the command that replays it."""
+    step = int(state.step)
+    checkpoints.save(state.replace(failed=jax.numpy.zeros_like(state.failed)), info, None)
+    checkpoints.close()
+    batch = next(iter(run.train_batches(step, step + 1))).batch
+    file = save_failure(run.workdir, step, batch)
+    raise RunError(
+        f"step {step}: the loss or its gradient is not finite. The state before it is saved, and its batch is in {file}. "
+        f"To look at it: python -m experiments.replay --workdir={run.workdir} --step={step}"
+    )

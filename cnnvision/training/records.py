@@ -1,0 +1,78 @@
+"""What a run writes for people: `metrics.jsonl` and `tensorboard/`."""
+
+import json
+import math
+from typing import Any
+
+from etils import epath
+
+
+class Records:
+    """Appends one JSON object a logged step: {"step", "split", metric: value, …}; NaN and infinities are null.
+
+    A resumed run forgets what was logged after the step that it resumes from, so the file has each (step, split) once, in
+    order, whenever the run was killed. Local files are appended to; remote ones, which cannot be, are written whole.
+
+    Args:
+        workdir: the run folder.
+        resumed_step: the step that the run goes on from, 0 for a new one.
+        write: False on all processes but the first.
+    """
+
+    def __init__(self, workdir: epath.PathLike, resumed_step: int, write: bool = True):
+        self.path = epath.Path(workdir) / "metrics.jsonl"
+        self.write, self.remote = write, "://" in str(workdir)
+        self.lines = [line for line in _complete_lines(self.path) if json.loads(line)["step"] <= resumed_step]
+        if resumed_step == 0:
+            self.lines = []
+        self.tensorboard = None
+        if write:
+            _replace(self.path, "".join(line + "\n" for line in self.lines))
+            if not self.remote:
+                import tensorboardX
+
+                folder = epath.Path(workdir) / "tensorboard"
+                self.tensorboard = tensorboardX.SummaryWriter(str(folder), purge_step=resumed_step + 1, flush_secs=30)
+
+    def add(self, step: int, split: str, metrics: dict[str, float]) -> None:
+        """Logs the metrics of a split at a step, at once (nothing is buffered)."""
+        values = {name: value if math.isfinite(value) else None for name, value in metrics.items()}
+        line = json.dumps({"step": step, "split": split, **values})
+        self.lines.append(line)
+        if not self.write:
+            return
+        if self.remote:
+            _replace(self.path, "".join(line + "\n" for line in self.lines))
+        else:
+            with open(self.path, "a") as file:
+                file.write(line + "\n")
+        if self.tensorboard:
+            for name, value in metrics.items():
+                self.tensorboard.add_scalar(f"{split}/{name}", value, step)
+
+    def all(self) -> list[dict[str, Any]]:
+        """Every record so far, in order."""
+        return [json.loads(line) for line in self.lines]
+
+    def close(self) -> None:
+        """Ends TensorBoard's file."""
+        if self.tensorboard:
+            self.tensorboard.close()
+
+
+def read_records(workdir: epath.PathLike) -> list[dict[str, Any]]:
+    """The records of a run folder, without a last line that was cut off."""
+    return [json.loads(line) for line in _complete_lines(epath.Path(workdir) / "metrics.jsonl")]
+
+
+def _complete_lines(path: epath.Path) -> list[str]:
+    if not path.exists():
+        return []
+    return [line for line in path.read_text().split("\n")[:-1] if line.startswith("{") and line.endswith("}")]
+
+
+def _replace(path: epath.Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.parent / (path.name + ".draft")
+    draft.write_text(text)
+    draft.replace(path)

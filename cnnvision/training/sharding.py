@@ -1,0 +1,61 @@
+"""Where arrays live: one mesh with a `data` axis over all devices of all hosts.
+
+A batch is split over the axis; parameters are on every device, or, when asked, split over the same axis. The program is the
+same in all cases: `jax.jit` reads the layout from its arguments and inserts the collectives.
+"""
+
+from typing import Any
+
+import jax
+import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from cnnvision.errors import ConfigError
+from cnnvision.types import Batch
+
+LEAST_SPLIT = 2**14
+"""Leaves with fewer numbers stay on every device: splitting them costs more than it saves."""
+
+
+def make_mesh(devices: Any = None) -> Mesh:
+    """A mesh of all devices (or those given) along one axis, `data`."""
+    return Mesh(np.array(jax.devices() if devices is None else devices), ("data",))
+
+
+def everywhere(mesh: Mesh) -> NamedSharding:
+    """The layout of what every device holds whole."""
+    return NamedSharding(mesh, PartitionSpec())
+
+
+def check_batch_size(batch_size: int, mesh: Mesh, accumulate: int = 1, key: str = "config.data.batch_size") -> None:
+    """Raises ConfigError where `batch_size` cannot be split evenly into `accumulate` slices over the devices of `mesh`."""
+    parts = mesh.size * accumulate
+    if batch_size < 1 or batch_size % parts:
+        nearest = max(parts, round(batch_size / parts) * parts)
+        slices = f" × {accumulate} accumulated slices" if accumulate > 1 else ""
+        raise ConfigError(f"{key}: {batch_size} is no multiple of {mesh.size} devices{slices}; {nearest} would be")
+
+
+def put_batch(batch: Batch, mesh: Mesh) -> Batch:
+    """This process's rows of a batch (NumPy) -> the global batch, split over the mesh along the first axis of each leaf."""
+    layout = NamedSharding(mesh, PartitionSpec("data"))
+    return jax.tree.map(lambda x: jax.make_array_from_process_local_data(layout, x), batch)
+
+
+def state_layout(state: Any, mesh: Mesh, split_parameters: bool) -> Any:
+    """The sharding of each leaf of a train state (arrays or their abstract shapes).
+
+    Args:
+        split_parameters: False: every device holds everything. True: each leaf of at least `LEAST_SPLIT` numbers is split
+            over the `data` axis along its largest dimension that the number of devices divides.
+    """
+
+    def layout(leaf):
+        if split_parameters and leaf.size >= LEAST_SPLIT:
+            sides = [side if side % mesh.size == 0 else 0 for side in leaf.shape]
+            if max(sides, default=0):
+                axis = int(np.argmax(sides))
+                return NamedSharding(mesh, PartitionSpec(*([None] * axis), "data"))
+        return everywhere(mesh)
+
+    return jax.tree.map(layout, state)

@@ -1,0 +1,34 @@
+"""How a run notices that it is asked to stop."""
+
+import signal
+import threading
+from types import FrameType
+
+
+class StopRequest:
+    """Notices SIGTERM (and SIGINT, once) while it is open; the second SIGINT interrupts as usual.
+
+    Outside the main thread, where Python allows no handlers, it notices nothing.
+
+    Attributes:
+        name: of the signal that came, or "".
+    """
+
+    def __init__(self):
+        self.name = ""
+        self._before: dict[int, object] = {}
+
+    def __enter__(self) -> "StopRequest":
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGTERM, signal.SIGINT):
+                self._before[number] = signal.signal(number, self._notice)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _notice(self, number: int, frame: FrameType | None) -> None:
+        if self.name and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        self.name = signal.Signals(number).name
