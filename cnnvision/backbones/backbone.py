@@ -8,7 +8,6 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jax import lax
 
-from cnnvision.backbones.layers import NormKind
 from cnnvision.errors import ConfigError, nearest
 
 IMAGENET_MEAN = (123.675, 116.28, 103.53)
@@ -20,10 +19,10 @@ IMAGENET_STD = (58.395, 57.12, 57.375)
 class Backbone(nn.Module):
     """Base of the backbones. A subclass defines ``__call__(image, train, valid=None) -> {stride: features}``.
 
-    `image` is [b, h, w, 3], RGB, already (pixel - mean) / std; `train` selects the batch's statistics over the running ones;
-    `valid` is bool [b], False for examples that only fill up the batch and must not enter any statistic (None: all are real).
-    The map of stride s is [b, h / s, w / s, channels[s]] in `dtype`. Sides that are no multiple of the largest stride work
-    too: each halving then rounds as its class says (up, or down for VGG).
+    `image` is [b, h, w, 3], RGB, already (pixel - mean) / std; `train` selects the batch's statistics over the running
+    ones; `valid` is bool [b], False for examples that only fill up the batch and must not enter any statistic (None: all
+    are real). The map of stride s is [b, h / s, w / s, channels[s]] in `dtype`. Sides that are no multiple of the largest
+    stride work too: each halving then rounds as its class says (up, or down for VGG).
 
     Class attributes:
         mean, std: of red, green and blue in units of 0 ... 255: what the image has to be normalised with.
@@ -41,17 +40,15 @@ class Backbone(nn.Module):
     norms: ClassVar[tuple[str, ...]] = ("batch", "frozen", "group")
 
     dtype: Any = jnp.float32
-    norm: NormKind = "batch"
+    norm: str = "batch"
     frozen_stages: int = 0
 
     def __post_init__(self):
         if self.norm not in self.norms:
+            raise ConfigError(f"{type(self).__name__} has no norm {self.norm!r}.{nearest(self.norm, self.norms)}")
+        if self.frozen_stages not in range(len(self.stages) + 1):
             raise ConfigError(
-                f"norm {self.norm!r} is not one that {type(self).__name__} has.{nearest(self.norm, self.norms)}"
-            )
-        if not 0 <= self.frozen_stages <= len(self.stages):
-            raise ConfigError(
-                f"frozen_stages {self.frozen_stages} must be from 0 to {len(self.stages)}: the stages of "
+                f"frozen_stages {self.frozen_stages!r} must be from 0 to {len(self.stages)}: the stages of "
                 f"{type(self).__name__} are {', '.join(self.stages)}"
             )
         super().__post_init__()
@@ -73,7 +70,7 @@ class Backbone(nn.Module):
 
     @nn.nowrap
     def trainable(self, params: Mapping[str, Any]) -> dict[str, Any]:
-        """The tree of `params` with a bool at each leaf: False in frozen stages and for the scale and bias of frozen norms."""
+        """The tree of `params` with a bool at each leaf: False in frozen stages, and for scale and bias of frozen norms."""
 
         def mask(node: Any, free: bool) -> Any:
             if not isinstance(node, Mapping):

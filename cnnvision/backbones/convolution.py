@@ -1,8 +1,8 @@
 """Convolution and pooling as pure functions: NHWC images, HWIO kernels, one padding rule.
 
-Padding is either "SAME", TensorFlow's and XLA's rule (what is missing at a stride is added at the right and bottom), or "torch":
-half the kernel on every side, whatever the stride. Both give ceil(size / stride) outputs for odd kernels, but at even sizes and
-stride 2 they sample different pixels, so weights trained with one are wrong with the other.
+Padding is either "SAME", the rule of TensorFlow and XLA (an odd pixel of padding goes to the right and bottom), or "torch":
+half the kernel on every side, whatever the stride. Both give ceil(size / stride) outputs for odd kernels, but at even sizes
+and stride 2 they sample different pixels, so weights trained with one are wrong with the other.
 """
 
 from typing import Literal

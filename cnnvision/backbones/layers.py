@@ -5,7 +5,7 @@ norms keep `mean` and `var` in the collection "batch_stats".
 """
 
 import math
-from typing import Any, Literal
+from typing import Any
 
 import jax.numpy as jnp
 from flax import linen as nn
@@ -13,8 +13,6 @@ from jax import lax
 from jaxtyping import Array, Bool, Float
 
 from cnnvision.backbones.convolution import Padding, conv
-
-NormKind = Literal["batch", "frozen", "group", "none"]
 
 fan_out_normal = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
 """He et al. 2015, section 2.2, backward case: what torchvision starts all its convolutions from."""
@@ -55,9 +53,9 @@ class Norm(nn.Module):
     """Normalises each channel; statistics and their arithmetic are float32 whatever `dtype` is.
 
     "batch" (Ioffe & Szegedy 2015) normalises with the statistics of the valid examples where `train` is set, and moves the
-    running ones towards them; with the running ones otherwise. "frozen" always uses the running statistics, and its scale and
-    bias get no gradient. "group" (Wu & He 2018) normalises each example by itself, in 32 groups of channels, or as many as
-    divide both. "none" does nothing.
+    running ones towards them; with the running ones otherwise. "frozen" always uses the running statistics, and its scale
+    and bias get no gradient. "group" (Wu & He 2018) normalises each example by itself, in 32 groups of channels or, where
+    32 does not divide them, the greatest common divisor. "none" does nothing.
 
     Running statistics follow torch: `momentum` is the share of the *new* value, and the running variance is the unbiased one
     (n / (n - 1)), so that fine-tuning goes on as the pretrained weights were made. With no valid example in the batch the
@@ -71,7 +69,7 @@ class Norm(nn.Module):
         scale_init: initial scale; zeros make a residual block start as the identity.
     """
 
-    kind: NormKind = "batch"
+    kind: str = "batch"
     epsilon: float = 1e-5
     momentum: float = 0.1
     dtype: Any = jnp.float32

@@ -13,7 +13,7 @@ from jaxtyping import Array, Bool, Float
 
 from cnnvision.backbones.backbone import Backbone
 from cnnvision.backbones.convolution import max_pool
-from cnnvision.backbones.layers import Conv, Norm, NormKind
+from cnnvision.backbones.layers import Conv, Norm
 from cnnvision.errors import ConfigError
 
 BLOCKS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3)}
@@ -34,7 +34,7 @@ class ResidualBlock(nn.Module):
     width: int
     bottleneck: bool
     stride: int = 1
-    norm: NormKind = "batch"
+    norm: str = "batch"
     dtype: Any = jnp.float32
     zero_init: bool = False
 
@@ -64,7 +64,7 @@ class Layer(nn.Module):
     width: int
     bottleneck: bool
     stride: int
-    norm: NormKind
+    norm: str
     dtype: Any
     zero_init: bool
 
@@ -84,7 +84,7 @@ class Layer(nn.Module):
 class Stem(nn.Module):
     """The 7x7 convolution of stride 2 with its norm and ReLU, before the max-pool. Attributes: as in `Backbone`."""
 
-    norm: NormKind
+    norm: str
     dtype: Any
 
     @nn.compact

@@ -7,7 +7,7 @@ from flax import linen as nn
 from jaxtyping import Array, Bool, Float
 
 from cnnvision.backbones.backbone import Backbone
-from cnnvision.backbones.layers import Conv, Norm, NormKind
+from cnnvision.backbones.layers import Conv, Norm
 from cnnvision.backbones.resnet import Layer
 
 
@@ -15,7 +15,7 @@ class Stem(nn.Module):
     """A 3x3 convolution of stride 2 with its norm and ReLU. Attributes: as in `SmallNet`."""
 
     width: int
-    norm: NormKind
+    norm: str
     dtype: Any
 
     @nn.compact
