@@ -1,0 +1,1 @@
+"""From files to batches: sources, decoding, checks, augmentation and batching."""
