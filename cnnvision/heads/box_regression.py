@@ -5,6 +5,7 @@ height. An average over the map would throw away where things are, so the map is
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -31,7 +32,7 @@ class BoxRegressionHead(nn.Module):
     channels: int = 64
     hidden: tuple[int, ...] = (256,)
     dropout: float = 0.0
-    dtype: jnp.dtype = jnp.float32
+    dtype: Any = jnp.float32
 
     @nn.compact
     def __call__(self, features: Float[Array, "b h w c"], train: bool) -> Float[Array, "b 4"]:

@@ -43,14 +43,14 @@ def giou(a: Float[Array, "*n 4"], b: Float[Array, "*n 4"]) -> Float[Array, "*n"]
 
 def to_fractions(boxes: Float[Array, "*n 4"], height: int, width: int) -> Float[Array, "*n 4"]:
     """x1 y1 x2 y2 in pixels -> (x, y, w, h): top left corner and sides, as fractions of the image's width and height."""
-    scale = jnp.array([width, height, width, height], jnp.float32)
-    return jnp.concatenate([boxes[..., :2], boxes[..., 2:] - boxes[..., :2]], axis=-1) / scale
+    sides = jnp.concatenate([boxes[..., :2], boxes[..., 2:] - boxes[..., :2]], axis=-1)
+    return sides / jnp.broadcast_to(jnp.array([width, height, width, height], jnp.float32), boxes.shape)
 
 
 def from_fractions(fractions: Float[Array, "*n 4"], height: int, width: int) -> Float[Array, "*n 4"]:
     """The inverse of `to_fractions`: (x, y, w, h) as fractions of the image -> x1 y1 x2 y2 in pixels."""
-    scale = jnp.array([width, height, width, height], jnp.float32)
-    return jnp.concatenate([fractions[..., :2], fractions[..., :2] + fractions[..., 2:]], axis=-1) * scale
+    corners = jnp.concatenate([fractions[..., :2], fractions[..., :2] + fractions[..., 2:]], axis=-1)
+    return corners * jnp.broadcast_to(jnp.array([width, height, width, height], jnp.float32), fractions.shape)
 
 
 def clip(boxes: Float[Array, "*n 4"], height: Float[Array, "*n"], width: Float[Array, "*n"]) -> Float[Array, "*n 4"]:

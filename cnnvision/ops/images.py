@@ -1,5 +1,7 @@
 """What is done to images on the device."""
 
+from typing import Any
+
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, UInt8
 
@@ -9,7 +11,7 @@ def normalize(
     size: Int[Array, "b 2"],
     mean: tuple[float, float, float],
     std: tuple[float, float, float],
-    dtype: jnp.dtype = jnp.float32,
+    dtype: Any = jnp.float32,
 ) -> Float[Array, "b h w 3"]:
     """(image − mean) / std, and exactly 0 in the padding.
 
@@ -21,9 +23,8 @@ def normalize(
     """
     if image.ndim != 4 or image.shape[-1] != 3:
         raise ValueError(f"normalize: expected images [b, h, w, 3], got {image.shape}")
-    scaled = (image.astype(jnp.float32) - jnp.array(mean, jnp.float32)[None, None, None]) / jnp.array(std, jnp.float32)[
-        None, None, None
-    ]
+    channels = lambda values: jnp.array(values, jnp.float32)[None, None, None]
+    scaled = (image.astype(jnp.float32) - channels(mean)) / channels(std)
     rows = jnp.arange(image.shape[1])[None, :, None] < size[:, 0, None, None]
     columns = jnp.arange(image.shape[2])[None, None, :] < size[:, 1, None, None]
     return jnp.where((rows & columns)[..., None], scaled, 0.0).astype(dtype)

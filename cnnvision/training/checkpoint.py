@@ -6,6 +6,7 @@ the best one.
 """
 
 import logging
+import math
 from typing import Any, Literal
 
 import jax
@@ -92,7 +93,8 @@ class Checkpoints:
         if jax.default_backend() == "cpu":
             # What the writer sees of a CPU array is the array's own memory, which the next step may overwrite.
             state = jax.tree.map(jnp.copy, state)
-        chosen = {self.best[0]: metrics[self.best[0]]} if self.best and metrics else None
+        value = (metrics or {}).get(self.best[0], math.nan) if self.best else math.nan
+        chosen = {self.best[0]: value} if math.isfinite(value) else None
         self.manager.save(
             step,
             args=ocp.args.Composite(

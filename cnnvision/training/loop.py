@@ -163,23 +163,21 @@ def train(run: Run) -> dict[str, float]:
             # The report of the step before is ready by now: to read it does not hold up the device.
             stops, fails = jax.device_get((pending.stop, pending.failed)) if pending else (False, False)
             pending = report
-            if due(training.log_every, done):
-                if bool(report.failed):
-                    fails = True
-                else:
-                    values = {name: float(mean.value()) for name, mean in jax.device_get(report.window).items()}
-                    values["learning_rate"] = float(schedule(done - 1))
-                    figures = watch.figures(run.batch_size)
-                    records.add(done, "train", {**values, **figures, "examples_failed": float(failures)})
-                    say(progress_line(done, training.steps, values, figures))
-                    watch.reset()
+            logs, evaluates, saves = (due(training[key], done) for key in ("log_every", "eval_every", "save_every"))
+            fails = fails or ((logs or evaluates or saves) and bool(report.failed))
             if fails:
                 fail(run, state, checkpoints, info)
-            evaluated = {}
-            began = time.perf_counter()
-            if due(training.eval_every, done):
+            if logs:
+                values = {name: float(mean.value()) for name, mean in jax.device_get(report.window).items()}
+                values["learning_rate"] = float(schedule(done - 1))
+                figures = watch.figures(run.batch_size)
+                records.add(done, "train", {**values, **figures, "examples_failed": float(failures)})
+                say(progress_line(done, training.steps, values, figures))
+                watch.reset()
+            evaluated, began = {}, time.perf_counter()
+            if evaluates:
                 evaluated = metrics = evaluate(run, state, records, done, say)
-            if evaluated or stops or due(training.save_every, done):
+            if evaluated or stops or saves:
                 checkpoints.save(state, info, evaluated)
             watch.paused += time.perf_counter() - began
             if stops and done < training.steps:

@@ -1,0 +1,27 @@
+# Both commands of the README work first on a fresh machine that has Python 3.11 or newer and make.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: demo test lint clean
+
+.venv/installed: requirements.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "cnnvision needs Python 3.11 or newer; try: make PYTHON=python3.11 $(MAKECMDGOALS)"; exit 1; }
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install -q --disable-pip-version-check -r requirements.txt
+	$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps -e .
+	@touch $@
+
+demo: .venv/installed  ## trains, evaluates and draws a localizer in a few minutes
+	@run=runs/demo-$$(date +%Y%m%d-%H%M%S) && \
+	$(BIN)/python -m experiments.train --config=configs/localizer_shapes.py --workdir=$$run && \
+	$(BIN)/python -m experiments.evaluate --workdir=$$run && \
+	echo && echo "Pictures: $$run/pictures (inputs, predictions at each evaluation, curves) and $$run/evaluation/val.png"
+
+test: .venv/installed  ## the whole suite
+	@$(BIN)/python -m pytest -n 2 --dist worksteal
+
+lint: .venv/installed
+	$(BIN)/ruff check . && $(BIN)/ruff format --check .
+
+clean:
+	rm -rf .venv runs .pytest_cache

@@ -1,0 +1,96 @@
+"""Every key that the pipeline, the optimizer and the loop read, each with its meaning; experiments set what differs.
+
+There is one level: an experiment's file calls `base()` and overwrites. Nothing else is inherited.
+"""
+
+from ml_collections import ConfigDict
+
+from cnnvision.errors import ConfigError, nearest
+
+
+def base() -> ConfigDict:
+    """A config without a model: an experiment adds `model`, and sets the rest."""
+    config = ConfigDict()
+    config.data = ConfigDict(
+        dict(
+            source="shapes",  # which data: see README, "Bring your own data"
+            train_split="train",
+            eval_split="val",
+            eval_examples=0,  # evaluate on the first so many alone; 0 for all
+            size=(128, 128),  # height, width of the network's input, pixels
+            fit="stretch",  # "stretch", "letterbox" (pad right and bottom) or "crop" (centre, ImageNet's way)
+            batch_size=32,  # of all devices and processes together
+            eval_batch_size=64,
+            threads=2,  # that read and augment ahead, in this process
+            workers=0,  # processes that do it instead; 0 for none
+            prefetch=4,  # batches read ahead
+            cache_mb=1024,  # decoded images kept in memory, megabytes; 0 for none
+            augment=dict(  # drawn anew for each example and epoch; 0 or (1, 1) is off
+                flip=0.0,  # probability of a horizontal flip
+                flip_vertical=0.0,
+                crop_area=(1.0, 1.0),  # range of the share of the image that is cut out; above 1 zooms out
+                crop_aspect=(1.0, 1.0),  # range of the cut's width / height, relative to the image's
+                rotate=0.0,  # most degrees, either way
+                translate=0.0,  # most shift, as a share of the image's sides
+                brightness=0.0,  # strength of the jitter, as a share
+                contrast=0.0,
+                saturation=0.0,
+                hue=0.0,  # share of the colour circle
+            ),
+        )
+    )
+    config.optimizer = ConfigDict(
+        dict(
+            name="adamw",  # "adamw" or "sgd"
+            learning_rate=1e-3,  # at its highest
+            schedule="cosine",  # "cosine" to 0, "constant", or "step"
+            warmup_steps=0,  # linear, from 0
+            decay_at=(0.667, 0.889),  # "step": after these shares of the run …
+            decay_factor=0.1,  # … the learning rate is multiplied by this
+            weight_decay=1e-4,  # on weights of layers only: not on biases, not on norms
+            clip_norm=0.0,  # most global norm of the gradient; 0 for no limit
+            momentum=0.9,  # "sgd"
+            nesterov=False,  # "sgd"
+            beta1=0.9,  # "adamw"
+            beta2=0.999,  # "adamw"
+            epsilon=1e-8,  # "adamw"
+        )
+    )
+    config.training = ConfigDict(
+        dict(
+            steps=1000,
+            seed=0,
+            log_every=50,  # steps; metrics are averages since the last logged step
+            eval_every=500,  # steps; 0 for the end alone. Each evaluation is saved, too
+            save_every=500,  # steps
+            keep=2,  # last checkpoints kept, beside the best
+            accumulate=1,  # slices of a batch that are computed one after the other
+            average_decay=0.0,  # of the moving average of the parameters that evaluates and predicts; 0 for none
+            split_parameters=False,  # over the devices (FSDP), instead of a copy on each
+            matmul_precision="default",  # of float32 products on accelerators: "default", "high", "highest"
+        )
+    )
+    return config
+
+
+def no_variant(variant: str, *known: str) -> ConfigError:
+    """The error for a variant that a config file does not have; `known` are those it has."""
+    return ConfigError(f"--config: there is no variant {variant!r}.{nearest(variant, known)}")
+
+
+def smoke(config: ConfigDict) -> ConfigDict:
+    """Shrinks any experiment to a few seconds on a CPU, on the data set that needs no download.
+
+    The numbers that come out mean nothing; the path through the code is the same.
+    """
+    config.data.size = (64, 64)
+    config.data.batch_size = 8
+    config.data.eval_batch_size = 8
+    config.data.eval_examples = 24
+    config.data.cache_mb = 0
+    config.optimizer.warmup_steps = min(config.optimizer.warmup_steps, 1)
+    config.training.steps = 4
+    config.training.log_every = 2
+    config.training.eval_every = 4
+    config.training.save_every = 2
+    return config

@@ -1,0 +1,44 @@
+"""Classification + localization on `shapes:single`: the demo.
+
+    python -m experiments.train --config=configs/localizer_shapes.py --workdir=runs/localizer_shapes
+
+Model       cnnvision/models/localizer.py: L = α·Lc + (1 − α)·Lr on one feature map
+Data        shapes:single: 2,000 + 500 images of 128×128 made on the spot, six classes, one object each
+Hardware    two x86 cores: not yet run
+Result      not yet run
+"""
+
+from ml_collections import ConfigDict
+
+from configs.common import base, no_variant, smoke
+
+
+def get_config(variant: str = "") -> ConfigDict:
+    """variant: "" or "smoke" (seconds, numbers mean nothing)."""
+    config = base()
+    config.model = ConfigDict(
+        dict(
+            name="localizer",
+            backbone=dict(name="small", norm="batch", frozen_stages=0, dtype="float32"),
+            pretrained="",
+            alpha=0.5,  # L = α·Lc + (1 − α)·Lr
+            box_loss="mean_squared_error",  # Lr: or "smooth_l1", "giou"
+            label_smoothing=0.0,
+            dropout=0.0,
+        )
+    )
+    config.data.source = "shapes:single"
+    config.data.augment.flip = 0.5
+    config.optimizer.learning_rate = 2e-3
+    config.optimizer.warmup_steps = 50
+    config.training.steps = 1000
+    if variant == "smoke":
+        return smoke(config)
+    if variant:
+        raise no_variant(variant, "smoke")
+    return config
+
+
+def sweep() -> dict[str, dict[str, object]]:
+    """α, the balance of the two losses: name -> the keys that it sets."""
+    return {f"alpha={alpha}": {"model.alpha": alpha} for alpha in (0.1, 0.5, 0.9)}

@@ -1,0 +1,57 @@
+"""Trains each variant of a config's `sweep()`, and compares them in one table.
+
+    python -m experiments.ablate --config=configs/NAME.py[:VARIANT] --workdir=DIR [--config.KEY=VALUE ...]
+
+Each variant is a run of its own in DIR/NAME. What is finished is not trained again, and a killed command goes on where it
+was. One seed each: a small difference is not a finding.
+"""
+
+import sys
+
+from experiments.command_line import Parser, cache_compilations, main
+
+
+def run(config_argument: str, overrides, workdir, say=print) -> str:
+    """Trains and evaluates every variant; returns the Markdown table, and writes it with a CSV into `workdir`."""
+    from etils import epath
+
+    from cnnvision.errors import ConfigError, RunError
+    from experiments import train
+    from experiments.configuration import load_config, load_module, split_variant
+    from experiments.tables import comma_separated, markdown
+
+    module = load_module(split_variant(config_argument)[0])
+    if not hasattr(module, "sweep"):
+        raise ConfigError(f"--config: {config_argument} has no sweep(); it returns a dict of name -> keys that it sets")
+    variants = {
+        name: load_config(config_argument, [*overrides, *((key, str(value)) for key, value in keys.items())])
+        for name, keys in module.sweep().items()
+    }
+    results, workdir = {}, epath.Path(workdir)
+    for name, config in variants.items():
+        say(f"— {name}")
+        results[name] = train.run(config, workdir / name, say=say)
+        if not results[name]:
+            raise RunError(f"{name}: stopped before its end; the same command goes on from there")
+    metrics = [key for key in next(iter(results.values())) if "/" not in key]
+    rows = [[name, *(result[key] for key in metrics)] for name, result in results.items()]
+    table = markdown(("run", *metrics), rows)
+    (workdir / "table.md").write_text(table + "\n")
+    (workdir / "table.csv").write_text(comma_separated(("run", *metrics), rows))
+    return table
+
+
+def command(arguments: list[str] | None = None) -> int:
+    """Parses, trains, prints the table."""
+    parser = Parser("ablate", __doc__)
+    parser.add_argument("--config", required=True, metavar="FILE[:VARIANT]", help="configs/NAME.py with a sweep()")
+    parser.add_argument("--workdir", required=True, metavar="DIR", help="the folder of the runs")
+    flags, overrides = parser.parse(arguments)
+    cache_compilations()
+    print(run(flags.config, overrides, flags.workdir))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.stdout.reconfigure(line_buffering=True)
+    main(command)

@@ -1,0 +1,66 @@
+"""What every command does the same: flags, one-line errors, exit codes, the compilation cache."""
+
+import argparse
+import difflib
+import os
+import pathlib
+import sys
+from collections.abc import Callable
+
+from cnnvision.errors import CnnvisionError, ConfigError
+
+
+class Parser(argparse.ArgumentParser):
+    """argparse, with whole flag names only, and with the nearest flag named in the message on an unknown one."""
+
+    def __init__(self, command: str, description: str):
+        super().__init__(prog=f"python -m experiments.{command}", description=description, allow_abbrev=False)
+        formatter = lambda prog: argparse.RawDescriptionHelpFormatter(prog, max_help_position=32, width=110)
+        self.formatter_class = formatter
+
+    def parse(self, arguments: list[str] | None) -> tuple[argparse.Namespace, list[tuple[str, str]]]:
+        """The flags, and the (key, value) pairs of all `--config.KEY=VALUE`."""
+        known, rest = self.parse_known_args(arguments)
+        overrides = []
+        while rest:
+            flag, equals, value = rest.pop(0).partition("=")
+            takes_config = any(action.dest == "config" for action in self._actions)
+            if takes_config and flag.startswith("--config."):
+                if not equals and (not rest or rest[0].startswith("--")):
+                    self.error(f"{flag} needs a value: {flag}=VALUE")
+                overrides.append((flag.removeprefix("--config."), value if equals else rest.pop(0)))
+                continue
+            flags = [option for action in self._actions for option in action.option_strings]
+            close = difflib.get_close_matches(flag, flags, n=1)
+            hint = f" Did you mean {close[0]}?" if close else ""
+            key = " Keys of the config are set with --config.KEY=VALUE." if takes_config and flag.startswith("--") else ""
+            self.error(f"unknown argument {flag!r}.{hint}{key}")
+        return known, overrides
+
+
+def cache_compilations() -> None:
+    """Keeps compiled programs on disk, so that a second start does not compile again.
+
+    In `$JAX_COMPILATION_CACHE_DIR`, else in `~/.cache/cnnvision/xla` (or below `$XDG_CACHE_HOME`).
+    """
+    import jax
+
+    if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+        home = pathlib.Path(os.environ.get("XDG_CACHE_HOME", pathlib.Path.home() / ".cache"))
+        jax.config.update("jax_compilation_cache_dir", str(home / "cnnvision" / "xla"))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
+
+
+def main(command: Callable[[list[str] | None], int | None]) -> None:
+    """Runs a command as the program: errors that the user can mend are one message on stderr and exit code 2."""
+    try:
+        sys.exit(command(None) or 0)
+    except CnnvisionError as error:
+        print(f"{'config error' if isinstance(error, ConfigError) else 'error'}: {error}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        sys.exit(130)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)

@@ -1,0 +1,145 @@
+"""Config files and the values that a command line sets in them; everything wrong becomes one clear line."""
+
+import ast
+import importlib.util
+import inspect
+import pathlib
+import types
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from cnnvision.errors import ConfigError, nearest
+
+TRUE, FALSE = ("true", "1", "yes"), ("false", "0", "no")
+
+
+def load_module(path: str) -> types.ModuleType:
+    """The config file as a module. Raises ConfigError where it is missing, broken, or no config."""
+    file = pathlib.Path(path)
+    if not file.is_file():
+        folder = file.parent if file.parent.is_dir() else pathlib.Path("configs")
+        there = [str(found) for found in folder.glob("*.py") if found.name not in ("__init__.py", "common.py")]
+        raise ConfigError(f"--config: there is no file {path}.{nearest(path, there)}")
+    specification = importlib.util.spec_from_file_location(f"configs.{file.stem}", file)
+    if specification is None:
+        raise ConfigError(f"--config: {path} is no Python file; a config is configs/NAME.py")
+    module = importlib.util.module_from_spec(specification)
+    try:
+        specification.loader.exec_module(module)
+    except (SyntaxError, ImportError, NameError) as error:
+        raise ConfigError(f"--config: {path} cannot be loaded: {type(error).__name__}: {error}") from error
+    if not callable(getattr(module, "get_config", None)):
+        raise ConfigError(f"--config: {path} has no function get_config(variant)")
+    return module
+
+
+def split_variant(argument: str) -> tuple[str, str]:
+    """"configs/NAME.py:variant" -> path and variant ("" without one)."""
+    path, colon, variant = argument.partition(".py:")
+    return (f"{path}.py", variant) if colon else (argument, "")
+
+
+def load_config(argument: str, overrides: Sequence[tuple[str, str]] = ()) -> ConfigDict:
+    """The config that a command line describes, locked.
+
+    Args:
+        argument: path of a config file, with `:variant` where one is wanted.
+        overrides: (dotted key without "config.", value as typed), applied in order.
+
+    Raises:
+        ConfigError: file, variant, key or value cannot be used.
+    """
+    path, variant = split_variant(argument)
+    get_config = load_module(path).get_config
+    config = get_config(variant) if inspect.signature(get_config).parameters else get_config()
+    if not isinstance(config, ConfigDict):
+        raise ConfigError(f"--config: get_config of {path} returned {type(config).__name__}, not a ConfigDict")
+    config.lock()
+    for key, text in overrides:
+        override(config, key, text)
+    return config
+
+
+def override(config: ConfigDict, key: str, text: str) -> None:
+    """Sets one dotted key to a value as typed; the value must be of the type that the key has now."""
+    node, path = config, key.split(".")
+    for depth, name in enumerate(path):
+        where = ".".join(["config", *path[:depth]])
+        if not isinstance(node, ConfigDict):
+            raise ConfigError(f"--config.{key}: {where} is a value, not a section")
+        if name not in node:
+            raise ConfigError(f"--config.{key}: {where} has no key {name!r}.{nearest(name, node.keys())}{elsewhere(config, name)}")
+        if depth < len(path) - 1:
+            node = node[name]
+    now = node.get_ref(path[-1]).get()
+    if isinstance(now, ConfigDict):
+        raise ConfigError(f"--config.{key}: this is a section; set one of its keys: {', '.join(sorted(now.keys()))}")
+    value = parse_value(f"--config.{key}", text, now)
+    with node.unlocked():
+        node[path[-1]] = value
+
+
+def elsewhere(config: ConfigDict, name: str, path: str = "config") -> str:
+    """" It is at config.x.y." for the first section that has a key of this name, else ""."""
+    for key, value in config.items():
+        if key == name:
+            return f" There is {path}.{key}."
+        if isinstance(value, ConfigDict) and (found := elsewhere(value, name, f"{path}.{key}")):
+            return found
+    return ""
+
+
+def parse_value(flag: str, text: str, now: Any) -> Any:
+    """`text` as a value of the type of `now`: bool, int, float, str, tuple, or anything where `now` is None."""
+    wrong = lambda kind: ConfigError(f"{flag}: {text!r} is no {kind}; the config has {now!r}")
+    if isinstance(now, bool):
+        if text.lower() not in TRUE + FALSE:
+            raise wrong("bool (true or false)")
+        return text.lower() in TRUE
+    if isinstance(now, str):
+        return text[1:-1] if len(text) > 1 and text[0] == text[-1] and text[0] in "'\"" else text
+    try:
+        value = ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        value = text
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if isinstance(now, int):
+        if not number or value != int(value):
+            raise wrong("whole number")
+        return int(value)
+    if isinstance(now, float):
+        if not number:
+            raise wrong("number")
+        return float(value)
+    if isinstance(now, tuple | list):
+        value = tuple(value) if isinstance(value, tuple | list) else (value,)
+        if now and any(isinstance(item, str) for item in value) != any(isinstance(item, str) for item in now):
+            raise wrong("list of such values")
+        return value
+    return value
+
+
+def to_json(value: Any) -> Any:
+    """A config (or a part of one) as what JSON can hold."""
+    if isinstance(value, Mapping | ConfigDict):
+        return {key: to_json(value[key]) for key in sorted(value.keys())}
+    return [to_json(item) for item in value] if isinstance(value, tuple | list) else value
+
+
+def from_json(value: Any) -> Any:
+    """The inverse of `to_json`: a locked ConfigDict, with tuples for lists."""
+    if isinstance(value, dict):
+        return ConfigDict({key: from_json(item) for key, item in value.items()}).lock()
+    return tuple(from_json(item) for item in value) if isinstance(value, list) else value
+
+
+def differences(before: Any, now: Any, path: str = "config") -> list[tuple[str, Any, Any]]:
+    """(dotted key, value before, value now) for each leaf of two configs in JSON form that differs."""
+    if isinstance(before, dict) and isinstance(now, dict):
+        found = []
+        for key in sorted({*before, *now}):
+            found += differences(before.get(key), now.get(key), f"{path}.{key}")
+        return found
+    return [] if before == now else [(path, before, now)]

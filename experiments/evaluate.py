@@ -1,0 +1,68 @@
+"""Evaluates a run on a split of its data, or of any other data set with classes of the same names.
+
+    python -m experiments.evaluate --workdir=DIR [--data=SOURCE] [--split=val] [--step=N]
+
+Prints a table, and writes evaluation/SPLIT.json and a picture into the run folder.
+"""
+
+import json
+import sys
+
+from experiments.command_line import Parser, cache_compilations, main
+from experiments.configuration import to_json
+
+
+def run(workdir, data: str | None = None, split: str | None = None, step: int | None = None, say=print) -> dict[str, float]:
+    """Evaluates the checkpoint of `step` (the best one by default), and returns the metrics."""
+    import jax
+    from etils import epath
+
+    from cnnvision import visualize
+    from cnnvision.data.sources import open_source
+    from experiments.runs import evaluation_of, load
+
+    trained = load(workdir, step)
+    name, split = data or trained.config.data.source, split or trained.config.data.eval_split
+    source = open_source(name, split, trained.info.classes)
+    for problem in source.problems[:5]:
+        say(str(problem))
+    if len(source.problems) > 5:
+        say(f"… and {len(source.problems) - 5} more problems: python -m experiments.doctor --data={name}")
+    evaluation = evaluation_of(trained.task, source, trained.config, trained.mesh)
+    metrics, shown = evaluation.run(trained.params, trained.model_state, keep=1)
+    for problem in evaluation.failures:
+        say(f"not used: {problem}")
+    if jax.process_index() == 0:
+        label = split if data is None else f"{split}_of_{''.join(c if c.isalnum() else '_' for c in name)}"
+        folder = epath.Path(workdir) / "evaluation"
+        folder.mkdir(parents=True, exist_ok=True)
+        values = {key: value if value == value else None for key, value in metrics.items()}
+        about = {"step": trained.step, "data": name, "split": split, "classes": to_json(trained.info.classes)}
+        (folder / f"{label}.json").write_text(json.dumps({**about, "metrics": values}, indent=1))
+        for batch, predictions in shown:
+            sheet = visualize.sheet(batch, trained.info.classes, predictions)
+            visualize.write_png(folder / f"{label}.png", sheet)
+        say(f"Step {trained.step} of {workdir} on {name} {split}. Written: {folder / label}.json and .png")
+    return metrics
+
+
+def command(arguments: list[str] | None = None) -> int:
+    """Parses, evaluates, prints."""
+    parser = Parser("evaluate", __doc__)
+    parser.add_argument("--workdir", required=True, metavar="DIR", help="a run folder")
+    parser.add_argument("--data", metavar="SOURCE", help="another data set than the run's own; classes are matched by name")
+    parser.add_argument("--split", metavar="NAME", help="the run's own evaluation split by default")
+    parser.add_argument("--step", type=int, metavar="N", help="of the checkpoint; the best one by default")
+    flags, _ = parser.parse(arguments)
+    cache_compilations()
+    metrics = run(flags.workdir, flags.data, flags.split, flags.step)
+
+    from experiments.tables import markdown
+
+    print(markdown(("metric", "value"), list(metrics.items())))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.stdout.reconfigure(line_buffering=True)
+    main(command)

@@ -1,0 +1,81 @@
+"""Predicts on images of any size and kind, with the best checkpoint of a run.
+
+    python -m experiments.predict --workdir=DIR --images=GLOB_OR_DIR --output=DIR [--step=N]
+
+Writes one annotated PNG an image, and predictions.json: file, width, height, class, score, box ([x1, y1, x2, y2] in the
+original image's pixels). An image that cannot be read is named there and on the screen, and the others are predicted.
+"""
+
+import json
+import pathlib
+import sys
+from typing import Any
+
+from experiments.command_line import Parser, cache_compilations, main
+
+
+def describe(prediction: Any, classes: tuple[str, ...]) -> dict[str, Any]:
+    """One image's prediction (original pixels) as JSON values."""
+    best = int(prediction.scores.argmax())
+    found = {"class": classes[best], "score": round(float(prediction.scores[best]), 6)}
+    if hasattr(prediction, "boxes"):
+        found["box"] = [round(float(x), 3) for x in prediction.boxes]
+    return found
+
+
+def run(workdir, images: str, output: str, step: int | None = None, say=print) -> list[dict[str, Any]]:
+    """Predicts, draws and writes; returns the content of predictions.json."""
+    import jax
+
+    from cnnvision import visualize
+    from cnnvision.data.loose import LooseImages
+    from cnnvision.errors import RunError
+    from experiments.runs import evaluation_of, load
+
+    folder = pathlib.Path(output)
+    if folder.is_file():
+        raise RunError(f"--output: {output} is a file; name a folder")
+    source, trained = LooseImages(images), load(workdir, step)
+    position = {name: index for index, name in enumerate(source.ids)}
+    folder.mkdir(parents=True, exist_ok=True)
+    found: dict[int, dict[str, Any]] = {}
+
+    def collect(examples, predictions):
+        for row, example in enumerate(examples):
+            index = position[example.id]
+            prediction = jax.tree.map(lambda x, row=row: x[row], predictions)
+            height, width = example.size
+            description = describe(prediction, trained.info.classes)
+            found[index] = {"file": example.id, "width": width, "height": height, **description}
+            picture = visualize.annotate(source.read(index).image, trained.info.classes, prediction)
+            visualize.write_png(folder / f"{example.id}.png", picture)
+
+    evaluation = evaluation_of(trained.task, source, trained.config, trained.mesh)
+    evaluation.run(trained.params, trained.model_state, collect=collect)
+    for problem in evaluation.failures:
+        say(f"not predicted: {problem}")
+        name = problem.file if problem.file in position else problem.record
+        found[position.get(name, len(found))] = {"file": name, "error": problem.message}
+    predictions = [found[index] for index in sorted(found)]
+    draft = folder / "predictions.json.draft"
+    draft.write_text(json.dumps(predictions, indent=1) + "\n")
+    draft.replace(folder / "predictions.json")
+    say(f"{len(predictions) - len(evaluation.failures)} images predicted, {len(evaluation.failures)} not. Written: {folder}")
+    return predictions
+
+
+def command(arguments: list[str] | None = None) -> int:
+    """Parses and predicts; exit code 1 where an image could not be read."""
+    parser = Parser("predict", __doc__)
+    parser.add_argument("--workdir", required=True, metavar="DIR", help="a run folder")
+    parser.add_argument("--images", required=True, metavar="GLOB_OR_DIR", help="a folder, a file, or a quoted pattern")
+    parser.add_argument("--output", required=True, metavar="DIR", help="where pictures and predictions.json go")
+    parser.add_argument("--step", type=int, metavar="N", help="of the checkpoint; the best one by default")
+    flags, _ = parser.parse(arguments)
+    cache_compilations()
+    return int(any("error" in found for found in run(flags.workdir, flags.images, flags.output, flags.step)))
+
+
+if __name__ == "__main__":
+    sys.stdout.reconfigure(line_buffering=True)
+    main(command)

@@ -1,0 +1,218 @@
+"""Joins a config, its data and its model into a run; opens the folder of a run that was made."""
+
+import dataclasses
+import json
+import platform
+from importlib import metadata
+from typing import Any
+
+import jax
+from etils import epath
+from ml_collections import ConfigDict
+
+import cnnvision
+from cnnvision.data import order, pipeline
+from cnnvision.data.batching import empty_batch
+from cnnvision.data.sources import open_source
+from cnnvision.data.subset import Subset, usable
+from cnnvision.errors import ConfigError, DataError, RunError
+from cnnvision.models import make_task
+from cnnvision.task import DataInfo, Task
+from cnnvision.training.checkpoint import Checkpoints, with_layout
+from cnnvision.training.evaluate import SplitEvaluation
+from cnnvision.training.loop import Run
+from cnnvision.training.sharding import check_batch_size, make_mesh
+from cnnvision.types import Source
+from experiments.configuration import differences, from_json, to_json
+
+MAY_CHANGE = ("data.source", "data.threads", "data.workers", "data.prefetch", "data.cache_mb", "training.keep")
+"""Keys that change nothing of a run's result, so that a run may go on with other values. (The ids are compared anyway.)"""
+
+PRECISIONS = ("default", "high", "highest")
+
+
+def data_info(source: Source) -> DataInfo:
+    """What a task must know of a source."""
+    return DataInfo(tuple(source.classes), tuple(source.semantic_classes), dict(source.area_ranges))
+
+
+def check_config(config: ConfigDict, mesh: jax.sharding.Mesh) -> None:
+    """Raises ConfigError for values of `training` and `data` that no run can use."""
+    for key, least in (("steps", 1), ("log_every", 1), ("eval_every", 0), ("save_every", 0), ("keep", 1), ("accumulate", 1)):
+        if config.training[key] < least:
+            raise ConfigError(f"config.training.{key}: {config.training[key]} must be at least {least}")
+    if not 0.0 <= config.training.average_decay < 1.0:
+        raise ConfigError(f"config.training.average_decay: {config.training.average_decay} is outside [0, 1)")
+    if config.training.matmul_precision not in PRECISIONS:
+        raise ConfigError(
+            f"config.training.matmul_precision: {config.training.matmul_precision!r} is none of {', '.join(PRECISIONS)}"
+        )
+    if len(config.data.size) != 2 or min(config.data.size) < 1:
+        raise ConfigError(f"config.data.size: {config.data.size} must be (height, width), in pixels")
+    check_batch_size(config.data.batch_size, mesh, config.training.accumulate)
+    check_batch_size(config.data.eval_batch_size, mesh, key="config.data.eval_batch_size")
+
+
+def check_size(task: Task) -> None:
+    """Raises ConfigError for an input size that the network's strides do not divide."""
+    multiple = task.inputs.multiple_of
+    for height, width in task.inputs.sizes:
+        if height % multiple or width % multiple:
+            near = tuple(max(multiple, round(side / multiple) * multiple) for side in (height, width))
+            raise ConfigError(f"config.data.size: {(height, width)} must be multiples of {multiple} for this network, e.g. {near}")
+
+
+def first(source: Source, count: int) -> Source:
+    """The first `count` examples; all for 0."""
+    return Subset(source, range(min(count, len(source)))) if count else source
+
+
+def evaluation_of(task: Task, source: Source, config: ConfigDict, mesh: jax.sharding.Mesh) -> SplitEvaluation:
+    """How a source is evaluated under a config."""
+    batches = lambda: pipeline.eval_batches(
+        source, task.inputs, config.data, process_index=jax.process_index(), process_count=jax.process_count()
+    )
+    return SplitEvaluation(task, source, batches, mesh)
+
+
+def join(config: ConfigDict, workdir: epath.PathLike, mesh: jax.sharding.Mesh | None = None, say=print) -> Run:
+    """The run that a config describes, in a folder. Writes `config.json`, or checks it where it is there.
+
+    Raises:
+        ConfigError, DataError: something of the config or the data cannot be used.
+        RunError: the folder holds a run of another config.
+    """
+    mesh = mesh or make_mesh()
+    check_config(config, mesh)
+    jax.config.update("jax_default_matmul_precision", config.training.matmul_precision)
+    workdir = epath.Path(workdir)
+    train_source = open_source(config.data.source, config.data.train_split)
+    eval_source = open_source(config.data.source, config.data.eval_split, train_source.classes)
+    info = data_info(train_source)
+    task = make_task(config, info)
+    check_size(task)
+    selection = usable(train_source, task.inputs)
+    if not len(selection.source):
+        raise DataError(f"{config.data.source}: {selection.reason}, so nothing is left to train on")
+    for source in (train_source, eval_source):
+        if source.problems:
+            say(f"{source.name} {source.split}: {len(source.problems)} problems; `python -m experiments.doctor "
+                f"--data={source.name}` lists them. The first: {source.problems[0]}")  # fmt: skip
+    if selection.reason:
+        say(f"{config.data.source} {config.data.train_split}: {selection.reason}; they are left out")
+    record_config(config, info, workdir)
+    source = selection.source
+    return Run(
+        task=task,
+        config=config,
+        workdir=workdir,
+        mesh=mesh,
+        example_batch=empty_batch(task.inputs, config.data.batch_size),
+        train_batches=lambda start, stop: pipeline.train_batches(
+            source,
+            task.inputs,
+            config.data,
+            config.training.seed,
+            start,
+            stop,
+            process_index=jax.process_index(),
+            process_count=jax.process_count(),
+        ),
+        batch_size=config.data.batch_size,
+        evaluation=evaluation_of(task, first(eval_source, config.data.eval_examples), config, mesh),
+        classes=info.classes,
+        fingerprint=order.fingerprint(source.ids),
+        say=say,
+    )
+
+
+def record_config(config: ConfigDict, info: DataInfo, workdir: epath.Path) -> None:
+    """Writes `config.json` (config, data's facts, versions) once; raises RunError where another config stands there."""
+    path, now = workdir / "config.json", to_json(config)
+    if path.exists():
+        before = read_description(workdir)["config"]
+        changed = [d for d in differences(before, now) if d[0].removeprefix("config.") not in MAY_CHANGE]
+        if changed:
+            listed = "; ".join(f"{key}: {then!r} there, {new!r} now" for key, then, new in changed[:6])
+            raise RunError(
+                f"{workdir} holds a run of another config ({listed}). A run cannot change on the way: give another "
+                "--workdir, or the values that the folder's config.json has."
+            )
+        return
+    if jax.process_index() != 0:
+        return
+    names = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "grain")
+    versions = {name: metadata.version(name) for name in names}
+    text = json.dumps(
+        {
+            "config": now,
+            "data": to_json(dataclasses.asdict(info)),
+            "versions": {"cnnvision": cnnvision.__version__, "python": platform.python_version(), **versions},
+            "devices": [jax.device_count(), jax.devices()[0].device_kind],
+        },
+        indent=1,
+    )
+    workdir.mkdir(parents=True, exist_ok=True)
+    draft = workdir / "config.json.draft"
+    draft.write_text(text)
+    draft.replace(path)
+
+
+def read_description(workdir: epath.PathLike) -> dict[str, Any]:
+    """The content of a run folder's config.json. Raises RunError where the folder is no run."""
+    path = epath.Path(workdir) / "config.json"
+    if not path.exists():
+        raise RunError(f"{workdir} is no run folder: it has no config.json. `python -m experiments.train` makes one.")
+    try:
+        description = json.loads(path.read_text())
+        return {key: description[key] for key in ("config", "data", "versions")}
+    except (json.JSONDecodeError, KeyError, TypeError) as error:
+        raise RunError(f"{path} cannot be read ({error}); it is written by `python -m experiments.train`") from error
+
+
+@dataclasses.dataclass(frozen=True)
+class Trained:
+    """A network from a run folder, ready to predict.
+
+    Attributes:
+        config, info, task: what it is.
+        params, model_state: on the mesh.
+        step: of the checkpoint.
+        mesh: the devices.
+    """
+
+    config: ConfigDict
+    info: DataInfo
+    task: Task
+    params: Any
+    model_state: Any
+    step: int
+    mesh: jax.sharding.Mesh
+
+
+def load(workdir: epath.PathLike, step: int | None = None, mesh: jax.sharding.Mesh | None = None) -> Trained:
+    """Opens a run folder: the checkpoint of `step`, or the best one.
+
+    Raises:
+        RunError: no run folder, no checkpoint, or none of that step.
+    """
+    mesh = mesh or make_mesh()
+    description = read_description(workdir)
+    config, facts = from_json(description["config"]), description["data"]
+    ranges = {name: tuple(limits) for name, limits in facts["area_ranges"].items()}
+    info = DataInfo(tuple(facts["classes"]), tuple(facts["semantic_classes"]), ranges)
+    task = make_task(config, info)
+    jax.config.update("jax_default_matmul_precision", config.training.matmul_precision)
+    if not (epath.Path(workdir) / "checkpoints").exists():
+        raise RunError(f"{workdir} has no checkpoint yet: train on with `python -m experiments.train --workdir={workdir}`")
+    checkpoints = Checkpoints(workdir, task.best, read_only=True)
+    step = checkpoints.best_step() if step is None else step
+    if step is None:
+        raise RunError(f"{workdir} has no checkpoint yet: train on with `python -m experiments.train --workdir={workdir}`")
+    batch = empty_batch(task.inputs, mesh.size)
+    params, model_state = jax.eval_shape(task.init, jax.random.key(0), batch)
+    place = lambda tree: with_layout(tree, mesh, split_parameters=False)
+    average = place(params) if config.training.average_decay > 0 else None
+    params, model_state = checkpoints.restore_network(step, place(params), place(model_state), average)
+    checkpoints.close()
+    return Trained(config, info, task, params, model_state, step, mesh)

@@ -1,0 +1,57 @@
+"""Trains what a config describes, or goes on with it.
+
+    python -m experiments.train --config=configs/NAME.py[:VARIANT] --workdir=DIR [--config.KEY=VALUE ...]
+
+Everything ends up in the run folder: config.json, metrics.jsonl, tensorboard/, checkpoints/, pictures/. The same command
+goes on after an interruption. On several hosts, start it on each (a Cloud TPU pod needs `--distributed` alone).
+"""
+
+import sys
+
+from experiments.command_line import Parser, cache_compilations, main
+
+
+def run(config, workdir, say=print) -> dict[str, float]:
+    """Trains `config` (a ConfigDict) in `workdir`; returns the metrics of the last evaluation.
+
+    The function behind the command, for notebooks: `run(load_config("configs/NAME.py"), "runs/NAME")`.
+    """
+    from cnnvision.training.loop import train
+    from experiments.runs import join
+
+    return train(join(config, workdir, say=say))
+
+
+def command(arguments: list[str] | None = None) -> int:
+    """Parses and runs; returns the exit code (75, "try again", where the run was asked to stop before its end)."""
+    parser = Parser("train", __doc__)
+    parser.add_argument("--config", required=True, metavar="FILE[:VARIANT]", help="configs/NAME.py, and a variant of it")
+    parser.add_argument("--workdir", required=True, metavar="DIR", help="the run folder, local or gs://")
+    parser.add_argument("--distributed", action="store_true", help="join the other hosts (Cloud TPU pods, Slurm, …)")
+    parser.add_argument("--coordinator", metavar="HOST:PORT", help="join the others at this address, where nothing tells it")
+    parser.add_argument("--processes", type=int, metavar="N", help="how many processes; with --coordinator")
+    parser.add_argument("--process", type=int, metavar="I", help="which of them this one is, from 0; with --coordinator")
+    flags, overrides = parser.parse(arguments)
+    together = (flags.coordinator, flags.processes, flags.process)
+    if any(value is not None for value in together) and None in together:
+        parser.error("--coordinator, --processes and --process go together")
+
+    from experiments.configuration import load_config
+
+    config = load_config(flags.config, overrides)
+    cache_compilations()
+    if flags.distributed or flags.coordinator:
+        import jax
+
+        jax.distributed.initialize(flags.coordinator, flags.processes, flags.process)
+    metrics = run(config, flags.workdir)
+    if not metrics:
+        return 75
+    print("\n".join(f"{name:32} {value:.4f}" for name, value in metrics.items()))
+    print(f"Pictures: {flags.workdir}/pictures  Numbers: {flags.workdir}/metrics.jsonl")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.stdout.reconfigure(line_buffering=True)
+    main(command)
