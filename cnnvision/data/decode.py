@@ -1,0 +1,214 @@
+"""The one decoder of images: bytes -> uint8 [H, W, 3] RGB, upright; and of label maps.
+
+What comes in many forms leaves in one:
+    orientation  the EXIF orientation is applied (that of the block ahead of the pixels; a damaged block counts as none).
+    grey         repeated three times.
+    palette      its colours in images, its indices in maps.
+    alpha        dropped, the colours beneath it are kept, as OpenCV and TensorFlow do.
+    CMYK, YCCK   turned into RGB without a colour profile; JPEG stores them inverted (Adobe's convention).
+    16 bits      the upper 8 of them, for grey and colour alike: the range is scaled, nothing is clipped.
+    frames       the first one.
+A picture is whole or it is an error: a file that breaks off, is no image, or unfolds to more pixels than memory should
+hold raises `RecordError`. (What no decoder notices is a JPEG that broke off and was closed again by some other program: its
+lower part is grey. `doctor` looks for that.)
+
+All functions are safe to call from several threads; Pillow releases the interpreter lock while it decodes.
+"""
+
+import contextlib
+import io
+import os
+from collections.abc import Iterator
+
+import numpy as np
+from PIL import ExifTags, Image, UnidentifiedImageError
+
+from cnnvision.data.faults import RecordError
+from cnnvision.types import Problem
+
+FORMATS = ("JPEG", "PNG", "BMP", "GIF", "TIFF", "WEBP", "PPM")
+"""Formats that are read. Others stay closed on purpose: Pillow hands PostScript to an interpreter, for one."""
+
+SUFFIXES = (".jpg", ".jpeg", ".jpe", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm")
+"""Suffixes of files that are taken for images, in lower case."""
+
+
+def decode_image(data: bytes, file: str) -> np.ndarray:
+    """Decodes one image.
+
+    Args:
+        data: the whole encoded file.
+        file: its name, for errors.
+
+    Returns:
+        uint8 [H, W, 3], RGB, upright; an array of its own that may be written to.
+
+    Raises:
+        RecordError: `data` is no image, breaks off, is damaged, too large, or has pixels of no fixed range (float).
+    """
+    with _reported(file, len(data)):
+        image, orientation = _load(data, file)
+        if _has_16_bits(image):
+            grey = (np.asarray(image).astype(np.uint16) >> 8).astype(np.uint8)
+            return np.repeat(_upright(grey, orientation)[:, :, None], 3, axis=2)
+        if image.mode in ("I", "F"):
+            raise _unusable(
+                file, f"the pixels are 32-bit numbers (mode {image.mode}), whose range is not known", "Save it with 8 bits."
+            )
+        image.info.pop("transparency", None)  # else convert() would look for the transparent colour
+        return np.ascontiguousarray(_upright(np.array(image.convert("RGB")), orientation))
+
+
+def decode_map(data: bytes, file: str) -> np.ndarray:
+    """Decodes one map of class ids or instance ids: the numbers in the file, not colours.
+
+    Palette files give their indices, 1-bit files 0 and 255, colour files whose three channels agree that one channel.
+
+    Args:
+        data: the whole encoded file.
+        file: its name, for errors.
+
+    Returns:
+        [H, W], uint8, or uint16 where the file has 16 bits.
+
+    Raises:
+        RecordError: as `decode_image`; also for colour-coded maps, and for JPEG, which does not keep ids.
+    """
+    with _reported(file, len(data)):
+        image, orientation = _load(data, file)
+        if image.format in ("JPEG", "MPO"):
+            raise _unusable(file, "the map is a JPEG, which changes ids near every edge", "Save maps as PNG.")
+        if image.mode == "1":
+            values = np.asarray(image.convert("L"))
+        elif _has_16_bits(image):
+            values = np.asarray(image).astype(np.uint16)
+        elif image.mode in ("L", "P"):
+            values = np.asarray(image)
+        elif image.mode in ("LA", "PA"):
+            values = np.asarray(image)[:, :, 0]
+        elif image.mode in ("RGB", "RGBA"):
+            values = np.asarray(image)
+            if (values[:, :, :1] != values[:, :, 1:3]).any():
+                raise _unusable(
+                    file,
+                    "the map is colour-coded",
+                    "Save class or instance ids as an 8-bit or 16-bit grey, or a palette, PNG.",
+                )
+            values = values[:, :, 0]
+        else:
+            raise _unusable(file, f"the map has pixels of mode {image.mode}", "Save ids as an 8-bit or 16-bit grey PNG.")
+        return np.array(_upright(values, orientation))
+
+
+def image_size(encoded: str | os.PathLike | bytes, file: str) -> tuple[int, int]:
+    """(height, width) of an image as `decode_image` will return it, from the file's header alone.
+
+    Args:
+        encoded: a path, or the file's bytes.
+        file: its name, for errors.
+
+    Raises:
+        RecordError: the file does not exist, is empty, or is no image that can be read.
+    """
+    length = len(encoded) if isinstance(encoded, bytes) else None
+    with _reported(file, length), _open(io.BytesIO(encoded) if length is not None else encoded, file) as image:
+        width, height = image.size
+        return (width, height) if _orientation(image) >= 5 else (height, width)
+
+
+def is_plain(data: bytes, file: str) -> bool:
+    """Whether any other reader sees the picture that `decode_image` returns: 8-bit grey or RGB, stored upright."""
+    with _reported(file, len(data)), _open(io.BytesIO(data), file) as image:
+        return image.format in ("JPEG", "PNG") and image.mode in ("L", "RGB") and _orientation(image) == 1
+
+
+def _load(data: bytes, file: str) -> tuple[Image.Image, int]:
+    image = _open(io.BytesIO(data), file)
+    orientation = _orientation(image)
+    image.load()
+    return image, orientation
+
+
+def _has_16_bits(image: Image.Image) -> bool:
+    return image.mode.startswith("I;16") or (image.mode == "I" and image.format in ("PNG", "PPM"))
+
+
+def _open(stream: io.BytesIO | str | os.PathLike, file: str) -> Image.Image:
+    try:
+        return Image.open(stream, formats=FORMATS)
+    except UnidentifiedImageError as error:
+        if isinstance(stream, io.BytesIO):
+            head = stream.getvalue()[:512]
+        else:
+            with open(stream, "rb") as opened:
+                head = opened.read(512)
+        raise _unusable(file, *_no_image(head)) from error
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise _unusable(file, f"the file unfolds to too many pixels ({error})", "Cut it into tiles.") from error
+
+
+def _orientation(image: Image.Image) -> int:
+    """1 … 8. TIFF is 1: Pillow itself turns it upright. Only what stands ahead of the pixels is looked at: it's cheap."""
+    block = image.info.get("exif")
+    if not block or image.format == "TIFF":
+        return 1
+    exif = Image.Exif()
+    try:
+        exif.load(block)
+        orientation = exif.get(ExifTags.Base.Orientation, 1)
+    except Exception:  # Pillow's reader of damaged EXIF raises a dozen kinds; such a block says nothing
+        return 1
+    return orientation if orientation in range(1, 9) else 1
+
+
+def _upright(pixels: np.ndarray, orientation: int) -> np.ndarray:
+    """Turns [H, W, ...] as EXIF asks (1: not at all); a view."""
+    swapped = pixels.swapaxes(0, 1)
+    turned = {2: pixels[:, ::-1], 3: pixels[::-1, ::-1], 4: pixels[::-1], 5: swapped, 6: swapped[:, ::-1]}
+    return {**turned, 7: swapped[::-1, ::-1], 8: swapped[::-1]}.get(orientation, pixels)
+
+
+@contextlib.contextmanager
+def _reported(file: str, length: int | None) -> Iterator[None]:
+    """Turns whatever a decoder raises into a RecordError that names the file."""
+    try:
+        if length == 0:
+            raise _unusable(file, "the file is empty (0 bytes)", "Copy or download it again.")
+        yield
+    except RecordError:
+        raise
+    except FileNotFoundError as error:
+        raise _unusable(file, "the file does not exist", "Add it, or delete its record.") from error
+    except OSError as error:
+        if error.errno is not None:
+            raise _unusable(
+                file, f"the file cannot be read: {error.strerror}", "Look at the file and its rights."
+            ) from error
+        raise _damaged(file, error) from error
+    except Exception as error:  # Pillow's readers raise a dozen kinds of exceptions on damaged files
+        raise _damaged(file, error) from error
+
+
+def _damaged(file: str, error: Exception) -> RecordError:
+    return _unusable(
+        file,
+        f"the image breaks off or is damaged ({type(error).__name__}: {str(error)[:120]})",
+        "Copy or download it again, or delete it with its record.",
+    )
+
+
+def _no_image(head: bytes) -> tuple[str, str]:
+    """(message, cure) for a file whose first bytes `head` begin none of the known formats."""
+    known = f"Known formats: {', '.join(FORMATS)}."
+    if not head:
+        return "the file is empty (0 bytes)", "Copy or download it again."
+    if b"ftyphei" in head[:16] or b"ftypmif1" in head[:16] or b"ftypavif" in head[:16]:
+        return "the file is a HEIC or AVIF image, which is not read", f"Convert it to JPEG or PNG. {known}"
+    text = head.decode("utf-8", errors="ignore")
+    if len(text) > 0.9 * len(head) and sum(c.isprintable() or c.isspace() for c in text) > 0.95 * len(text):
+        return f"the file is text, no image: it begins {text[:40]!r}", "Replace it by the image (a failed download?)."
+    return "the file is no image, or of a format that is not read", f"Convert it to JPEG or PNG. {known}"
+
+
+def _unusable(file: str, message: str, cure: str) -> RecordError:
+    return RecordError(Problem(file, "", "", "", message, cure, "left out"))
