@@ -1,0 +1,196 @@
+"""All padding: rows of any size and number become a batch of fixed shapes, in which everything padded is marked as such."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from cnnvision.data.augment import Row
+from cnnvision.data.resampling import resize
+from cnnvision.errors import ConfigError
+from cnnvision.task import InputSpec
+from cnnvision.types import IGNORE, Batch, ClassTarget, ObjectTarget, SemanticTarget
+
+IDENTITY = np.array([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]], np.float32)
+"""Transform of rows without an example: it has an inverse."""
+
+
+def make_batch(rows: Sequence[Row | None], spec: InputSpec, size: tuple[int, int]) -> tuple[Batch, int]:
+    """Puts rows into one batch.
+
+    Args:
+        rows: one for each row of the batch; None where there is no example, or none that could be read.
+        spec: which target to fill, and how many objects at most.
+        size: (height, width) of the input, pixels; no row's image may be larger.
+
+    Returns:
+        The batch, of NumPy arrays. Images lie at the top left; what is padded is 0 (IGNORE in semantic maps).
+        How many objects were left out because they were more than `spec.max_objects`: the smallest go first.
+
+    Raises:
+        ConfigError: the examples do not have what the spec asks for.
+        ValueError: an image is larger than `size`.
+    """
+    count = len(rows)
+    image = np.zeros((count, *size, 3), np.uint8)
+    sizes = np.zeros((count, 2), np.int32)
+    valid = np.zeros(count, bool)
+    index = np.zeros(count, np.int32)
+    transform = np.tile(IDENTITY, (count, 1, 1))
+    for i, row in enumerate(rows):
+        if row is None:
+            continue
+        height, width = row.image.shape[:2]
+        if height > size[0] or width > size[1]:
+            raise ValueError(f"make_batch: row {i} is {(height, width)} pixels, more than the input's {tuple(size)}")
+        image[i, :height, :width] = row.image
+        sizes[i], valid[i], index[i], transform[i] = (height, width), True, row.index, row.transform
+    target, dropped = _TARGETS[spec.target](rows, spec, size)
+    return Batch(image=image, size=sizes, valid=valid, index=index, transform=transform, target=target), dropped
+
+
+def _class_target(rows: Sequence[Row | None], spec: InputSpec, size: tuple[int, int]) -> tuple[ClassTarget, int]:
+    labels = [None if row is None else row.label for row in rows]
+    valid = np.array([label is not None for label in labels])
+    return ClassTarget(labels=np.array([label or 0 for label in labels], np.int32), valid=valid), 0
+
+
+def _object_target(rows: Sequence[Row | None], spec: InputSpec, size: tuple[int, int]) -> tuple[ObjectTarget, int]:
+    most = 1 if spec.objects == "largest" else spec.max_objects
+    side, dropped = spec.mask_side, 0
+    target = ObjectTarget(
+        boxes=np.zeros((len(rows), most, 4), np.float32),
+        labels=np.zeros((len(rows), most), np.int32),
+        valid=np.zeros((len(rows), most), bool),
+        crowd=np.zeros((len(rows), most), bool),
+        masks=np.zeros((len(rows), most, side, side), bool) if side else None,
+    )
+    for i, row in enumerate(rows):
+        if row is None:
+            continue
+        chosen, left_out = _choose(row, spec)
+        dropped += left_out
+        count, objects = len(chosen), row.objects
+        target.boxes[i, :count] = objects.boxes[chosen]
+        target.labels[i, :count] = objects.labels[chosen]
+        target.crowd[i, :count] = objects.crowd[chosen]
+        target.valid[i, :count] = True
+        for j, k in enumerate(chosen if side else ()):
+            target.masks[i, j] = crop_mask(objects.masks[k], objects.boxes[k], side)
+    return target, dropped
+
+
+def _choose(row: Row, spec: InputSpec) -> tuple[np.ndarray, int]:
+    """Which of a row's objects go into the batch, in the row's order, and how many do not for want of room."""
+    if row.objects is None:
+        raise ConfigError("this model learns boxes, and the data have none: take a source with boxes, or a classifier.")
+    if spec.mask_side and row.objects.masks is None:
+        raise ConfigError("this model learns instance masks, and the data have none: take a source with instance masks.")
+    if spec.objects == "largest":
+        return np.array([] if row.largest is None else [row.largest], np.int64), 0
+    count = len(row.objects.boxes)
+    by_area = np.argsort(-row.objects.area, kind="stable")
+    return np.sort(by_area[: spec.max_objects]), max(0, count - spec.max_objects)
+
+
+def crop_mask(mask: np.ndarray, box: np.ndarray, side: int) -> np.ndarray:
+    """A mask cropped to its own box and resampled.
+
+    Args:
+        mask: bool [h, w], input pixels.
+        box: [4] x1 y1 x2 y2, whole pixels of the same image, with area.
+        side: of the result.
+
+    Returns:
+        bool [side, side]: where the mask covers at least half of a cell.
+    """
+    x1, y1, x2, y2 = (int(value) for value in box)
+    return resize(mask[y1:y2, x1:x2].astype(np.uint8) * 255, (side, side)) >= 128
+
+
+def _semantic_target(rows: Sequence[Row | None], spec: InputSpec, size: tuple[int, int]) -> tuple[SemanticTarget, int]:
+    labels = np.full((len(rows), *size), IGNORE, np.uint8)
+    for i, row in enumerate(rows):
+        if row is None:
+            continue
+        if row.semantic is None:
+            raise ConfigError("this model learns semantic maps, and the data have none: take a source with maps.")
+        labels[i, : row.semantic.shape[0], : row.semantic.shape[1]] = row.semantic
+    return SemanticTarget(labels=labels), 0
+
+
+_TARGETS = {"class": _class_target, "objects": _object_target, "semantic": _semantic_target}
+
+
+def validate(batch: Batch, num_classes: int, num_semantic_classes: int = 0) -> None:
+    """Checks a batch where it enters: dtypes, shapes, ranges. NumPy arrays; a few microseconds an example.
+
+    Args:
+        batch: as `make_batch` makes it.
+        num_classes: labels of valid images and objects are in [0, num_classes).
+        num_semantic_classes: ids of semantic maps are in [0, num_semantic_classes) or IGNORE.
+
+    Raises:
+        ValueError: naming the field, the row, what stood there and what is right.
+    """
+    count, height, width = _shape(batch.image, "image", "uint8", (None, None, None, 3))[:3]
+    _shape(batch.size, "size", "int32", (count, 2))
+    _shape(batch.valid, "valid", "bool", (count,))
+    _shape(batch.index, "index", "int32", (count,))
+    _shape(batch.transform, "transform", "float32", (count, 2, 3))
+    _check(np.isfinite(batch.transform), batch.transform, "transform", "finite")
+    least = batch.valid.astype(np.int32)[:, None]
+    _check((batch.size >= least) & (batch.size <= [height, width]), batch.size, "size", f"1 … {(height, width)} where valid")
+    _check(batch.index >= 0, batch.index, "index", ">= 0")
+    target = batch.target
+    if isinstance(target, ClassTarget):
+        _shape(target.labels, "target.labels", "int32", (count,))
+        _shape(target.valid, "target.valid", "bool", (count,))
+        _check_labels(target.labels, target.valid, num_classes)
+    elif isinstance(target, ObjectTarget):
+        _validate_objects(target, count, (height, width), num_classes)
+    elif isinstance(target, SemanticTarget):
+        _shape(target.labels, "target.labels", "uint8", (count, height, width))
+        right = (target.labels < num_semantic_classes) | (target.labels == IGNORE)
+        _check(right, target.labels, "target.labels", f"in [0, {num_semantic_classes}) or {IGNORE}")
+        if target.weights is not None:
+            _shape(target.weights, "target.weights", "float32", (count, height, width))
+            _check((target.weights >= 0) & np.isfinite(target.weights), target.weights, "target.weights", "finite, >= 0")
+    elif target is not None:
+        raise ValueError(f"batch.target: a {type(target).__name__} is no target")
+
+
+def _validate_objects(target: ObjectTarget, count: int, size: tuple[int, int], num_classes: int) -> None:
+    most = _shape(target.boxes, "target.boxes", "float32", (count, None, 4))[1]
+    for name, dtype in (("labels", "int32"), ("valid", "bool"), ("crowd", "bool")):
+        _shape(getattr(target, name), f"target.{name}", dtype, (count, most))
+    if target.masks is not None:
+        side = _shape(target.masks, "target.masks", "bool", (count, most, None, None))[2]
+        _shape(target.masks, "target.masks", "bool", (count, most, side, side))
+    boxes, some = target.boxes, target.valid[..., None]
+    _check(np.isfinite(boxes), boxes, "target.boxes", "finite")
+    _check((boxes[..., :2] < boxes[..., 2:]) | ~some, boxes[..., 2:], "target.boxes", "x1 < x2 and y1 < y2 where valid")
+    limits = np.array([size[1], size[0], size[1], size[0]], np.float32)
+    _check((boxes >= 0) & (boxes <= limits) | ~some, boxes, "target.boxes", f"within the input, {size} pixels")
+    _check(~target.crowd | target.valid, target.crowd, "target.crowd", "False where not valid")
+    _check_labels(target.labels, target.valid, num_classes)
+
+
+def _check_labels(labels: np.ndarray, valid: np.ndarray, num_classes: int) -> None:
+    _check(((labels >= 0) & (labels < num_classes)) | ~valid, labels, "target.labels", f"in [0, {num_classes}) where valid")
+
+
+def _shape(array: np.ndarray, name: str, dtype: str, shape: tuple[int | None, ...]) -> tuple[int, ...]:
+    """The array's shape; raises where the dtype or a length that is not None differs."""
+    found = tuple(np.shape(array))
+    same = len(found) == len(shape) and all(want in (None, have) for want, have in zip(shape, found, strict=True))
+    kind = str(getattr(array, "dtype", type(array).__name__))
+    if not same or kind != dtype:
+        wanted = ", ".join("any" if length is None else str(length) for length in shape)
+        raise ValueError(f"batch.{name}: {kind} {found}, must be {dtype} ({wanted})")
+    return found
+
+
+def _check(right: np.ndarray, values: np.ndarray, name: str, rule: str) -> None:
+    if not right.all():
+        place = tuple(int(i) for i in np.argwhere(~right)[0])
+        raise ValueError(f"batch.{name}: {values[place]} at {place}, must be {rule}")

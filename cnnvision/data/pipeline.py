@@ -1,0 +1,266 @@
+"""Batches, loaded ahead of time by threads or worker processes.
+
+A batch is a pure function of (seed, step): `TrainLoader` and `EvalLoader` are those functions, and everything else here
+decides when and where they are called. So a run goes on from any step without stored iterators, and batches are the same,
+bit for bit, for any number of threads and workers; any number of processes (hosts) shares the rows of each.
+
+An example that cannot be read becomes a row with `valid` False, and is reported with the batch.
+"""
+
+import dataclasses
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import grain
+import numpy as np
+
+from cnnvision.data import order
+from cnnvision.data.augment import Row, apply, fitted, sample
+from cnnvision.data.batching import make_batch, validate
+from cnnvision.data.cache import cached
+from cnnvision.data.options import AugmentOptions, DataOptions
+from cnnvision.data.worker import WorkerStart, from_workers, parse_flags
+from cnnvision.errors import ConfigError, DataError
+from cnnvision.task import InputSpec
+from cnnvision.types import Batch, Problem, Source
+
+MOST_FAILED_BATCHES = 3
+"""Batches in a row without one readable example, after which loading stops with an error."""
+
+
+class Loaded(NamedTuple):
+    """One batch, as it comes out of the pipeline.
+
+    Attributes:
+        step: number of the batch, from 0.
+        batch: this process's rows, NumPy arrays.
+        failures: one problem for each row that could not be read; its row is not valid.
+        dropped_objects: objects left out because they were more than the spec's `max_objects`.
+    """
+
+    step: int
+    batch: Batch
+    failures: tuple[Problem, ...]
+    dropped_objects: int
+
+
+class Stopped(Exception):
+    """Raised inside loading threads when nobody waits for their batches any more."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Rows:
+    """Reads single rows. Picklable; a copy in another process has a `stop` of its own."""
+
+    source: Source
+    spec: InputSpec
+    stop: threading.Event = dataclasses.field(default_factory=threading.Event, compare=False)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.source, self.spec)
+
+    def read(self, index: int, place: Callable[[Any], Row]) -> Row | Problem:
+        """The row of one example, or why there is none. `place` makes the row from the `Example`."""
+        if self.stop.is_set() or not threading.main_thread().is_alive():
+            raise Stopped
+        wants_masks = self.spec.mask_side > 0 or self.spec.target == "semantic"
+        try:
+            example = self.source.read(index, image=True, masks=wants_masks)
+        except (DataError, OSError) as error:
+            return Problem(
+                file=self.source.ids[index],
+                record="",
+                field="",
+                value="",
+                message=f"cannot be read: {error}",
+                cure="Mend or remove the file, or leave it: its row counts for nothing.",
+                effect="left out",
+            )
+        return place(example)
+
+    def load(self, step: int, rows: list[Row | Problem | None], size: tuple[int, int]) -> Loaded:
+        """Rows, problems in place of rows, and None for rows that only fill up -> the batch of a step."""
+        failures = tuple(row for row in rows if isinstance(row, Problem))
+        good = [row if isinstance(row, Row) else None for row in rows]
+        try:
+            batch, dropped = make_batch(good, self.spec, size)
+        except ConfigError as error:
+            raise ConfigError(f"{self.source.name}: {error}") from error
+        validate(batch, len(self.source.classes), len(self.source.semantic_classes))
+        return Loaded(step, batch, failures, dropped)
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainLoader:
+    """step -> `Loaded`, this process's rows of the training batch.
+
+    Attributes:
+        rows: the source and what to make of it.
+        options: batch size of all processes, and augmentation.
+        seed: of the run.
+        share: rows of this process within the global batch.
+    """
+
+    rows: Rows
+    options: DataOptions
+    seed: int
+    share: slice
+
+    def __call__(self, step: int) -> Loaded:
+        source, spec = self.rows.source, self.rows.spec
+        indices, epochs = order.batch_indices(len(source), self.options.batch_size, self.seed, step)
+        size = spec.sizes[order.bucket(self.seed, step, len(spec.sizes))]
+        rows = [
+            self._row(int(index), int(epoch), size)
+            for index, epoch in zip(indices[self.share], epochs[self.share], strict=True)
+        ]
+        return self.rows.load(step, rows, size)
+
+    def _row(self, index: int, epoch: int, size: tuple[int, int]) -> Row | Problem:
+        spec, augment = self.rows.spec, self.options.augment
+
+        def place(example):
+            rng = order.example_rng(self.seed, epoch, example.id)
+            drawn = sample(rng, augment, example.size, size, spec, _box_to_keep(example, spec))
+            return apply(drawn, example, index, augment.min_visible)
+
+        return self.rows.read(index, place)
+
+
+def _box_to_keep(example: Any, spec: InputSpec) -> np.ndarray | None:
+    """The box that an augmentation must not lose: that of the only object which the target is about."""
+    about_one = spec.objects == "largest" or (spec.target == "class" and example.label is None)
+    largest = example.objects.largest() if about_one and example.objects is not None else None
+    return None if largest is None else example.objects.boxes[largest]
+
+
+@dataclasses.dataclass(frozen=True)
+class EvalLoader:
+    """step -> `Loaded`: the split in its own order, without augmentation; the last batch is filled up.
+
+    Attributes:
+        rows: the source and what to make of it.
+        batch_size: of all processes.
+        share: rows of this process within the global batch.
+    """
+
+    rows: Rows
+    batch_size: int
+    share: slice
+
+    def __call__(self, step: int) -> Loaded:
+        spec, count = self.rows.spec, len(self.rows.source)
+        size = spec.sizes[0]
+        indices = range(step * self.batch_size, (step + 1) * self.batch_size)[self.share]
+        rows = [self._row(index, size) if index < count else None for index in indices]
+        return self.rows.load(step, rows, size)
+
+    def _row(self, index: int, size: tuple[int, int]) -> Row | Problem:
+        return self.rows.read(index, lambda example: apply(fitted(example.size, size, self.rows.spec), example, index))
+
+
+def train_batches(
+    source: Source,
+    spec: InputSpec,
+    data_config: Any,
+    seed: int,
+    start_step: int,
+    stop_step: int,
+    process_index: int = 0,
+    process_count: int = 1,
+) -> Iterator[Loaded]:
+    """The training batches of steps [start_step, stop_step), in order.
+
+    Args:
+        source: the training split.
+        spec: what goes into a batch.
+        data_config: a mapping of `DataOptions`.
+        seed: of the run.
+        process_index, process_count: which process of how many this is; it gets its share of each batch's rows.
+
+    Returns:
+        A generator. Closing it (or leaving it to be collected) stops its threads and processes.
+
+    Raises:
+        ConfigError: an option cannot be used, or the batch size is no multiple of the number of processes.
+        DataError: the source is empty; later, while batches are drawn: nothing can be read any more.
+    """
+    options = DataOptions.read(data_config)
+    check(source, spec, options.augment)
+    share = order.rows_of_process(options.batch_size, process_index, process_count)
+    rows = Rows(cached(source, options.cache_mb), spec)
+    return _ahead(TrainLoader(rows, options, seed, share), rows, start_step, stop_step, options)
+
+
+def eval_batches(
+    source: Source,
+    spec: InputSpec,
+    batch_size: int,
+    process_index: int = 0,
+    process_count: int = 1,
+    data_config: Any = None,
+) -> Iterator[Loaded]:
+    """Every example of a split once, in the order of its ids, without augmentation.
+
+    Args:
+        source: the split.
+        spec: what goes into a batch; the first of its sizes is used.
+        batch_size: examples of all processes in a batch. The last batch is filled up with rows that are not valid.
+        process_index, process_count: as for `train_batches`; each process gets equally many batches.
+        data_config: a mapping of `DataOptions`, for its threads, workers, prefetch and cache.
+
+    Returns:
+        A generator, as of `train_batches`.
+
+    Raises:
+        ConfigError, DataError: as `train_batches`.
+    """
+    options = DataOptions.read(data_config)
+    check(source, spec, options.augment)
+    share = order.rows_of_process(batch_size, process_index, process_count)
+    rows = Rows(cached(source, options.cache_mb), spec)
+    steps = -(-len(source) // batch_size)
+    return _ahead(EvalLoader(rows, batch_size, share), rows, 0, steps, options)
+
+
+def check(source: Source, spec: InputSpec, augment: AugmentOptions) -> None:
+    """Refuses what could only fail later: an empty source, a size that the network cannot take, maps that do not exist."""
+    if not len(source):
+        raise DataError(f"{source.name} ({source.split}): no usable example.")
+    for height, width in spec.sizes:
+        if height < 1 or width < 1 or height % spec.multiple_of or width % spec.multiple_of:
+            raise ConfigError(
+                f"config.data.size = {(height, width)}: both must be positive multiples of {spec.multiple_of}, the largest"
+                " stride of the network."
+            )
+    if spec.target == "semantic" and not source.semantic_classes:
+        raise ConfigError(f"{source.name}: the model learns semantic maps, and this source has none.")
+
+
+def _ahead(load: Callable[[int], Loaded], rows: Rows, start: int, stop: int, options: DataOptions) -> Iterator[Loaded]:
+    """Yields load(start) … load(stop − 1) in order, loaded ahead of time as `options` say."""
+    if stop <= start:
+        return
+    steps = grain.MapDataset.range(start, stop).map(load)
+    threads = min(options.threads, options.prefetch)
+    ahead = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=options.prefetch if threads else 0)
+    dataset = steps.to_iter_dataset(ahead)
+    if options.workers:
+        parse_flags()
+        processes = grain.MultiprocessingOptions(num_workers=options.workers, per_worker_buffer_size=options.prefetch)
+        dataset = dataset.mp_prefetch(processes, worker_init_fn=WorkerStart())
+    batches = iter(dataset)
+    failed = 0
+    try:
+        for loaded in from_workers(batches, options.workers) if options.workers else batches:
+            failed = failed + 1 if loaded.failures and not loaded.batch.valid.any() else 0
+            if failed == MOST_FAILED_BATCHES:
+                raise DataError(
+                    f"{rows.source.name}: not one example of the last {failed} batches could be read. The last problem:"
+                    f" {loaded.failures[-1]}"
+                )
+            yield loaded
+    finally:
+        rows.stop.set()
+        batches.close()

@@ -1,0 +1,58 @@
+"""Affine maps between the pixels of an original image and those of a network's input: NumPy, for the host's side.
+
+A transform is float [2, 3]: it takes (x, y, 1) in continuous pixels of the original (pixel i covers [i, i+1)) to (x, y) in
+continuous pixels of the input. Arithmetic is float64; what is returned to batches and files is float32.
+"""
+
+import numpy as np
+from jaxtyping import Float
+
+
+def map_boxes(boxes: Float[np.ndarray, "*n 4"], transform: Float[np.ndarray, "2 3"]) -> Float[np.ndarray, "*n 4"]:
+    """The smallest upright boxes around the mapped corners: exact unless the transform rotates or shears.
+
+    Args:
+        boxes: x1 y1 x2 y2, continuous pixels.
+        transform: the affine map to apply to points (x, y, 1).
+
+    Returns:
+        float64 boxes x1 y1 x2 y2 on the other side of the map, x1 <= x2 and y1 <= y2, not clipped.
+    """
+    corners = np.stack([boxes[..., [0, 2, 0, 2]], boxes[..., [1, 1, 3, 3]]], axis=-1).astype(np.float64)
+    mapped = corners @ transform[:, :2].T.astype(np.float64) + transform[:, 2]
+    return np.concatenate([mapped.min(axis=-2), mapped.max(axis=-2)], axis=-1)
+
+
+def invert(transform: Float[np.ndarray, "2 3"]) -> Float[np.ndarray, "2 3"]:
+    """The inverse affine map, float64: what takes input pixels back to original pixels.
+
+    Raises:
+        np.linalg.LinAlgError: where the map has no inverse.
+    """
+    linear = np.linalg.inv(transform[:, :2].astype(np.float64))
+    return np.concatenate([linear, -linear @ transform[:, 2:].astype(np.float64)], axis=-1)
+
+
+def clip_boxes(boxes: Float[np.ndarray, "*n 4"], size: tuple[int, int]) -> Float[np.ndarray, "*n 4"]:
+    """Boxes x1 y1 x2 y2 clipped to an image of `size` (height, width) pixels: [0, width] and [0, height]."""
+    height, width = size
+    return np.clip(boxes, 0, np.array([width, height, width, height], boxes.dtype))
+
+
+def to_original(
+    boxes: Float[np.ndarray, "*n 4"], transform: Float[np.ndarray, "2 3"], size: tuple[int, int]
+) -> Float[np.ndarray, "*n 4"]:
+    """Takes predicted boxes back to the original image: the one function that does, for evaluation, files and pictures.
+
+    Args:
+        boxes: of one image, x1 y1 x2 y2, input pixels.
+        transform: original pixels -> input pixels, a row of `Batch.transform`.
+        size: (height, width) of the original image, pixels, as in `Example.size`.
+
+    Returns:
+        float32 boxes x1 y1 x2 y2 in original pixels, clipped to the original image.
+
+    Raises:
+        np.linalg.LinAlgError: where the transform has no inverse.
+    """
+    return clip_boxes(map_boxes(boxes, invert(transform)), size).astype(np.float32)
