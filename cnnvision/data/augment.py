@@ -154,9 +154,9 @@ def _window(
 ) -> tuple[float, float, float, float]:
     """(x, y, width, height), original pixels, of a window drawn from `draws` [6]; it may reach beyond the image."""
     x, y, width, height = _base_window(size, out, spec)
-    if options.crop is not None:
-        fraction = options.crop[0] + draws[0] * (options.crop[1] - options.crop[0])
-        low, high = np.log(options.aspect)
+    if (options.crop_area, options.crop_aspect) != ((1.0, 1.0), (1.0, 1.0)):
+        fraction = options.crop_area[0] + draws[0] * (options.crop_area[1] - options.crop_area[0])
+        low, high = np.log(options.crop_aspect)
         ratio = width / height * math.exp(low + draws[1] * (high - low))
         area = fraction * size[0] * size[1]
         width, height = math.sqrt(area * ratio), math.sqrt(area / ratio)

@@ -48,6 +48,11 @@ def make_batch(rows: Sequence[Row | None], spec: InputSpec, size: tuple[int, int
     return Batch(image=image, size=sizes, valid=valid, index=index, transform=transform, target=target), dropped
 
 
+def empty_batch(spec: InputSpec, batch_size: int) -> Batch:
+    """A batch of the declared shape (the first size) without a valid row: for shapes, compilation and initialisation."""
+    return make_batch([None] * batch_size, spec, spec.sizes[0])[0]
+
+
 def _class_target(rows: Sequence[Row | None], spec: InputSpec, size: tuple[int, int]) -> tuple[ClassTarget, int]:
     labels = [None if row is None else row.label for row in rows]
     valid = np.array([label is not None for label in labels])

@@ -18,9 +18,9 @@ class AugmentOptions:
     Attributes:
         flip: probability of mirroring left and right.
         flip_vertical: probability of mirroring top and bottom.
-        crop: (least, most) area of the window that is cut out, as a fraction of the image's area, or None. Above 1 the
-            window is larger than the image (zoom out), and what lies outside is filled. Inception's crop: (0.08, 1).
-        aspect: (least, most) factor on the window's width / height, drawn evenly on a log scale; with `crop` only.
+        crop_area: (least, most) area of the window that is cut out, as a fraction of the image's area. Above 1 the window
+            is larger than the image (zoom out), and what lies outside is filled. Inception's crop: (0.08, 1).
+        crop_aspect: (least, most) factor on the window's width / height, drawn evenly on a log scale.
         translate: the window moves by up to this fraction of its width and of its height, to either side.
         rotate: the image turns by up to this many degrees, to either side.
         brightness: the factor on all values is drawn from 1 ± this.
@@ -33,8 +33,8 @@ class AugmentOptions:
 
     flip: float = 0.0
     flip_vertical: float = 0.0
-    crop: tuple[float, float] | None = None
-    aspect: tuple[float, float] = (1.0, 1.0)
+    crop_area: tuple[float, float] = (1.0, 1.0)
+    crop_aspect: tuple[float, float] = (1.0, 1.0)
     translate: float = 0.0
     rotate: float = 0.0
     brightness: float = 0.0
@@ -53,10 +53,8 @@ class AugmentOptions:
         _check_number(given, "translate", 0.0, 0.9, where)
         _check_number(given, "rotate", 0.0, 180.0, where)
         _check_number(given, "hue", 0.0, 0.5, where)
-        _check_range(given, "crop", 0.0, 16.0, where)
-        _check_range(given, "aspect", 0.0, 16.0, where)
-        if "aspect" in given and given["aspect"] is None:
-            del given["aspect"]
+        _check_range(given, "crop_area", 0.0, 16.0, where)
+        _check_range(given, "crop_aspect", 0.0, 16.0, where)
         if "fill" in given:
             fill = given["fill"]
             if not _is_list(fill) or len(fill) != 3 or not all(_is_integer(v) and 0 <= v <= 255 for v in fill):
@@ -71,6 +69,7 @@ class DataOptions:
 
     Attributes:
         batch_size: examples of a training step, over all processes together.
+        eval_batch_size: the same when evaluating.
         augment: see `AugmentOptions`; training only.
         workers: processes that load batches; 0 loads in threads of this process.
         threads: that load batches, in this process or in each worker; 0 loads when a batch is asked for.
@@ -79,6 +78,7 @@ class DataOptions:
     """
 
     batch_size: int = 32
+    eval_batch_size: int = 64
     augment: AugmentOptions = dataclasses.field(default_factory=AugmentOptions)
     workers: int = 0
     threads: int = dataclasses.field(default_factory=lambda: min(4, os.cpu_count() or 1))
@@ -90,7 +90,7 @@ class DataOptions:
         """From a mapping; `where` stands in front of each key in messages. Raises ConfigError."""
         if isinstance(mapping, cls):
             return mapping
-        given = _entries(cls, mapping, where)
+        given = _entries(cls, mapping, where, READ_ELSEWHERE)
         for key, (least, most) in _INTEGERS.items():
             if key in given and not (_is_integer(given[key]) and least <= given[key] <= most):
                 raise ConfigError(f"{where}.{key} = {given[key]!r}: must be an integer in {least} … {most}.")
@@ -99,8 +99,12 @@ class DataOptions:
         return cls(**given)
 
 
+READ_ELSEWHERE = ("source", "train_split", "eval_split", "eval_examples", "size", "fit")
+"""Keys of `config.data` that say which examples there are and what a model wants of them, not how batches are made."""
+
 _INTEGERS = {
     "batch_size": (1, 2**20),
+    "eval_batch_size": (1, 2**20),
     "workers": (0, 1024),
     "threads": (0, 1024),
     "prefetch": (1, 1024),
@@ -108,8 +112,8 @@ _INTEGERS = {
 }
 
 
-def _entries(cls: type, mapping: Any, where: str) -> dict[str, Any]:
-    """The mapping as a dict whose keys are all fields of `cls`; an instance of `cls` gives its own values."""
+def _entries(cls: type, mapping: Any, where: str, others: tuple[str, ...] = ()) -> dict[str, Any]:
+    """The mapping as a dict whose keys are fields of `cls`, without `others`; an instance of `cls` gives its own values."""
     if isinstance(mapping, cls):
         return {field.name: getattr(mapping, field.name) for field in dataclasses.fields(cls)}
     if mapping is None:
@@ -118,9 +122,9 @@ def _entries(cls: type, mapping: Any, where: str) -> dict[str, Any]:
         raise ConfigError(f"{where} = {mapping!r}: must be a mapping of options.")
     known = [field.name for field in dataclasses.fields(cls)]
     for key in mapping.keys():
-        if key not in known:
+        if key not in known and key not in others:
             raise ConfigError(f"{where}.{key}: there is no such option.{nearest(key, known)}")
-    return dict(mapping.items())
+    return {key: value for key, value in mapping.items() if key in known}
 
 
 def _check_number(given: dict[str, Any], key: str, least: float, most: float, where: str) -> None:
@@ -129,10 +133,10 @@ def _check_number(given: dict[str, Any], key: str, least: float, most: float, wh
 
 
 def _check_range(given: dict[str, Any], key: str, above: float, most: float, where: str) -> None:
-    """Leaves a tuple of two floats, or None, under `key`."""
-    value = given.get(key)
-    if value is None:
+    """Leaves a tuple of two floats under `key`, if it was given."""
+    if key not in given:
         return
+    value = given[key]
     if not _is_list(value) or len(value) != 2 or not all(_is_number(v) for v in value):
         raise ConfigError(f"{where}.{key} = {value!r}: must be two numbers (least, most).")
     if not above < value[0] <= value[1] <= most:

@@ -65,8 +65,13 @@ def batch_indices(count: int, batch_size: int, seed: int, step: int) -> tuple[np
     return indices, epochs
 
 
-def rows_of_process(batch_size: int, process_index: int, process_count: int) -> slice:
+def rows_of_process(batch_size: int, process_index: int, process_count: int, key: str = "batch_size") -> slice:
     """The rows of a global batch that one process loads: equal, contiguous shares in the order of the processes.
+
+    Args:
+        batch_size: rows of the global batch.
+        process_index, process_count: which process of how many.
+        key: of the batch size within `config.data`, for the error.
 
     Raises:
         ConfigError: where the batch size is no multiple of the number of processes.
@@ -76,7 +81,7 @@ def rows_of_process(batch_size: int, process_index: int, process_count: int) -> 
         raise ValueError(f"rows_of_process: no process {process_index} among {process_count}")
     if batch_size < 1 or batch_size % process_count:
         raise ConfigError(
-            f"config.data.batch_size = {batch_size}: it is the batch of all processes together and must be a positive"
+            f"config.data.{key} = {batch_size}: it is the batch of all processes together and must be a positive"
             f" multiple of their number, {process_count}."
         )
     share = batch_size // process_count

@@ -196,19 +196,18 @@ def train_batches(
 def eval_batches(
     source: Source,
     spec: InputSpec,
-    batch_size: int,
+    data_config: Any,
     process_index: int = 0,
     process_count: int = 1,
-    data_config: Any = None,
 ) -> Iterator[Loaded]:
     """Every example of a split once, in the order of its ids, without augmentation.
 
     Args:
         source: the split.
         spec: what goes into a batch; the first of its sizes is used.
-        batch_size: examples of all processes in a batch. The last batch is filled up with rows that are not valid.
+        data_config: a mapping of `DataOptions`; `eval_batch_size` rows of all processes make a batch, and the last batch
+            is filled up with rows that are not valid.
         process_index, process_count: as for `train_batches`; each process gets equally many batches.
-        data_config: a mapping of `DataOptions`, for its threads, workers, prefetch and cache.
 
     Returns:
         A generator, as of `train_batches`.
@@ -218,10 +217,10 @@ def eval_batches(
     """
     options = DataOptions.read(data_config)
     check(source, spec, options.augment)
-    share = order.rows_of_process(batch_size, process_index, process_count)
+    share = order.rows_of_process(options.eval_batch_size, process_index, process_count, "eval_batch_size")
     rows = Rows(cached(source, options.cache_mb), spec)
-    steps = -(-len(source) // batch_size)
-    return _ahead(EvalLoader(rows, batch_size, share), rows, 0, steps, options)
+    steps = -(-len(source) // options.eval_batch_size)
+    return _ahead(EvalLoader(rows, options.eval_batch_size, share), rows, 0, steps, options)
 
 
 def check(source: Source, spec: InputSpec, augment: AugmentOptions) -> None:
