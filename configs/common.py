@@ -25,17 +25,19 @@ def base() -> ConfigDict:
             workers=0,  # processes that do it instead; 0 for none
             prefetch=4,  # batches read ahead
             cache_mb=1024,  # decoded images kept in memory, megabytes; 0 for none
-            augment=dict(  # drawn anew for each example and epoch; 0 or (1, 1) is off
+            augment=dict(  # drawn anew for each example and epoch; off by default
                 flip=0.0,  # probability of a horizontal flip
                 flip_vertical=0.0,
-                crop_area=(1.0, 1.0),  # range of the share of the image that is cut out; above 1 zooms out
-                crop_aspect=(1.0, 1.0),  # range of the cut's width / height, relative to the image's
+                crop_area=(1.0, 1.0),  # (least, most) share of the image's area that is cut out; above 1 zooms out
+                crop_aspect=(1.0, 1.0),  # (least, most) factor on the cut's width / height
+                translate=0.0,  # most shift of the cut, as a share of its sides
                 rotate=0.0,  # most degrees, either way
-                translate=0.0,  # most shift, as a share of the image's sides
-                brightness=0.0,  # strength of the jitter, as a share
+                brightness=0.0,  # the factor is drawn from 1 ± this
                 contrast=0.0,
                 saturation=0.0,
-                hue=0.0,  # share of the colour circle
+                hue=0.0,  # most turn, as a share of the colour circle
+                fill=(124, 116, 104),  # RGB of what lies outside the image
+                min_visible=0.25,  # an object is dropped where less than this share of its box stays
             ),
         )
     )

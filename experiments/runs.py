@@ -12,7 +12,9 @@ from ml_collections import ConfigDict
 
 import cnnvision
 from cnnvision.data import order, pipeline
-from cnnvision.data.batching import empty_batch
+from cnnvision.data.batching import make_batch
+from cnnvision.data.cache import cached
+from cnnvision.data.options import DataOptions
 from cnnvision.data.sources import open_source
 from cnnvision.data.subset import Subset, usable
 from cnnvision.errors import ConfigError, DataError, RunError
@@ -22,7 +24,7 @@ from cnnvision.training.checkpoint import Checkpoints, with_layout
 from cnnvision.training.evaluate import SplitEvaluation
 from cnnvision.training.loop import Run
 from cnnvision.training.sharding import check_batch_size, make_mesh
-from cnnvision.types import Source
+from cnnvision.types import Batch, Source
 from experiments.configuration import differences, from_json, to_json
 
 MAY_CHANGE = ("data.source", "data.threads", "data.workers", "data.prefetch", "data.cache_mb", "training.keep")
@@ -62,6 +64,16 @@ def check_size(task: Task) -> None:
             raise ConfigError(f"config.data.size: {(height, width)} must be multiples of {multiple} for this network, e.g. {near}")
 
 
+def loading(config: ConfigDict) -> DataOptions:
+    """The keys of `config.data` that the pipeline reads."""
+    return DataOptions.read({field.name: config.data[field.name] for field in dataclasses.fields(DataOptions)})
+
+
+def empty_batch(task: Task, rows: int) -> Batch:
+    """A batch of padding alone, in the task's first declared size: for its shapes."""
+    return make_batch([None] * rows, task.inputs, task.inputs.sizes[0])[0]
+
+
 def first(source: Source, count: int) -> Source:
     """The first `count` examples; all for 0."""
     return Subset(source, range(min(count, len(source)))) if count else source
@@ -69,8 +81,10 @@ def first(source: Source, count: int) -> Source:
 
 def evaluation_of(task: Task, source: Source, config: ConfigDict, mesh: jax.sharding.Mesh) -> SplitEvaluation:
     """How a source is evaluated under a config."""
+    options = loading(config)
+    source = cached(source, options.cache_mb)
     batches = lambda: pipeline.eval_batches(
-        source, task.inputs, config.data, process_index=jax.process_index(), process_count=jax.process_count()
+        source, task.inputs, config.data.eval_batch_size, jax.process_index(), jax.process_count(), options
     )
     return SplitEvaluation(task, source, batches, mesh)
 
@@ -101,22 +115,16 @@ def join(config: ConfigDict, workdir: epath.PathLike, mesh: jax.sharding.Mesh | 
     if selection.reason:
         say(f"{config.data.source} {config.data.train_split}: {selection.reason}; they are left out")
     record_config(config, info, workdir)
-    source = selection.source
+    options = loading(config)
+    source = cached(selection.source, options.cache_mb)
     return Run(
         task=task,
         config=config,
         workdir=workdir,
         mesh=mesh,
-        example_batch=empty_batch(task.inputs, config.data.batch_size),
+        example_batch=empty_batch(task, config.data.batch_size),
         train_batches=lambda start, stop: pipeline.train_batches(
-            source,
-            task.inputs,
-            config.data,
-            config.training.seed,
-            start,
-            stop,
-            process_index=jax.process_index(),
-            process_count=jax.process_count(),
+            source, task.inputs, options, config.training.seed, start, stop, jax.process_index(), jax.process_count()
         ),
         batch_size=config.data.batch_size,
         evaluation=evaluation_of(task, first(eval_source, config.data.eval_examples), config, mesh),
@@ -209,7 +217,7 @@ def load(workdir: epath.PathLike, step: int | None = None, mesh: jax.sharding.Me
     step = checkpoints.best_step() if step is None else step
     if step is None:
         raise RunError(f"{workdir} has no checkpoint yet: train on with `python -m experiments.train --workdir={workdir}`")
-    batch = empty_batch(task.inputs, mesh.size)
+    batch = empty_batch(task, mesh.size)
     params, model_state = jax.eval_shape(task.init, jax.random.key(0), batch)
     place = lambda tree: with_layout(tree, mesh, split_parameters=False)
     average = place(params) if config.training.average_decay > 0 else None

@@ -11,7 +11,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from cnnvision.backbones import load_pretrained_backbone, make_backbone, trainable
+from cnnvision.backbones import make_backbone
 from cnnvision.evaluation.classification import ClassificationEvaluator
 from cnnvision.heads.classification import ClassificationHead, accuracy, class_loss
 from cnnvision.ops.images import normalize
@@ -54,6 +54,9 @@ def make_task(config: Any, info: DataInfo) -> Task:
             return network.apply(variables, batch, train=False), model_state
         return network.apply(variables, batch, train=True, rngs={"dropout": key}, mutable=list(model_state))
 
+    def trainable(params):
+        return {**jax.tree.map(lambda leaf: True, params), "backbone": backbone.trainable(params["backbone"])}
+
     def loss(params, model_state, batch, key, train):
         logits, model_state = apply(params, model_state, batch, key, train)
         labels, valid = batch.target.labels, batch.valid & batch.target.valid
@@ -69,8 +72,8 @@ def make_task(config: Any, info: DataInfo) -> Task:
             sizes=(tuple(config.data.size),), target="class", fit=config.data.fit, multiple_of=max(backbone.strides)
         ),
         init=init,
-        warm_start=lambda params, state: load_pretrained_backbone(model.pretrained, model.backbone.name, params, state),
-        trainable=lambda params: trainable(params, backbone),
+        warm_start=lambda params, state: (params, state, ""),
+        trainable=trainable,
         loss=loss,
         predict=predict,
         evaluator=lambda: ClassificationEvaluator(info.classes),

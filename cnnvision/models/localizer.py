@@ -18,7 +18,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from cnnvision.backbones import load_pretrained_backbone, make_backbone, trainable
+from cnnvision.backbones import make_backbone
 from cnnvision.errors import ConfigError, nearest
 from cnnvision.evaluation.localization import LocalizationEvaluator
 from cnnvision.heads.box_regression import BOX_LOSSES, BoxRegressionHead, box_loss, decode
@@ -74,6 +74,9 @@ def make_task(config: Any, info: DataInfo) -> Task:
             return network.apply(variables, batch, train=False), model_state
         return network.apply(variables, batch, train=True, rngs={"dropout": key}, mutable=list(model_state))
 
+    def trainable(params):
+        return {**jax.tree.map(lambda leaf: True, params), "backbone": backbone.trainable(params["backbone"])}
+
     def loss(params, model_state, batch, key, train):
         (logits, fractions), model_state = apply(params, model_state, batch, key, train)
         target, (height, width) = batch.target, batch.image.shape[1:3]
@@ -106,8 +109,8 @@ def make_task(config: Any, info: DataInfo) -> Task:
             multiple_of=max(backbone.strides),
         ),
         init=init,
-        warm_start=lambda params, state: load_pretrained_backbone(model.pretrained, model.backbone.name, params, state),
-        trainable=lambda params: trainable(params, backbone),
+        warm_start=lambda params, state: (params, state, ""),
+        trainable=trainable,
         loss=loss,
         predict=predict,
         evaluator=lambda: LocalizationEvaluator(info.classes),

@@ -103,7 +103,7 @@ def make_train_step(
             task, state.params, state.model_state, batch, step_key(seed, state.step), accumulate
         )
         moving = jax.tree.map(lambda g, moves: g if moves else jnp.zeros_like(g), gradients, task.trainable(state.params))
-        norm = optax.global_norm(moving)
+        norm = optax.tree.norm(moving)
         updates, opt_state = optimizer.update(moving, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
         step = state.step + 1

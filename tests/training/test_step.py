@@ -1,0 +1,185 @@
+"""One step: accumulation, guard, frozen parameters, averages, and the same result on one and on eight devices."""
+
+import functools
+import time
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from cnnvision.training.optimizer import make_optimizer, make_schedule
+from cnnvision.training.sharding import everywhere, make_mesh, put_batch, state_layout
+from cnnvision.training.state import make_init
+from cnnvision.training.step import CompiledOnce, loss_and_gradient, make_train_step
+from configs.common import base
+from tests.training import toy
+
+
+def make_batch(*arguments, **options):
+    return jax.tree.map(jnp.asarray, toy.make_batch(*arguments, **options))
+
+
+def optimizer_of(config, steps=12):
+    return lambda trainable: make_optimizer(config, steps, trainable)[0]
+
+
+def first_state(task, config=None, average=False, seed=0):
+    config = config or base().optimizer
+    return jax.jit(make_init(task, optimizer_of(config), seed, average))(make_batch(0))
+
+
+def difference(a, b):
+    return max(jax.tree.leaves(jax.tree.map(lambda x, y: float(np.max(np.abs(np.asarray(x) - np.asarray(y)))), a, b)))
+
+
+@pytest.mark.parametrize("accumulate", [2, 4])
+def test_accumulated_gradient_is_that_of_the_whole_batch(accumulate):
+    task = toy.make_task(norm=False, dropout=0.0)
+    state, batch = first_state(task), make_batch(1, 16, invalid=5)
+    arguments = (state.params, state.model_state, batch, jax.random.key(3))
+    whole = loss_and_gradient(task, *arguments)
+    sliced = loss_and_gradient(task, *arguments, accumulate=accumulate)
+    assert difference(whole[0], sliced[0]) < 1e-6
+    assert abs(float(whole[3]) - float(sliced[3])) < 1e-6
+    assert difference(whole[2], sliced[2]) < 1e-4  # sums of metrics
+
+
+def test_accumulation_counts_without_running_the_network():
+    """The pass that counts must not contain the network: its program has no more convolutions than one slice needs."""
+    task = toy.make_task()
+    state, batch = first_state(task), make_batch(1, 16)
+    run = lambda k: jax.jit(lambda p, s, b, key: loss_and_gradient(task, p, s, b, key, k)).lower(
+        state.params, state.model_state, batch, jax.random.key(0)
+    ).compile().as_text()  # fmt: skip
+    assert run(4).count(" convolution(") == run(1).count(" convolution(") > 0
+
+
+def test_padding_examples_change_nothing():
+    task = toy.make_task(dropout=0.0)
+    state, batch = first_state(task), make_batch(1, 16, invalid=4)
+    other = batch.replace(image=jnp.where(batch.valid[:, None, None, None], batch.image, 255 - batch.image))
+    a = loss_and_gradient(task, state.params, state.model_state, batch, jax.random.key(0))
+    b = loss_and_gradient(task, state.params, state.model_state, other, jax.random.key(0))
+    jax.tree.map(np.testing.assert_array_equal, a, b)
+
+
+def test_a_step_that_is_not_finite_leaves_everything_as_it_was():
+    task = toy.make_task(poison=7.0)
+    good, bad = make_batch(1), make_batch(2)
+    good = good.replace(image=good.image.at[:, 0, 0, 0].set(8))
+    bad = bad.replace(image=bad.image.at[3, 0, 0, 0].set(7))
+    step = jax.jit(make_train_step(task, optimizer_of(base().optimizer), seed=0, log_every=5, average_decay=0.9))
+    stop = jnp.zeros(1, bool)
+    state, report = step(first_state(task, average=True), good, stop)
+    assert not report.failed and int(state.step) == 1
+    after, report = step(state, bad, stop)
+    assert bool(report.failed) and bool(after.failed)
+    jax.tree.map(np.testing.assert_array_equal, after.replace(failed=state.failed), state)
+    later, report = step(after, good, stop)  # frozen from then on
+    assert bool(report.failed) and int(later.step) == 1
+
+
+def test_window_sums_metrics_and_is_emptied_at_each_logged_step():
+    task = toy.make_task(dropout=0.0)
+    step = jax.jit(make_train_step(task, optimizer_of(base().optimizer), seed=0, log_every=2))
+    state, losses = first_state(task), []
+    for i in range(2):
+        before = state
+        state, report = step(state, make_batch(i, invalid=i), jnp.zeros(1, bool))
+        losses.append(task.loss(before.params, before.model_state, make_batch(i, invalid=i), jax.random.key(0), True))
+    expected = sum(float(aux.metrics["loss/class"].total) for _, aux in losses) / (16 + 15)
+    assert float(report.window["loss/class"].value()) == pytest.approx(expected, rel=1e-5)
+    assert float(state.window["loss/class"].count) == 0.0
+    assert float(report.window["loss"].value()) == pytest.approx(np.mean([float(l.value()) for l, _ in losses]), rel=1e-5)
+
+
+def test_frozen_parameters_stay_and_have_no_optimizer_state():
+    import dataclasses
+
+    task = toy.make_task()
+    only_heads = lambda params: {
+        name: jax.tree.map(lambda leaf, name=name: name in ("class", "level"), tree) for name, tree in params.items()
+    }
+    task = dataclasses.replace(task, trainable=only_heads)
+    config = base().optimizer
+    config.weight_decay = 0.5
+    state = first_state(task, config)
+    moments = [leaf for leaf in jax.tree.leaves(state.opt_state) if leaf.ndim == 4]
+    assert not moments  # the convolution has none
+    after, _ = jax.jit(make_train_step(task, optimizer_of(config), seed=0, log_every=5))(
+        state, make_batch(1), jnp.zeros(1, bool)
+    )
+    np.testing.assert_array_equal(after.params["conv"]["kernel"], state.params["conv"]["kernel"])
+    assert difference(after.params["class"], state.params["class"]) > 0
+
+
+def test_weight_decay_spares_norms_and_biases():
+    task = toy.make_task()
+    config = base().optimizer
+    config.update(name="sgd", weight_decay=0.1, momentum=0.0, learning_rate=1.0, schedule="constant")
+    state = first_state(task, config)
+    optimizer = optimizer_of(config)(task.trainable(state.params))
+    zeros = jax.tree.map(jnp.zeros_like, state.params)
+    updates, _ = optimizer.update(zeros, state.opt_state, state.params)
+    np.testing.assert_allclose(updates["conv"]["kernel"], -0.1 * state.params["conv"]["kernel"], rtol=1e-6)
+    for name in ("scale", "bias"):
+        assert (np.asarray(updates["norm"][name]) == 0).all()
+
+
+def test_average_follows_the_parameters():
+    task = toy.make_task()
+    step = jax.jit(make_train_step(task, optimizer_of(base().optimizer), seed=0, log_every=5, average_decay=0.9))
+    state = first_state(task, average=True)
+    expected = jax.tree.map(np.asarray, state.params)
+    for i in range(3):
+        state, _ = step(state, make_batch(i), jnp.zeros(1, bool))
+        decay = min(0.9, (1 + i) / (10 + i))
+        expected = jax.tree.map(lambda a, p, d=decay: d * a + (1 - d) * np.asarray(p), expected, state.params)
+    assert difference(state.average, expected) < 1e-6
+    assert difference(state.average, state.params) > 1e-4
+
+
+@pytest.mark.parametrize("split", [False, True])
+def test_one_device_and_eight_agree_from_each_state(split):
+    """From each of 20 states of a run on one device: loss within 1e-5, gradient within 1e-4 of its norm."""
+    task = toy.make_task()
+    meshes = [make_mesh(jax.devices()[:1]), make_mesh()]
+    run = jax.jit(functools.partial(loss_and_gradient, task))
+    step = jax.jit(make_train_step(task, optimizer_of(base().optimizer), seed=0, log_every=5))
+    state = first_state(task)
+    for i in range(20):
+        batch, key = make_batch(i, 16, invalid=i % 3), jax.random.key(i)
+        results = []
+        for mesh in meshes:
+            layout = state_layout((state.params, state.model_state), mesh, split)
+            params, model_state = jax.device_put((state.params, state.model_state), layout)
+            gradients, _, _, loss = run(params, model_state, put_batch(jax.device_get(batch), mesh), jax.device_put(key, everywhere(mesh)))
+            results.append((jax.device_get(gradients), float(loss)))
+        (one, loss_one), (eight, loss_eight) = results
+        assert abs(loss_one - loss_eight) <= 1e-5
+        norm = np.sqrt(sum(float(np.sum(x**2)) for x in jax.tree.leaves(one)))
+        away = np.sqrt(sum(float(np.sum((x - y) ** 2)) for x, y in zip(*map(jax.tree.leaves, (one, eight)), strict=True)))
+        assert away <= 1e-4 * norm
+        state, _ = step(state, batch, jnp.zeros(1, bool))
+
+
+def test_compiled_once_says_which_shape_is_new():
+    compiled = CompiledOnce("f", jax.jit(lambda x: x * 2), time.perf_counter)
+    for _ in range(3):
+        compiled(jnp.ones((2, 3)))
+    assert len(compiled.compilations) == 1
+    compiled(jnp.ones((4, 3)))
+    assert len(compiled.compilations) == 2
+    assert "(2, 3) float32 -> (4, 3) float32" in compiled.compilations[1]
+
+
+def test_schedules():
+    config = base().optimizer
+    config.update(learning_rate=2.0, warmup_steps=10, schedule="cosine")
+    cosine = make_schedule(config, 110)
+    assert [float(cosine(i)) for i in (0, 5, 10, 60, 110)] == pytest.approx([0.0, 1.0, 2.0, 1.0, 0.0], abs=1e-6)
+    config.update(schedule="step", decay_at=(0.5, 0.9), decay_factor=0.1)
+    steps = make_schedule(config, 100)
+    found = [float(steps(i)) for i in (10, 49, 50, 51, 89, 91)]
+    assert found == pytest.approx([2.0, 2.0, 0.2, 0.2, 0.2, 0.02], rel=1e-5)
