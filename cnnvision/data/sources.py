@@ -8,7 +8,7 @@ import dataclasses
 import pathlib
 from collections.abc import Callable
 
-from cnnvision.data import csv_boxes, folders, tfds_source
+from cnnvision.data import csv_boxes, folders, tfds_source, voc
 from cnnvision.errors import DataError, nearest
 from cnnvision.types import Source
 
@@ -33,6 +33,7 @@ class Kind:
 KINDS = {
     "shapes": Kind("shapes, shapes:single", tfds_source.open_shapes, tfds_source.shapes_split_names),
     "tfds": Kind("tfds:NAME", tfds_source.open_tfds, tfds_source.tfds_split_names),
+    "voc": Kind("voc:DIR", voc.open_voc, voc.split_names, voc.looks_right),
     "csv": Kind("csv:DIR", csv_boxes.open_csv, csv_boxes.split_names, csv_boxes.looks_right),
     "folder": Kind("folder:DIR", folders.open_folder, folders.split_names, folders.looks_right),
 }

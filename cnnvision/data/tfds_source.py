@@ -78,13 +78,17 @@ class TfdsSource:
 
     def read(self, index: int, image: bool = True, masks: bool = False) -> Example:
         """The example at `index`; see `Source.read`."""
-        return self._read(index, image, masks, Findings())
+        try:
+            return self._read(index, image, masks, Findings())
+        except RecordError as error:
+            problem = dataclasses.replace(error.problem, file=self.name, record=self.ids[index])
+            raise RecordError(problem) from error
 
     def faults(self, index: int) -> list[Problem]:
         """What `read` leaves out or repairs in one record, boxes beyond the image for example."""
         findings = Findings()
         self._read(index, False, False, findings)
-        findings.finish(self.ids[index])
+        findings.finish(self.name)
         return findings.problems
 
     def original(self, index: int) -> tuple[str, bytes]:
@@ -94,7 +98,7 @@ class TfdsSource:
         return (names or [self.ids[index]])[0], record["image"]
 
     def _read(self, index: int, image: bool, masks: bool, findings: Findings) -> Example:
-        record, file = self._record(index), f"{self.name} {self.ids[index]}"
+        record, file = self._record(index), self.ids[index]
         pixels = decode_image(record["image"], file) if image else None
         size = image_size(record["image"], file) if pixels is None else pixels.shape[:2]
         label = self._labels[record["label"]] if record.get("label", -1) >= 0 else -1
@@ -121,7 +125,7 @@ class TfdsSource:
         for i, corner in enumerate(corners.tolist()):
             if self._labels[found["label"][i]] < 0:
                 continue
-            box = findings.box(corner, size, file, f"object {i}")
+            box = findings.box(corner, size, self.name, f"{file}, object {i}")
             if box:
                 kept.append(box)
                 keep.append(i)
