@@ -1,0 +1,52 @@
+"""Writes a data set in COCO's layout, for other programs to read.
+
+    python -m experiments.convert --data=SOURCE --output=coco:DIR [--suffix=2017]
+
+All splits are written. Exit code 1 where examples had to be left out.
+"""
+
+from cnnvision.data.coco_writer import Written, write_coco
+from cnnvision.data.sources import open_source, split_names
+from cnnvision.errors import DataError, nearest
+from experiments.command_line import Parser, main
+
+
+def run(data: str, output: str, suffix: str = "", progress: bool = True, say=print) -> list[Written]:
+    """Writes all splits of `data` to `output`, a string ``coco:DIR``; `suffix` is appended to the names of the splits.
+
+    Raises:
+        DataError: the data cannot be used, or the output is there already.
+    """
+    kind, _, folder = output.partition(":")
+    if kind != "coco" or not folder:
+        raise DataError(f"--output={output}: should read coco:DIR.{nearest(kind, ['coco'])}")
+    sources = []
+    for split in split_names(data):
+        sources.append(open_source(data, split, sources[0].classes if sources else None))
+        left_out = sum(problem.effect in ("left out", "object left out") for problem in sources[-1].problems)
+        if left_out:
+            say(
+                f"{split}: {left_out} faults of the data are left out; python -m experiments.doctor --data={data} lists them"
+            )
+    written = write_coco(sources, folder, suffix, progress)
+    for found in written:
+        for problem in found.left_out:
+            say(str(problem))
+        say(f"{found.split}: {found.images} images with {found.objects} objects")
+    return written
+
+
+def command(arguments: list[str] | None = None) -> int:
+    """Parses and converts."""
+    parser = Parser("convert", __doc__)
+    parser.add_argument("--data", required=True, metavar="SOURCE", help="shapes, tfds:NAME, voc:DIR, csv:DIR …")
+    parser.add_argument("--output", required=True, metavar="coco:DIR", help="a folder that does not exist yet")
+    parser.add_argument(
+        "--suffix", default="", metavar="TEXT", help="appended to names of splits: 2017 for COCO's own names"
+    )
+    flags, _ = parser.parse(arguments)
+    return int(any(found.left_out for found in run(flags.data, flags.output, flags.suffix)))
+
+
+if __name__ == "__main__":
+    main(command)
