@@ -1,0 +1,83 @@
+"""Learning curves from the records of a run."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from cnnvision import drawing
+
+COLUMNS = 3
+STYLES = {"train": {"linewidth": 1.2, "alpha": 0.9}, "val": {"linewidth": 1.8, "marker": "o", "markersize": 3.5}}
+COLOURS = {"train": "#4c78a8", "val": "#e45756"}
+
+
+def draw_curves(records: Sequence[dict[str, Any]]) -> np.ndarray:
+    """Draws every metric of a run over its steps: a panel for each metric, with all its splits.
+
+    Metrics named after another one (``accuracy/ring`` beside ``accuracy``) share one panel.
+
+    Args:
+        records: objects with `step`, `split` and values by name, as in metrics.jsonl; a value may be None or NaN.
+
+    Returns:
+        uint8 [height, width, 3] RGB.
+
+    Raises:
+        ValueError: there is not one value to draw.
+    """
+    # Not pyplot: it keeps figures and a backend for the whole process, which belong to whoever runs the notebook.
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    series = _series(records)
+    if not series:
+        raise ValueError("curves: the records hold no value")
+    panels = _panels(series)
+    columns = min(COLUMNS, len(panels))
+    rows = math.ceil(len(panels) / columns)
+    figure = Figure(figsize=(4.4 * columns, 3.0 * rows), dpi=110, layout="constrained")
+    canvas = FigureCanvasAgg(figure)
+    for i, (title, names) in enumerate(panels.items()):
+        axes = figure.add_subplot(rows, columns, i + 1)
+        for j, name in enumerate(names):
+            for split, points in series[name].items():
+                short = name.removeprefix(title.removesuffix("…"))
+                label = split if len(names) == 1 else f"{short} {split}" if len(series[name]) > 1 else short
+                ink = COLOURS.get(split, "#54a24b") if len(names) == 1 else _hex(drawing.colour(j))
+                style = dict(STYLES.get(split, STYLES["val"]))
+                if len(names) > 1 and split == "train":
+                    style["linestyle"] = ":"
+                axes.plot(*zip(*points, strict=True), label=label, color=ink, **style)
+        axes.set_title(title, fontsize=11)
+        axes.set_xlabel("step", fontsize=9)
+        axes.tick_params(labelsize=8)
+        axes.grid(alpha=0.25)
+        axes.legend(fontsize=7, ncols=1 + (len(axes.lines) > 8), framealpha=0.7)
+    canvas.draw()
+    return np.asarray(canvas.buffer_rgba())[..., :3].copy()
+
+
+def _series(records: Sequence[dict[str, Any]]) -> dict[str, dict[str, list[tuple[int, float]]]]:
+    """name -> split -> [(step, value), …], in order of steps."""
+    series: dict[str, dict[str, list[tuple[int, float]]]] = {}
+    for record in sorted(records, key=lambda record: record["step"]):
+        for name, value in record.items():
+            if name in ("step", "split") or value is None or not math.isfinite(value):
+                continue
+            series.setdefault(name, {}).setdefault(record["split"], []).append((record["step"], value))
+    return series
+
+
+def _panels(names: dict[str, Any]) -> dict[str, list[str]]:
+    """Title -> the metrics of that panel: "a/b" goes to "a/…" where "a" is a metric, all others stand alone."""
+    panels: dict[str, list[str]] = {}
+    for name in names:
+        family = name.rsplit("/", 1)[0] if "/" in name else ""
+        panels.setdefault(f"{family}/…" if family in names else name, []).append(name)
+    return panels
+
+
+def _hex(ink: drawing.Colour) -> str:
+    return "#{:02x}{:02x}{:02x}".format(*ink)

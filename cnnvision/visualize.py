@@ -1,0 +1,250 @@
+"""Pictures of batches, targets and predictions, drawn by their type.
+
+Targets are solid frames and tints in the colour of their class, predictions are dashed. On a sheet each input has a frame
+of its own: green and a tick where the prediction is right, red and a cross where it is wrong, grey where there is nothing to
+compare. Padding is hatched.
+"""
+
+import io
+import os
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import numpy as np
+from etils import epath
+from PIL import Image, ImageDraw
+
+from cnnvision import drawing
+from cnnvision.curves import draw_curves
+from cnnvision.types import (
+    IGNORE,
+    Batch,
+    ClassPrediction,
+    ClassTarget,
+    LocalizationPrediction,
+    ObjectTarget,
+    SemanticTarget,
+)
+
+Parts = list[tuple[str, drawing.Colour | None]]
+
+GAP, FRAME, LINE = 8, 4, 19
+TEXT = 14
+"""Height of letters on a sheet, pixels; GAP between tiles, FRAME around one, LINE from one line of text to the next."""
+
+
+def sheet(
+    batch: Batch,
+    classes: Sequence[str],
+    predictions: Any = None,
+    most: int = 16,
+    columns: int = 4,
+    scale: int | None = None,
+) -> np.ndarray:
+    """A contact sheet of a batch's inputs with their targets, and with predictions where they are given.
+
+    Args:
+        batch: arrays on the host or on a device.
+        classes: names for labels (of the semantic classes for a `SemanticTarget`).
+        predictions: of this batch, in input pixels; a type that `types` defines.
+        most: how many rows of the batch are drawn.
+        columns: tiles side by side.
+        scale: enlarges the inputs; by default to about 256 pixels.
+
+    Returns:
+        uint8 [height, width, 3] RGB.
+
+    Raises:
+        ValueError: for predictions of a type that cannot be drawn.
+    """
+    batch, predictions = jax.tree.map(np.asarray, (batch, predictions))
+    count = min(most, len(batch.valid))
+    height, width = batch.image.shape[1:3]
+    scale = scale or max(1, round(256 / max(height, width)))
+    lines = 1 if predictions is None else 2
+    tiles = [_tile(batch, i, classes, _row(predictions, i), scale, lines) for i in range(count)]
+    columns = min(columns, count)
+    rows = -(-count // columns)
+    tile_height, tile_width = tiles[0].shape[:2]
+    canvas = np.empty((rows * (tile_height + GAP) + GAP, columns * (tile_width + GAP) + GAP, 3), np.uint8)
+    canvas[:] = drawing.PAPER
+    for i, tile in enumerate(tiles):
+        y, x = GAP + i // columns * (tile_height + GAP), GAP + i % columns * (tile_width + GAP)
+        canvas[y : y + tile_height, x : x + tile_width] = tile
+    return canvas
+
+
+def annotate(image: np.ndarray, classes: Sequence[str], prediction: Any) -> np.ndarray:
+    """One original image with what is predicted for it.
+
+    Args:
+        image: uint8 [H, W, 3] RGB.
+        classes: names for labels.
+        prediction: one row of a prediction, its boxes in pixels of this image.
+
+    Returns:
+        uint8 RGB: the image, enlarged by a whole factor where it is small, with a line of text beneath.
+
+    Raises:
+        ValueError: for a prediction of a type that cannot be drawn.
+    """
+    prediction = jax.tree.map(np.asarray, prediction)
+    scale = max(1, -(-320 // max(image.shape[:2])))
+    pixels = drawing.enlarge(image, scale)
+    text = max(TEXT, round(max(pixels.shape[:2]) / 40))
+    picture = Image.new("RGB", (max(pixels.shape[1], 12 * text), pixels.shape[0] + 2 * text), drawing.PAPER)
+    inner = Image.fromarray(pixels)
+    _draw_prediction(ImageDraw.Draw(inner), prediction, scale, max(2, text // 7))
+    picture.paste(inner, (0, 0))
+    draw = ImageDraw.Draw(picture)
+    corner = (text // 2, pixels.shape[0] + text // 2)
+    drawing.caption(draw, corner, picture.width - text, _ranking(prediction, classes), text)
+    return np.array(picture)
+
+
+def write_png(path: epath.PathLike, array: np.ndarray) -> None:
+    """Writes uint8 [height, width, 3] RGB as PNG, local or remote (gs://); a reader sees the whole file or none."""
+    path, data = epath.Path(path), io.BytesIO()
+    Image.fromarray(array).save(data, "PNG")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.parent / f"{path.name}.{os.getpid()}.draft"
+    draft.write_bytes(data.getvalue())
+    draft.replace(path)
+
+
+def curves(records: Sequence[dict[str, Any]], path: epath.PathLike) -> None:
+    """Writes the learning curves of a run (see `draw_curves`) as PNG.
+
+    Raises:
+        ValueError: the records hold no value.
+    """
+    write_png(path, draw_curves(records))
+
+
+def _row(predictions: Any, i: int) -> Any:
+    return jax.tree.map(lambda leaf: leaf[i], predictions)
+
+
+def _tile(batch: Batch, i: int, classes: Sequence[str], prediction: Any, scale: int, lines: int) -> np.ndarray:
+    """One row of a batch: its input with what is drawn on it, in a frame, with `lines` of text beneath."""
+    target, valid = _row(batch.target, i), bool(batch.valid[i])
+    height, width = (scale * side for side in batch.image.shape[1:3])
+    pixels = drawing.hatch(height, width)
+    image_height, image_width = batch.image.shape[1:3] if not valid else batch.size[i]
+    if valid:
+        part = batch.image[i, :image_height, :image_width]
+        pixels[: scale * image_height, : scale * image_width] = drawing.enlarge(part, scale)
+    described: Parts = [("no example", None)]
+    right = None
+    inner = Image.fromarray(pixels)
+    if valid:
+        inner = Image.fromarray(_tinted(pixels, target, scale))
+        draw = ImageDraw.Draw(inner)
+        _draw_target(draw, target, classes, scale)
+        described = _describe_target(target, classes)
+    line = scale if scale > 1 else 2
+    guess: Parts = []
+    if valid and prediction is not None:
+        _draw_prediction(draw, prediction, scale, line)
+        guess, right = _compare(prediction, target, classes)
+    frame = drawing.NEUTRAL if right is None else drawing.RIGHT if right else drawing.WRONG
+    tile = Image.new("RGB", (width + 2 * FRAME, height + 2 * FRAME + lines * LINE + 4), drawing.PAPER)
+    draw = ImageDraw.Draw(tile)
+    draw.rectangle((0, 0, width + 2 * FRAME - 1, height + 2 * FRAME - 1), fill=frame)
+    tile.paste(inner, (FRAME, FRAME))
+    top = height + 2 * FRAME + 3
+    drawing.caption(draw, (FRAME, top), width, described, TEXT)
+    if lines > 1:
+        sign = "" if right is None else "✓" if right else "✗"
+        draw.text((FRAME, top + LINE + TEXT / 2), sign, fill=frame, font=drawing.font(TEXT + 2), anchor="lm")
+        drawing.caption(draw, (FRAME + TEXT + 3, top + LINE), width - TEXT - 3, guess, TEXT)
+    return np.array(tile)
+
+
+def _tinted(pixels: np.ndarray, target: Any, scale: int) -> np.ndarray:
+    """Semantic maps and instance masks as tints over the enlarged input."""
+    if isinstance(target, SemanticTarget):
+        labels = drawing.enlarge(target.labels, scale, smooth=False)
+        for label in np.unique(target.labels):
+            if label != IGNORE:
+                pixels = drawing.tint(pixels, labels == label, drawing.colour(int(label)), 0.45)
+    elif isinstance(target, ObjectTarget) and target.masks is not None:
+        for k in np.flatnonzero(target.valid):
+            where = paste_mask(target.masks[k], target.boxes[k] * scale, pixels.shape[:2])
+            pixels = drawing.tint(pixels, where, drawing.colour(int(target.labels[k])), 0.4)
+    return pixels
+
+
+def paste_mask(mask: np.ndarray, box: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """A mask that was cropped to its box, back in its image: bool [m, m] -> bool [height, width] of `size`."""
+    x1, y1, x2, y2 = (round(float(value)) for value in box)
+    result = np.zeros(size, bool)
+    side = (max(1, x2 - x1), max(1, y2 - y1))
+    whole = np.array(Image.fromarray(mask.astype(np.uint8) * 255).resize(side, Image.Resampling.BILINEAR)) >= 128
+    part = result[max(0, y1) : y1 + side[1], max(0, x1) : x1 + side[0]]
+    part |= whole[max(0, -y1) :, max(0, -x1) :][: part.shape[0], : part.shape[1]]
+    return result
+
+
+def _draw_target(draw: ImageDraw.ImageDraw, target: Any, classes: Sequence[str], scale: int) -> None:
+    """Frames and names of the objects; other targets are told by tint or text."""
+    if not isinstance(target, ObjectTarget):
+        return
+    for k in np.flatnonzero(target.valid):
+        ink, box = drawing.colour(int(target.labels[k])), target.boxes[k] * scale
+        drawing.rectangle(draw, box, ink, scale if scale > 1 else 2)
+        crowd = " (crowd)" if target.crowd[k] else ""
+        drawing.tag(draw, box, classes[int(target.labels[k])] + crowd, ink, TEXT - 2)
+
+
+def _describe_target(target: Any, classes: Sequence[str]) -> Parts:
+    """The first line of text beneath an input."""
+    if isinstance(target, ClassTarget):
+        return [_name(int(target.labels), classes)] if target.valid else [("no class", None)]
+    if isinstance(target, ObjectTarget):
+        found = np.unique(target.labels[target.valid])
+        return [_name(int(label), classes) for label in found] or [("no object", None)]
+    if isinstance(target, SemanticTarget):
+        return [_name(int(label), classes) for label in np.unique(target.labels) if label != IGNORE]
+    return []
+
+
+def _name(label: int, classes: Sequence[str]) -> tuple[str, drawing.Colour]:
+    return classes[label], drawing.colour(label)
+
+
+def _draw_prediction(draw: ImageDraw.ImageDraw, prediction: Any, scale: int, line: int) -> None:
+    if isinstance(prediction, LocalizationPrediction):
+        ink = drawing.colour(int(np.argmax(prediction.scores)))
+        drawing.dashed_rectangle(draw, prediction.boxes * scale, ink, line)
+    elif not isinstance(prediction, ClassPrediction):
+        raise ValueError(f"no way to draw predictions of type {type(prediction).__name__}")
+
+
+def _ranking(prediction: Any, classes: Sequence[str]) -> Parts:
+    """The three best classes with their scores."""
+    best = np.argsort(-prediction.scores, kind="stable")[:3]
+    return [(f"{classes[k]} {prediction.scores[k]:.2f}", drawing.colour(int(k))) for k in best]
+
+
+def _compare(prediction: Any, target: Any, classes: Sequence[str]) -> tuple[Parts, bool | None]:
+    """The line of text about a prediction, and whether it is right; None where the target does not tell."""
+    best = int(np.argmax(prediction.scores))
+    parts: Parts = [(f"{classes[best]} {prediction.scores[best]:.2f}", drawing.colour(best))]
+    if isinstance(target, ClassTarget) and target.valid:
+        return parts, best == int(target.labels)
+    if isinstance(target, ObjectTarget) and target.valid.any():
+        k = int(np.argmax(target.valid))
+        right = best == int(target.labels[k])
+        if not isinstance(prediction, LocalizationPrediction):
+            return parts, right
+        overlap = _iou(prediction.boxes, target.boxes[k])
+        return [*parts, (f"IoU {overlap:.2f}", None)], right and overlap >= 0.5
+    return parts, None
+
+
+def _iou(a: np.ndarray, b: np.ndarray) -> float:
+    sides = np.maximum(np.minimum(a[2:], b[2:]) - np.maximum(a[:2], b[:2]), 0.0)
+    union = np.prod(a[2:] - a[:2]) + np.prod(b[2:] - b[:2]) - np.prod(sides)
+    return float(np.prod(sides) / union) if union > 0 else 0.0
