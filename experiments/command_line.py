@@ -20,22 +20,28 @@ class Parser(argparse.ArgumentParser):
 
     def parse(self, arguments: list[str] | None) -> tuple[argparse.Namespace, list[tuple[str, str]]]:
         """The flags, and the (key, value) pairs of all `--config.KEY=VALUE`."""
-        known, rest = self.parse_known_args(arguments)
-        overrides = []
+        takes_config = any(action.dest == "config" for action in self._actions)
+        mine, overrides, rest = [], [], list(sys.argv[1:] if arguments is None else arguments)
         while rest:
-            flag, equals, value = rest.pop(0).partition("=")
-            takes_config = any(action.dest == "config" for action in self._actions)
+            flag, equals, value = rest[0].partition("=")
             if takes_config and flag.startswith("--config."):
+                rest.pop(0)
                 if not equals and (not rest or rest[0].startswith("--")):
                     self.error(f"{flag} needs a value: {flag}=VALUE")
                 overrides.append((flag.removeprefix("--config."), value if equals else rest.pop(0)))
                 continue
-            flags = [option for action in self._actions for option in action.option_strings]
+            if flag.startswith("--"):
+                self._check_flag(flag, takes_config)
+            mine.append(rest.pop(0))
+        return self.parse_args(mine), overrides
+
+    def _check_flag(self, flag: str, takes_config: bool) -> None:
+        flags = [option for action in self._actions for option in action.option_strings]
+        if flag not in flags:
             close = difflib.get_close_matches(flag, flags, n=1)
             hint = f" Did you mean {close[0]}?" if close else ""
-            key = " Keys of the config are set with --config.KEY=VALUE." if takes_config and flag.startswith("--") else ""
-            self.error(f"unknown argument {flag!r}.{hint}{key}")
-        return known, overrides
+            key = " Keys of the config are set with --config.KEY=VALUE." if takes_config else ""
+            self.error(f"unknown flag {flag}.{hint}{key}")
 
 
 def cache_compilations() -> None:

@@ -84,7 +84,7 @@ def evaluation_of(task: Task, source: Source, config: ConfigDict, mesh: jax.shar
     options = loading(config)
     source = cached(source, options.cache_mb)
     batches = lambda: pipeline.eval_batches(
-        source, task.inputs, config.data.eval_batch_size, jax.process_index(), jax.process_count(), options
+        source, task.inputs, options, jax.process_index(), jax.process_count()
     )
     return SplitEvaluation(task, source, batches, mesh)
 

@@ -50,7 +50,8 @@ class Checkpoints:
         keep: int = 2,
         read_only: bool = False,
     ):
-        logging.getLogger("absl").setLevel(logging.WARNING)
+        # Orbax warns of each checkpoint without an evaluation; here those are as usual as the others.
+        logging.getLogger("absl").addFilter(lambda record: "tracked_metric" not in record.getMessage())
         self.best = best
         preserved = [policies.LatestN(keep)]
         if best:
@@ -140,3 +141,9 @@ class Checkpoints:
         """Waits for the writing to end."""
         self.manager.wait_until_finished()
         self.manager.close()
+
+    def __enter__(self) -> "Checkpoints":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()

@@ -10,6 +10,7 @@ Where the first state comes from, in this order:
     2. else the task's own initialisation, then `Task.warm_start` (pretrained weights that the config names).
 """
 
+import contextlib
 import dataclasses
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -132,19 +133,26 @@ def train(run: Run) -> dict[str, float]:
         RunError: a loss or a gradient was not finite. The state before that step is saved, the batch too, and the message
             has the command that replays the step.
     """
+    with contextlib.ExitStack() as opened:
+        checkpoints = opened.enter_context(Checkpoints(run.workdir, run.task.best, run.config.training.keep))
+        state = first_state(run, checkpoints)
+        records = opened.enter_context(Records(run.workdir, int(state.step), write=run.leads))
+        if int(state.step) == run.config.training.steps:
+            run.say(f"{run.workdir} has all of its {int(state.step)} steps")
+            return records.last("val")
+        return steps(run, state, checkpoints, records)
+
+
+def steps(run: Run, state: TrainState, checkpoints: Checkpoints, records: Records) -> dict[str, float]:
+    """From `state` to the last step; see `train`."""
     training, say = run.config.training, run.say if run.leads else (lambda line: None)
-    checkpoints = Checkpoints(run.workdir, run.task.best, training.keep)
-    state = first_state(run, checkpoints)
-    begin_step = int(state.step)
-    records = Records(run.workdir, begin_step, write=run.leads)
+    began_at, info = int(state.step), {"fingerprint": run.fingerprint}
     step_function, schedule = compile_step(run, state), make_optimizer(run.config.optimizer, training.steps, {})[1]
-    info = {"fingerprint": run.fingerprint}
-    watch, metrics, failures = Stopwatch(), {}, 0
+    watch, metrics, failures, pending = Stopwatch(), {}, 0, None
     due = lambda every, step: step == training.steps or (every > 0 and step % every == 0)
 
     with StopRequest() as stop:
-        pending = None
-        for loaded in timed(run.train_batches(begin_step, training.steps), watch):
+        for loaded in timed(run.train_batches(began_at, training.steps), watch):
             if loaded.step == 0 and run.leads:
                 picture(run, "step_0000000_inputs.png", [(loaded.batch, None)])
             for problem in loaded.failures:
@@ -153,8 +161,8 @@ def train(run: Run) -> dict[str, float]:
             state, report = step_function(state, put_batch(loaded.batch, run.mesh), stop_flags(stop, run.mesh))
             done = loaded.step + 1
             watch.steps += 1
-            if done == begin_step + 1:
-                say(f"{step_function.compilations[-1]}; {memory_line(step_function)}")
+            if done == began_at + 1:
+                say(f"{step_function.compilations[0]}; {memory_line(step_function)}")
                 jax.block_until_ready(state)
                 watch.reset()
             elif len(step_function.compilations) > 1:
@@ -164,8 +172,7 @@ def train(run: Run) -> dict[str, float]:
             stops, fails = jax.device_get((pending.stop, pending.failed)) if pending else (False, False)
             pending = report
             logs, evaluates, saves = (due(training[key], done) for key in ("log_every", "eval_every", "save_every"))
-            fails = fails or ((logs or evaluates or saves) and bool(report.failed))
-            if fails:
+            if fails or ((logs or evaluates or saves) and bool(report.failed)):
                 fail(run, state, checkpoints, info)
             if logs:
                 values = {name: float(mean.value()) for name, mean in jax.device_get(report.window).items()}
@@ -177,15 +184,12 @@ def train(run: Run) -> dict[str, float]:
             evaluated, began = {}, time.perf_counter()
             if evaluates:
                 evaluated = metrics = evaluate(run, state, records, done, say)
-            if evaluated or stops or saves:
+            if evaluates or stops or saves:
                 checkpoints.save(state, info, evaluated)
             watch.paused += time.perf_counter() - began
             if stops and done < training.steps:
                 say(f"Asked to stop ({stop.name or 'by another process'}): saved step {done}; the same command goes on from it.")
-                metrics = {}
-                break
-    checkpoints.close()
-    records.close()
+                return {}
     return metrics
 
 

@@ -54,10 +54,22 @@ class Records:
         """Every record so far, in order."""
         return [json.loads(line) for line in self.lines]
 
+    def last(self, split: str) -> dict[str, float]:
+        """The metrics of the last record of a split (null as NaN); empty where there is none."""
+        found = [record for record in self.all() if record["split"] == split]
+        values = found[-1].items() if found else ()
+        return {name: math.nan if value is None else value for name, value in values if name not in ("step", "split")}
+
     def close(self) -> None:
         """Ends TensorBoard's file."""
         if self.tensorboard:
             self.tensorboard.close()
+
+    def __enter__(self) -> "Records":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
 
 def read_records(workdir: epath.PathLike) -> list[dict[str, Any]]:
