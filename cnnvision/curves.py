@@ -70,12 +70,15 @@ def _series(records: Sequence[dict[str, Any]]) -> dict[str, dict[str, list[tuple
     return series
 
 
-def _panels(names: dict[str, Any]) -> dict[str, list[str]]:
-    """Title -> the metrics of that panel: "a/b" goes to "a/…" where "a" is a metric, all others stand alone."""
+def _panels(series: dict[str, Any]) -> dict[str, list[str]]:
+    """Title -> the metrics of that panel: "a/b" goes to "a/…" where "a" is a metric, all others stand alone.
+
+    What is evaluated comes first, then what is known of training alone (learning rate, times).
+    """
     panels: dict[str, list[str]] = {}
-    for name in names:
+    for name in sorted(series, key=lambda name: set(series[name]) == {"train"}):
         family = name.rsplit("/", 1)[0] if "/" in name else ""
-        panels.setdefault(f"{family}/…" if family in names else name, []).append(name)
+        panels.setdefault(f"{family}/…" if family in series else name, []).append(name)
     return panels
 
 

@@ -52,17 +52,17 @@ def font(size: int) -> ImageFont.FreeTypeFont:
     return ImageFont.truetype(str(folder / "mpl-data" / "fonts" / "ttf" / "DejaVuSans.ttf"), size)
 
 
-def rectangle(draw: ImageDraw.ImageDraw, box: np.ndarray, ink: Colour, width: int) -> None:
+def rectangle(picture: Image.Image, box: np.ndarray, ink: Colour, width: int) -> None:
     """A solid frame just inside a box x1 y1 x2 y2 (continuous pixels of the canvas), with a dark rim that parts it from any
     background."""
-    x1, y1, x2, y2 = _corners(box)
+    draw, (x1, y1, x2, y2) = ImageDraw.Draw(picture), _corners(box)
     draw.rectangle((x1 - 1, y1 - 1, x2 + 1, y2 + 1), outline=(0, 0, 0))
     draw.rectangle((x1, y1, x2, y2), outline=ink, width=width)
 
 
-def dashed_rectangle(draw: ImageDraw.ImageDraw, box: np.ndarray, ink: Colour, width: int) -> None:
+def dashed_rectangle(picture: Image.Image, box: np.ndarray, ink: Colour, width: int) -> None:
     """A dashed frame, white between the dashes, so that it is told from a solid one of the same colour."""
-    x1, y1, x2, y2 = _corners(box)
+    draw, (x1, y1, x2, y2) = ImageDraw.Draw(picture), _corners(box)
     draw.rectangle((x1 - 1, y1 - 1, x2 + 1, y2 + 1), outline=(0, 0, 0))
     draw.rectangle((x1, y1, x2, y2), outline=(255, 255, 255), width=width)
     dash = 4 * width
@@ -80,27 +80,24 @@ def _corners(box: np.ndarray) -> tuple[int, int, int, int]:
     return x1, y1, max(x2 - 1, x1 + 2), max(y2 - 1, y1 + 2)
 
 
-def tag(draw: ImageDraw.ImageDraw, box: np.ndarray, text: str, ink: Colour, size: int, below: bool = False) -> None:
-    """A filled label at the upper (or lower) left corner of a box: outside it where there is room, else inside."""
+def tag(picture: Image.Image, box: np.ndarray, text: str, ink: Colour, size: int) -> None:
+    """A filled label at the upper left corner of a box: outside it where there is room, else inside."""
     face = font(size)
     width, height = int(face.getlength(text)) + 6, size + 5
-    x1, y1, _, y2 = _corners(box)
-    canvas_width, canvas_height = draw.im.size
-    x = max(0, min(x1, canvas_width - width))
-    if below:
-        y = y2 + 1 if y2 + 1 + height <= canvas_height else max(0, y2 - height)
-    else:
-        y = y1 - height if y1 >= height else y1
+    x1, y1, _, _ = _corners(box)
+    x = max(0, min(x1, picture.width - width))
+    y = y1 - height if y1 >= height else max(0, y1)
+    draw = ImageDraw.Draw(picture)
     draw.rectangle((x, y, x + width - 1, y + height - 1), fill=ink)
     dark = 0.299 * ink[0] + 0.587 * ink[1] + 0.114 * ink[2] > 140
     draw.text((x + 3, y + height / 2), text, fill=(0, 0, 0) if dark else (255, 255, 255), font=face, anchor="lm")
 
 
 def caption(
-    draw: ImageDraw.ImageDraw, corner: tuple[int, int], width: int, parts: list[tuple[str, Colour | None]], size: int
+    picture: Image.Image, corner: tuple[int, int], width: int, parts: list[tuple[str, Colour | None]], size: int
 ) -> None:
     """One line of text from the upper left corner: each part after a square of its colour, cut at `width` pixels."""
-    x, y = corner
+    draw, (x, y) = ImageDraw.Draw(picture), corner
     face, end = font(size), x + width
     for text, ink in parts:
         if ink is not None and x + size < end:

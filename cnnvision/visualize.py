@@ -1,8 +1,8 @@
 """Pictures of batches, targets and predictions, drawn by their type.
 
-Targets are solid frames and tints in the colour of their class, predictions are dashed. On a sheet each input has a frame
-of its own: green and a tick where the prediction is right, red and a cross where it is wrong, grey where there is nothing to
-compare. Padding is hatched.
+On a sheet targets are solid frames and tints in the colour of their class, predictions are dashed. Each input has a frame of
+its own: green, with a tick, where the prediction is right; red, with a cross, where it is wrong; grey where there is nothing
+to compare. Right means the right class and, for a box, an IoU of at least 0.5. Padding is hatched.
 """
 
 import io
@@ -30,8 +30,13 @@ from cnnvision.types import (
 Parts = list[tuple[str, drawing.Colour | None]]
 
 GAP, FRAME, LINE = 8, 4, 19
+"""Pixels of a sheet: between tiles, of the frame around one, from one line of text to the next."""
+
 TEXT = 14
-"""Height of letters on a sheet, pixels; GAP between tiles, FRAME around one, LINE from one line of text to the next."""
+"""Height of letters on a sheet, pixels."""
+
+MOST_TAGS = 3
+"""Objects of one image that still get their names into the picture."""
 
 
 def sheet(
@@ -50,7 +55,7 @@ def sheet(
         predictions: of this batch, in input pixels; a type that `types` defines.
         most: how many rows of the batch are drawn.
         columns: tiles side by side.
-        scale: enlarges the inputs; by default to about 256 pixels.
+        scale: whole factor that enlarges the inputs; by default the least that makes them 220 pixels or more.
 
     Returns:
         uint8 [height, width, 3] RGB.
@@ -58,10 +63,12 @@ def sheet(
     Raises:
         ValueError: for predictions of a type that cannot be drawn.
     """
+    if predictions is not None:
+        _check_drawable(predictions)
     batch, predictions = jax.tree.map(np.asarray, (batch, predictions))
     count = min(most, len(batch.valid))
     height, width = batch.image.shape[1:3]
-    scale = scale or max(1, round(256 / max(height, width)))
+    scale = scale or -(-220 // max(height, width))
     lines = 1 if predictions is None else 2
     tiles = [_tile(batch, i, classes, _row(predictions, i), scale, lines) for i in range(count)]
     columns = min(columns, count)
@@ -89,17 +96,19 @@ def annotate(image: np.ndarray, classes: Sequence[str], prediction: Any) -> np.n
     Raises:
         ValueError: for a prediction of a type that cannot be drawn.
     """
+    _check_drawable(prediction)
     prediction = jax.tree.map(np.asarray, prediction)
     scale = max(1, -(-320 // max(image.shape[:2])))
     pixels = drawing.enlarge(image, scale)
     text = max(TEXT, round(max(pixels.shape[:2]) / 40))
     picture = Image.new("RGB", (max(pixels.shape[1], 12 * text), pixels.shape[0] + 2 * text), drawing.PAPER)
-    inner = Image.fromarray(pixels)
-    _draw_prediction(ImageDraw.Draw(inner), prediction, scale, max(2, text // 7))
+    inner, best = Image.fromarray(pixels), _ranking(prediction, classes)
+    if isinstance(prediction, LocalizationPrediction):
+        box, (words, ink) = prediction.boxes * scale, best[0]
+        drawing.rectangle(inner, box, ink, max(2, text // 7))
+        drawing.tag(inner, box, words, ink, text)
     picture.paste(inner, (0, 0))
-    draw = ImageDraw.Draw(picture)
-    corner = (text // 2, pixels.shape[0] + text // 2)
-    drawing.caption(draw, corner, picture.width - text, _ranking(prediction, classes), text)
+    drawing.caption(picture, (text // 2, pixels.shape[0] + text // 2), picture.width - text, best, text)
     return np.array(picture)
 
 
@@ -140,25 +149,25 @@ def _tile(batch: Batch, i: int, classes: Sequence[str], prediction: Any, scale: 
     inner = Image.fromarray(pixels)
     if valid:
         inner = Image.fromarray(_tinted(pixels, target, scale))
-        draw = ImageDraw.Draw(inner)
-        _draw_target(draw, target, classes, scale)
         described = _describe_target(target, classes)
-    line = scale if scale > 1 else 2
+        _draw_frames(inner, target, scale)
     guess: Parts = []
     if valid and prediction is not None:
-        _draw_prediction(draw, prediction, scale, line)
+        _draw_prediction(inner, prediction, scale)
         guess, right = _compare(prediction, target, classes)
+    if valid:
+        _draw_tags(inner, target, classes, scale)
     frame = drawing.NEUTRAL if right is None else drawing.RIGHT if right else drawing.WRONG
     tile = Image.new("RGB", (width + 2 * FRAME, height + 2 * FRAME + lines * LINE + 4), drawing.PAPER)
     draw = ImageDraw.Draw(tile)
     draw.rectangle((0, 0, width + 2 * FRAME - 1, height + 2 * FRAME - 1), fill=frame)
     tile.paste(inner, (FRAME, FRAME))
     top = height + 2 * FRAME + 3
-    drawing.caption(draw, (FRAME, top), width, described, TEXT)
+    drawing.caption(tile, (FRAME, top), width, described, TEXT)
     if lines > 1:
         sign = "" if right is None else "✓" if right else "✗"
         draw.text((FRAME, top + LINE + TEXT / 2), sign, fill=frame, font=drawing.font(TEXT + 2), anchor="lm")
-        drawing.caption(draw, (FRAME + TEXT + 3, top + LINE), width - TEXT - 3, guess, TEXT)
+        drawing.caption(tile, (FRAME + TEXT + 3, top + LINE), width - TEXT - 3, guess, TEXT)
     return np.array(tile)
 
 
@@ -187,15 +196,20 @@ def paste_mask(mask: np.ndarray, box: np.ndarray, size: tuple[int, int]) -> np.n
     return result
 
 
-def _draw_target(draw: ImageDraw.ImageDraw, target: Any, classes: Sequence[str], scale: int) -> None:
-    """Frames and names of the objects; other targets are told by tint or text."""
-    if not isinstance(target, ObjectTarget):
-        return
-    for k in np.flatnonzero(target.valid):
-        ink, box = drawing.colour(int(target.labels[k])), target.boxes[k] * scale
-        drawing.rectangle(draw, box, ink, scale if scale > 1 else 2)
-        crowd = " (crowd)" if target.crowd[k] else ""
-        drawing.tag(draw, box, classes[int(target.labels[k])] + crowd, ink, TEXT - 2)
+def _draw_frames(picture: Image.Image, target: Any, scale: int) -> None:
+    """Frames of the objects, thin ones around crowds; other targets are told by tint or text."""
+    if isinstance(target, ObjectTarget):
+        for k in np.flatnonzero(target.valid):
+            width = 1 if target.crowd[k] else 2
+            drawing.rectangle(picture, target.boxes[k] * scale, drawing.colour(int(target.labels[k])), width)
+
+
+def _draw_tags(picture: Image.Image, target: Any, classes: Sequence[str], scale: int) -> None:
+    """Names at the objects where they are few; where they are many the line of text tells the colours."""
+    if isinstance(target, ObjectTarget) and np.count_nonzero(target.valid) <= MOST_TAGS:
+        for k in np.flatnonzero(target.valid):
+            name, ink = _name(int(target.labels[k]), classes)
+            drawing.tag(picture, target.boxes[k] * scale, name + (" (crowd)" if target.crowd[k] else ""), ink, TEXT - 2)
 
 
 def _describe_target(target: Any, classes: Sequence[str]) -> Parts:
@@ -214,12 +228,16 @@ def _name(label: int, classes: Sequence[str]) -> tuple[str, drawing.Colour]:
     return classes[label], drawing.colour(label)
 
 
-def _draw_prediction(draw: ImageDraw.ImageDraw, prediction: Any, scale: int, line: int) -> None:
+def _check_drawable(prediction: Any) -> None:
+    if not isinstance(prediction, LocalizationPrediction | ClassPrediction):
+        raise ValueError(f"no way to draw predictions of type {type(prediction).__name__}")
+
+
+def _draw_prediction(picture: Image.Image, prediction: Any, scale: int) -> None:
+    """A dashed frame around what was found; classes are told by text."""
     if isinstance(prediction, LocalizationPrediction):
         ink = drawing.colour(int(np.argmax(prediction.scores)))
-        drawing.dashed_rectangle(draw, prediction.boxes * scale, ink, line)
-    elif not isinstance(prediction, ClassPrediction):
-        raise ValueError(f"no way to draw predictions of type {type(prediction).__name__}")
+        drawing.dashed_rectangle(picture, prediction.boxes * scale, ink, 2)
 
 
 def _ranking(prediction: Any, classes: Sequence[str]) -> Parts:

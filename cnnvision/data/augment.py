@@ -229,13 +229,13 @@ def apply(augmentation: Augmentation, example: Example, index: int, min_visible:
 
 
 def _apply_image(augmentation: Augmentation, image: np.ndarray) -> np.ndarray:
+    size, fill, recolour = augmentation.size, augmentation.fill, augmentation.colours.apply
     if augmentation.angle:
-        image = warp_image(image, augmentation.transform, augmentation.size, augmentation.fill)
-    else:
-        image = place_image(image, augmentation.source, augmentation.target, augmentation.size, augmentation.fill)
-        if augmentation.flip or augmentation.flip_vertical:
-            image = cv2.flip(image, (-1 if augmentation.flip_vertical else 1) if augmentation.flip else 0)
-    return augmentation.colours.apply(image)
+        return warp_image(image, augmentation.transform, size, fill, recolour)
+    image = place_image(image, augmentation.source, augmentation.target, size, fill, recolour)
+    if augmentation.flip or augmentation.flip_vertical:
+        image = cv2.flip(image, (-1 if augmentation.flip_vertical else 1) if augmentation.flip else 0)
+    return image
 
 
 def _apply_maps(augmentation: Augmentation, maps: np.ndarray, fill: int) -> np.ndarray:

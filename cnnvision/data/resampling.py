@@ -8,6 +8,7 @@ thread would only take the processor away from the training step.
 """
 
 import math
+from collections.abc import Callable
 
 import cv2
 import numpy as np
@@ -18,6 +19,9 @@ cv2.setNumThreads(0)
 
 Rectangle = tuple[int, int, int, int]
 """x1 y1 x2 y2, whole pixels, x1 < x2 and y1 < y2."""
+
+Recolour = Callable[[np.ndarray], np.ndarray]
+"""uint8 [h, w, 3] -> the same."""
 
 
 def resize(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
@@ -44,7 +48,12 @@ def resize(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 
 def place_image(
-    image: np.ndarray, source: Rectangle, target: Rectangle, size: tuple[int, int], fill: tuple[int, int, int]
+    image: np.ndarray,
+    source: Rectangle,
+    target: Rectangle,
+    size: tuple[int, int],
+    fill: tuple[int, int, int] = (0, 0, 0),
+    recolour: Recolour | None = None,
 ) -> np.ndarray:
     """The rectangle `source` of an image, resized onto the rectangle `target` of an image of `size`, the rest filled.
 
@@ -54,12 +63,14 @@ def place_image(
         target: rectangle within the result.
         size: (height, width) of the result.
         fill: RGB outside the target.
+        recolour: changes the colours of what is image, not of the fill.
 
     Returns:
         uint8 [height, width, 3]; it may be a view of `image`.
     """
     x1, y1, x2, y2 = target
     part = resize(image[source[1] : source[3], source[0] : source[2]], (y2 - y1, x2 - x1))
+    part = recolour(part) if recolour else part
     if target == (0, 0, size[1], size[0]):
         return part
     result = np.empty((*size, 3), np.uint8)
@@ -95,7 +106,13 @@ def _centres(count: int, length: int) -> np.ndarray:
     return (2 * np.arange(count, dtype=np.int64) + 1) * length // (2 * count)
 
 
-def warp_image(image: np.ndarray, transform: np.ndarray, size: tuple[int, int], fill: tuple[int, int, int]) -> np.ndarray:
+def warp_image(
+    image: np.ndarray,
+    transform: np.ndarray,
+    size: tuple[int, int],
+    fill: tuple[int, int, int] = (0, 0, 0),
+    recolour: Recolour | None = None,
+) -> np.ndarray:
     """Takes an image through any affine map: what shrinks is shrunk first (`resize`), then turned by bilinear sampling.
 
     Args:
@@ -103,6 +120,7 @@ def warp_image(image: np.ndarray, transform: np.ndarray, size: tuple[int, int], 
         transform: float [2, 3], original -> result pixels.
         size: (height, width) of the result.
         fill: RGB outside the image.
+        recolour: changes the colours of what is image, not of the fill.
 
     Returns:
         uint8 [height, width, 3].
@@ -115,6 +133,7 @@ def warp_image(image: np.ndarray, transform: np.ndarray, size: tuple[int, int], 
     scale_x, scale_y = np.minimum(np.linalg.norm(transform[:, :2], axis=0), 1.0)
     shrunk = (max(1, math.ceil((y2 - y1) * scale_y)), max(1, math.ceil((x2 - x1) * scale_x)))
     part = resize(image[y1:y2, x1:x2], shrunk)
+    part = recolour(part) if recolour else part
     # Shrunk pixels -> original pixels -> result pixels.
     linear = transform[:, :2] @ np.diag([(x2 - x1) / shrunk[1], (y2 - y1) / shrunk[0]])
     offset = transform[:, :2] @ np.array([x1, y1]) + transform[:, 2]
