@@ -15,9 +15,9 @@ import io
 from collections.abc import Iterator
 from typing import Any, ClassVar
 
+import cv2
 import numpy as np
 import tensorflow_datasets as tfds
-from PIL import Image
 from tqdm import auto as tqdm
 
 from cnnvision.data.shapes_drawing import RECIPES, SIDE, SPLITS, Drawing, draw
@@ -28,10 +28,8 @@ SEMANTIC_CLASSES = ("background", *CLASSES)
 
 
 def _png(image: np.ndarray) -> bytes:
-    """uint8 [h, w] or [h, w, 3] as PNG: TFDS would import TensorFlow to encode an array."""
-    stream = io.BytesIO()
-    Image.fromarray(image).save(stream, "PNG", compress_level=1)
-    return stream.getvalue()
+    """uint8 [h, w] or [h, w, 3] RGB as PNG: given an array, TFDS would import TensorFlow to encode it."""
+    return cv2.imencode(".png", image if image.ndim == 2 else image[..., ::-1])[1].tobytes()
 
 
 def _example(drawing: Drawing, filename: str, whole_image_label: bool) -> dict[str, Any]:
@@ -76,8 +74,8 @@ class Shapes(tfds.core.GeneratorBasedBuilder):
         progress: whether preparing shows a progress bar.
     """
 
-    VERSION = tfds.core.Version("0.1.0")
-    RELEASE_NOTES: ClassVar[dict[str, str]] = {"0.1.0": "First drawing."}
+    VERSION = tfds.core.Version("1.0.0")
+    RELEASE_NOTES: ClassVar[dict[str, str]] = {"1.0.0": "First release."}
     BUILDER_CONFIGS: ClassVar[list[tfds.core.BuilderConfig]] = [
         tfds.core.BuilderConfig(name="shapes", description="One to eight objects an image."),
         tfds.core.BuilderConfig(name="single", description="One object an image."),
@@ -148,7 +146,7 @@ def prepare(config: str = "shapes", data_dir: str | None = None, progress: bool 
     """A builder whose data are on disk, drawn and written first where they are not there yet.
 
     Killed in the middle, it leaves nothing that is taken for a data set; called by several processes at once, one of them
-    wins and all read the same. Peak memory and time to draw: see README.
+    wins and all read the same. Drawing takes about ten milliseconds an image.
 
     Args:
         config: "shapes" or "single".

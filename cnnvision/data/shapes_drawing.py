@@ -3,8 +3,11 @@
 The same pixels on every machine: all arithmetic is on integers (or on float64 that holds integers below 2^53), all
 randomness comes from `shapes_random`. Image i does not depend on any other.
 
-What belongs to an object: a pixel is the object's where the form covers at least half of it; of two objects that both do, the
-later one (nearer to the eye) has it. A ring's hole is no part of the ring. Image, masks, boxes and areas follow from this rule.
+What belongs to an object: a pixel is the object's where the form covers at least half of it; of two objects that both do,
+the later one, nearer to the eye, has it. A ring's hole is no part of the ring: it shows what lies behind. Image, masks,
+boxes and areas all follow from this rule.
+
+Whoever changes a pixel or a number gives the builder in shapes.py a new version: prepared data sets carry it.
 """
 
 import dataclasses
@@ -12,26 +15,22 @@ import functools
 
 import numpy as np
 
-from cnnvision.data.shapes_forms import (
-    CLASSES,
-    FULL,
-    TURN,
-    UNIT,
-    coverage,
-    form_contours,
-    log_uniform_sides,
-    scaled_to,
-    stretched_and_turned,
-)
+from cnnvision.data.shapes_forms import CLASSES, FULL, TURN, UNIT, coverage, form, log_uniform_sides, placed
 from cnnvision.data.shapes_random import Draws
-from cnnvision.data.shapes_textures import background, colour, overlap, paint, texture, with_noise
+from cnnvision.data.shapes_textures import background, paint, photographed, within
 
-SEED = 20240
+SEED = 1
 SIDE = 128
 LEAST_VISIBLE = 40
 """At least so many hundredths of an object's full area are visible."""
-LEAST_PIXELS = 30
-"""At least so many pixels of an object are visible."""
+LEAST_INSIDE = 80
+"""At least so many hundredths of an object's full area lie within the image."""
+LEAST_PIXELS = 64
+"""At least so many pixels of an object are visible, or nine tenths of a smaller one."""
+CROWDING = 45
+"""In so many of a hundred cases an object is put on another one."""
+ATTEMPTS = 60
+"""Positions that are tried for an object before all of the image is arranged anew."""
 SPLITS = {"train": 2000, "val": 500}
 _SPLIT_WORDS = {"train": 0, "val": 1}
 
@@ -54,8 +53,8 @@ class Recipe:
 
 
 RECIPES = {
-    "shapes": Recipe(0, (1, 8), (12, 80), {"small": (0.0, 225.0), "medium": (225.0, 750.0), "large": (750.0, 1e10)}),
-    "single": Recipe(1, (1, 1), (24, 96), {"small": (0.0, 700.0), "medium": (700.0, 1800.0), "large": (1800.0, 1e10)}),
+    "shapes": Recipe(0, (1, 8), (12, 80), {"small": (0.0, 215.0), "medium": (215.0, 705.0), "large": (705.0, 1e10)}),
+    "single": Recipe(1, (1, 1), (24, 96), {"small": (0.0, 660.0), "medium": (660.0, 1610.0), "large": (1610.0, 1e10)}),
 }
 
 
@@ -89,18 +88,34 @@ class Drawing:
 
 @dataclasses.dataclass
 class _Piece:
-    """A form ready to be put down: its coverage, the position of the coverage's first pixel, and what must stay visible."""
+    """A form to be put down.
+
+    Attributes:
+        label: index into CLASSES.
+        side: longer side of the whole form, units.
+        cover: int32 [h, w], 0 … FULL.
+        hole: bool [h, w], the pixels of a ring's hole; None for other forms.
+        top, left: where the first pixel of `cover` lies in the image; may be negative.
+    """
 
     label: int
     side: int
     cover: np.ndarray
-    full_area: int
+    hole: np.ndarray | None
     top: int = 0
     left: int = 0
 
-    @property
+    @functools.cached_property
+    def mask(self) -> np.ndarray:
+        return 2 * self.cover >= FULL
+
+    @functools.cached_property
+    def area(self) -> int:
+        return int(np.count_nonzero(self.mask))
+
+    @functools.cached_property
     def needed(self) -> int:
-        return max(min(LEAST_PIXELS, self.full_area), -(-self.full_area * LEAST_VISIBLE // 100))
+        return max(min(LEAST_PIXELS, self.area * 9 // 10), -(-self.area * LEAST_VISIBLE // 100))
 
 
 @functools.cache
@@ -111,54 +126,75 @@ def _sides(least: int, most: int) -> list[int]:
 def _cut(draws: Draws, recipe: Recipe) -> _Piece:
     """A piece of random class, size, proportions and direction."""
     label, side = draws.integer(0, len(CLASSES) - 1), draws.choice(_sides(*recipe.sides))
-    contours = form_contours(label, draws)
-    contours = stretched_and_turned(contours, draws.integer(208, 256), draws.integer(0, TURN - 1))
-    phase = np.array((draws.integer(0, UNIT - 1), draws.integer(0, UNIT - 1)))
-    cover, _, _ = coverage([contour + phase for contour in scaled_to(contours, side)])
-    return _Piece(label, side, cover, int(np.count_nonzero(2 * cover >= FULL)))
+    corners, lengths = form(label, draws)
+    phase = draws.integer(0, UNIT - 1), draws.integer(0, UNIT - 1)
+    corners = placed(corners, draws.integer(208, 256), draws.integer(0, TURN - 1), side, phase)
+    cover, _, _ = coverage(corners, lengths)
+    if len(lengths) == 1:
+        return _Piece(label, side, cover, None)
+    disc, _, _ = coverage(corners[: lengths[0]], lengths[:1])
+    return _Piece(label, side, cover, (2 * disc >= FULL) & (2 * cover < FULL))
 
 
-def _try_position(draws: Draws, piece: _Piece, placed: list[_Piece], instances: np.ndarray) -> bool:
-    """Puts a piece on top of those placed, at one random position; False where that would hide too much of any."""
-    height, width = piece.cover.shape
-    piece.top, piece.left = draws.integer(0, SIDE) - height // 2, draws.integer(0, SIDE) - width // 2
-    inside, place = overlap(piece.cover.shape, piece.top, piece.left, instances.shape)
-    mask = 2 * piece.cover[inside] >= FULL
-    if 100 * np.count_nonzero(mask) < 75 * piece.full_area:
+def _move(draws: Draws, piece: _Piece, others: list[_Piece]) -> None:
+    """Moves a piece to a random position: somewhere in the image, or on another piece, so that pieces often overlap."""
+    if others and draws.chance(CROWDING):
+        other = draws.choice(others)
+        y = other.top + draws.integer(0, other.cover.shape[0])
+        x = other.left + draws.integer(0, other.cover.shape[1])
+    else:
+        y, x = draws.integer(0, SIDE), draws.integer(0, SIDE)
+    piece.top, piece.left = y - piece.cover.shape[0] // 2, x - piece.cover.shape[1] // 2
+
+
+def _put(instances: np.ndarray, piece: _Piece, number: int) -> np.ndarray:
+    """A copy of the instance map with a piece on top of all others."""
+    mask, top, left = within(SIDE, piece.mask, piece.top, piece.left)
+    instances = instances.copy()
+    instances[top : top + mask.shape[0], left : left + mask.shape[1]][mask] = number
+    return instances
+
+
+def _areas(instances: np.ndarray, count: int) -> list[int]:
+    """How many pixels each of the numbers 1 … count has."""
+    return [int(np.count_nonzero(instances == number)) for number in range(1, count + 1)]
+
+
+def _recognisable(pieces: list[_Piece], instances: np.ndarray) -> bool:
+    """Whether enough is visible of each piece, numbered from 1 in the instance map, and of the hole of each ring."""
+    visible = _areas(instances, len(pieces))
+    if 100 * visible[-1] < LEAST_INSIDE * pieces[-1].area:  # nothing but the border hides the last piece
         return False
-    window = instances[place]
-    left_over = np.bincount(instances.ravel(), minlength=len(placed) + 1) - np.bincount(
-        window[mask], minlength=len(placed) + 1
-    )
-    if any(left_over[number] < other.needed for number, other in enumerate(placed, start=1)):
+    if any(area < piece.needed for area, piece in zip(visible, pieces, strict=True)):
         return False
-    window[mask] = len(placed) + 1
+    for number, piece in enumerate(pieces, start=1):
+        if piece.hole is not None:
+            hole, top, left = within(SIDE, piece.hole, piece.top, piece.left)
+            window = instances[top : top + hole.shape[0], left : left + hole.shape[1]]
+            if 100 * np.count_nonzero(window[hole] < number) < LEAST_VISIBLE * np.count_nonzero(piece.hole):
+                return False
     return True
 
 
 def _arrange(draws: Draws, recipe: Recipe) -> tuple[list[_Piece], np.ndarray]:
-    """Pieces from the farthest to the nearest, and the instance map uint8 [128, 128]."""
+    """Pieces from the farthest to the nearest, and the instance map uint8 [128, 128].
+
+    The pieces are cut first and then moved until all are recognisable, since to cut others would favour small ones.
+    """
     count = draws.integer(*recipe.objects)
     while True:
-        placed, instances = [], np.zeros((SIDE, SIDE), np.uint8)
+        pieces, instances = [], np.zeros((SIDE, SIDE), np.uint8)
         for piece in [_cut(draws, recipe) for _ in range(count)]:
-            if not any(_try_position(draws, piece, placed, instances) for _ in range(40)):
+            for _ in range(ATTEMPTS):
+                _move(draws, piece, pieces)
+                candidate = _put(instances, piece, len(pieces) + 1)
+                if _recognisable([*pieces, piece], candidate):
+                    pieces, instances = [*pieces, piece], candidate
+                    break
+            else:
                 break
-            placed.append(piece)
-        if len(placed) == count:
-            return placed, instances
-
-
-def _paint_piece(draws: Draws, canvas: np.ndarray, piece: _Piece) -> None:
-    """Gives a piece a fill that stands off from what lies about it, and paints it."""
-    height, width = piece.cover.shape
-    window = canvas[overlap(piece.cover.shape, piece.top, piece.left, canvas.shape[:2])[1]]
-    mean = [int(value) for value in window.sum(axis=(0, 1)) // (window.shape[0] * window.shape[1])]
-    for _ in range(8):
-        base = colour(draws)
-        if sum(abs(a - b) for a, b in zip(base, mean, strict=True)) >= 120:
-            break
-    paint(canvas, texture(draws, height, width, base), piece.cover, piece.top, piece.left)
+        if len(pieces) == count:
+            return pieces, instances
 
 
 def _bounds(mask: np.ndarray) -> tuple[int, int, int, int]:
@@ -181,13 +217,13 @@ def draw(config: str, split: str, index: int) -> Drawing:
     look = Draws(key, (1, _SPLIT_WORDS[split], index))
     canvas = background(look, SIDE)
     for piece in pieces:
-        _paint_piece(look, canvas, piece)
+        paint(look, canvas, *within(SIDE, piece.cover, piece.top, piece.left))
     return Drawing(
-        image=with_noise(look, canvas),
+        image=photographed(look, canvas),
         instances=instances,
         labels=np.array([piece.label for piece in pieces], np.int64),
         boxes=np.array([_bounds(instances == number) for number in range(1, len(pieces) + 1)], np.int64).reshape(-1, 4),
-        areas=np.bincount(instances.ravel(), minlength=len(pieces) + 1)[1:],
-        full_areas=np.array([piece.full_area for piece in pieces], np.int64),
+        areas=np.array(_areas(instances, len(pieces)), np.int64),
+        full_areas=np.array([piece.area for piece in pieces], np.int64),
         sides=np.array([piece.side for piece in pieces], np.int64),
     )
