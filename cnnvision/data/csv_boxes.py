@@ -15,7 +15,7 @@ import io
 import pathlib
 
 from cnnvision.data.decode import SUFFIXES
-from cnnvision.data.faults import Findings, similar_names
+from cnnvision.data.faults import Findings, refuse, similar_names
 from cnnvision.data.records import (
     Record,
     RecordSource,
@@ -69,6 +69,7 @@ def open_csv(folder: str, split: str, classes: tuple[str, ...] | None) -> Record
     part = resolve_split(name, split, splits, findings)
     table = f"{part}.csv"
     rows = _without_copies(read_rows(root / table, findings), table, findings)
+    refuse(name, findings.problems)
     if classes is None:
         declaring = rows if part == "train" or "train" not in splits else read_rows(root / "train.csv", Findings())
         classes = tuple(sorted({row.cells["class"] for row in declaring} - {""}))

@@ -205,7 +205,7 @@ def _no_image(head: bytes) -> tuple[str, str]:
     if b"ftyphei" in head[:16] or b"ftypmif1" in head[:16] or b"ftypavif" in head[:16]:
         return "the file is a HEIC or AVIF image, which is not read", f"Convert it to JPEG or PNG. {known}"
     text = head.decode("utf-8", errors="ignore")
-    if len(text) > 0.9 * len(head) and sum(c.isprintable() or c.isspace() for c in text) > 0.95 * len(text):
+    if len(text.encode()) > 0.9 * len(head) and sum(c.isprintable() or c.isspace() for c in text) > 0.95 * len(text):
         return f"the file is text, no image: it begins {text[:40]!r}", "Replace it by the image (a failed download?)."
     return "the file is no image, or of a format that is not read", f"Convert it to JPEG or PNG. {known}"
 
