@@ -156,7 +156,7 @@ def _window(
     x, y, width, height = _base_window(size, out, spec)
     if (options.crop_area, options.crop_aspect) != ((1.0, 1.0), (1.0, 1.0)):
         fraction = options.crop_area[0] + draws[0] * (options.crop_area[1] - options.crop_area[0])
-        low, high = np.log(options.crop_aspect)
+        low, high = map(math.log, options.crop_aspect)
         ratio = width / height * math.exp(low + draws[1] * (high - low))
         area = fraction * size[0] * size[1]
         width, height = math.sqrt(area * ratio), math.sqrt(area / ratio)

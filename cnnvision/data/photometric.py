@@ -14,8 +14,11 @@ import numpy as np
 LUMA = np.array([0.299, 0.587, 0.114])
 """Weights of R, G and B in the grey of a pixel (ITU-R BT.601)."""
 
-RGB_TO_YIQ = np.array([LUMA, [0.5959, -0.2746, -0.3213], [0.2115, -0.5227, 0.3112]])
-YIQ_TO_RGB = np.linalg.inv(RGB_TO_YIQ)
+_RGB_TO_YIQ = np.array([LUMA, [0.5959, -0.2746, -0.3213], [0.2115, -0.5227, 0.3112]])
+_GREY = np.tile(LUMA, (3, 1))
+_CHROMA = np.eye(3) - _GREY
+_QUARTER_TURN = np.linalg.inv(_RGB_TO_YIQ) @ np.array([[0.0, 0.0, 0.0], [0.0, 0.0, -1.0], [0.0, 1.0, 0.0]]) @ _RGB_TO_YIQ
+"""A colour is its grey plus its chroma; the chroma (I and Q) turns in its plane: cos · chroma + sin · (a quarter turn of it)."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,11 +40,11 @@ class Colours:
     def matrix(self, mean: np.ndarray) -> np.ndarray:
         """Float [3, 4]: (r, g, b, 1) -> (r, g, b), for an image of mean colour `mean` [3]."""
         angle = 2.0 * math.pi * self.hue
-        turn = np.array([[1.0, 0.0, 0.0], [0.0, math.cos(angle), -math.sin(angle)], [0.0, math.sin(angle), math.cos(angle)]])
-        saturate = self.saturation * np.eye(3) + (1.0 - self.saturation) * LUMA
-        linear = YIQ_TO_RGB @ turn @ RGB_TO_YIQ @ saturate * (self.contrast * self.brightness)
-        grey = self.brightness * float(LUMA @ mean)
-        return np.concatenate([linear, np.full((3, 1), (1.0 - self.contrast) * grey)], axis=1)
+        chroma = math.cos(angle) * _CHROMA + math.sin(angle) * _QUARTER_TURN
+        matrix = np.empty((3, 4))
+        matrix[:, :3] = self.brightness * self.contrast * (_GREY + self.saturation * chroma)
+        matrix[:, 3] = self.brightness * (1.0 - self.contrast) * float(LUMA @ mean)
+        return matrix
 
     def apply(self, image: np.ndarray) -> np.ndarray:
         """uint8 [h, w, 3] RGB -> the same, rounded and clipped once; the image itself where nothing changes."""

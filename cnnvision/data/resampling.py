@@ -25,26 +25,28 @@ Recolour = Callable[[np.ndarray], np.ndarray]
 
 
 def resize(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Resizes with anti-aliasing: each output pixel is the mean of 2^k × 2^k bilinear samples spread evenly over it.
+    """Resizes with anti-aliasing: each output pixel is the mean of bilinear samples spread evenly over it.
 
-    2^k is the power of two nearest to the shrinking (1 where the image is enlarged: plain bilinear interpolation), so
-    samples lie 0.7 to 1.4 original pixels apart. It is an area average for a quarter of the time of cv2.INTER_AREA, whose
-    fast path knows whole factors only.
+    Along each axis they are 2^k, the power of two nearest to the shrinking (1 where the image is enlarged: plain bilinear
+    interpolation), so samples lie 0.7 to 1.4 original pixels apart. This is an area average for about half the time of
+    cv2.INTER_AREA, which is fast for whole factors only. Bilinear interpolation halves exactly, pixel by pair of pixels.
 
     Args:
         image: uint8 [H, W, 3] or [H, W].
         size: (height, width) of the result, pixels.
+
+    Returns:
+        The resized image; `image` itself where it has that size already.
     """
     (height, width), (rows, columns) = size, image.shape[:2]
     if (height, width) == (rows, columns):
         return image
     down, across = (max(0, round(math.log2(old / new))) for old, new in ((rows, height), (columns, width)))
-    if abs(down - across) == 1:
-        down = across = max(down, across)
     image = cv2.resize(image, (width << across, height << down), interpolation=cv2.INTER_LINEAR)
-    for _ in range(min(down, across)):
-        image = cv2.resize(image, (image.shape[1] // 2, image.shape[0] // 2), interpolation=cv2.INTER_AREA)
-    return cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA) if image.shape[:2] != size else image
+    while down or across:
+        down, across = max(0, down - 1), max(0, across - 1)
+        image = cv2.resize(image, (width << across, height << down), interpolation=cv2.INTER_LINEAR)
+    return image
 
 
 def place_image(
