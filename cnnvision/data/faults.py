@@ -58,7 +58,12 @@ class Findings:
         self.problems.append(Problem(file, record, field, str(value)[:200], message, cure, effect))
 
     def box(
-        self, corners: Sequence[float], size: tuple[int, int], file: str, record: str
+        self,
+        corners: Sequence[float],
+        size: tuple[int, int],
+        file: str,
+        record: str,
+        written: Sequence[float] | None = None,
     ) -> tuple[float, float, float, float] | None:
         """Checks one box, and says what was wrong with it.
 
@@ -67,12 +72,13 @@ class Findings:
             size: (height, width) of the image.
             file: the file that holds the annotation.
             record: where in it.
+            written: the corners as they stand in the file, where these differ from `corners`.
 
         Returns:
             The box with its corners in order and within the image, or None where no area is left of it. A box that
             reaches at most one pixel beyond the image is rounding, clipped and counted in one problem (`finish`).
         """
-        value = " ".join(f"{c:g}" for c in corners)
+        value = " ".join(f"{c:g}" for c in (written or corners))
 
         def add(message: str, cure: str, effect: str) -> None:
             self.add(file, message, cure, effect, record, "box", value)

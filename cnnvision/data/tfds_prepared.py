@@ -83,7 +83,7 @@ def _not_prepared(name: str, reference: str) -> DataError:
     if name in published:
         return DataError(f"tfds:{reference} is not prepared in {data_dir()}.\n{_build_commands(reference)}")
     prepared = [p.name for p in _folders(data_dir()) if not p.name.startswith(("downloads", "."))]
-    near = nearest(name, {*prepared, *published}).split(" Known:")[0]
+    near = nearest(name, prepared).split(" Known:")[0] or nearest(name, published).split(" Known:")[0]
     there = f"Prepared in {data_dir()}: {', '.join(prepared) or 'nothing'}."
     return DataError(f"tfds:{reference}: TFDS has no data set {name!r}.{near} {there}")
 

@@ -112,7 +112,7 @@ class TfdsSource:
         if "objects" in record:
             found = record["objects"]
         elif "head_bbox" in record:
-            there = np.any(record["head_bbox"])
+            there = int(np.any(record["head_bbox"]))
             found = {"bbox": [record["head_bbox"]][:there], "label": [record["label"]][:there]}
         else:
             return None

@@ -197,7 +197,7 @@ def _objects(
             cure = class_cure(box.name, classes)
             findings.add(annotation.file, message, cure, "object left out", box.record, "name", box.name)
             continue
-        corners = findings.box(box.continuous(from_zero), size, annotation.file, box.record)
+        corners = findings.box(box.continuous(from_zero), size, annotation.file, box.record, box.corners)
         if corners:
             boxes.append(corners)
             labels.append(classes.index(box.name))
