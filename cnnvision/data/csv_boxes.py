@@ -71,7 +71,8 @@ def open_csv(folder: str, split: str, classes: tuple[str, ...] | None) -> Record
     rows = _without_copies(read_rows(root / table, findings), table, findings)
     refuse(name, findings.problems)
     if classes is None:
-        declaring = rows if part == "train" or "train" not in splits else read_rows(root / "train.csv", Findings())
+        elsewhere = part != "train" and "train" in splits
+        declaring = (read_rows(root / "train.csv", Findings()) if elsewhere else []) or rows
         classes = tuple(sorted({row.cells["class"] for row in declaring} - {""}))
         similar_names(classes, "train.csv" if "train" in splits else table, findings)
     images: dict[str, list[Row]] = {}

@@ -1,0 +1,44 @@
+"""The strings that name data sets."""
+
+import pytest
+
+from cnnvision.data.sources import KINDS, open_source, split_names
+from cnnvision.errors import DataError
+from tests.data.planted import csv_set, folder_set, voc_set
+
+
+@pytest.mark.parametrize(("kind", "make"), [("voc", voc_set), ("csv", csv_set), ("folder", folder_set)])
+def test_a_bare_folder_is_answered_with_its_kind(tmp_path, kind, make):
+    make(tmp_path)
+    with pytest.raises(DataError, match=f"it looks like {kind}:{tmp_path}. Kinds: shapes"):
+        open_source(str(tmp_path), "train")
+    assert len(open_source(f"{kind}:{tmp_path}", "train")) >= 2
+    assert split_names(f"{kind}:{tmp_path}") == ("train", "val")
+
+
+def test_a_folder_of_no_kind(tmp_path):
+    with pytest.raises(DataError, match="looks like none"):
+        open_source(str(tmp_path), "train")
+
+
+@pytest.mark.parametrize("name", ["vco:somewhere", "vocc:somewhere", "VOC:somewhere"])
+def test_a_misspelt_kind_is_answered_with_the_nearest(name):
+    with pytest.raises(DataError, match="Did you mean 'voc'") as caught:
+        open_source(name, "train")
+    for kind in KINDS.values():
+        assert kind.form in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["", ":", "voc:", "csv", "folder:", "tfds:", "nothing", "/no/such/folder"])
+def test_names_that_name_nothing(name):
+    with pytest.raises(DataError):
+        open_source(name, "train")
+    with pytest.raises(DataError):
+        split_names(name)
+
+
+def test_splits_are_listed_train_first(tmp_path):
+    voc_set(tmp_path)
+    for name in ("aaa", "test", "trainval"):
+        (tmp_path / "ImageSets" / "Main" / f"{name}.txt").write_text("a\n")
+    assert split_names(f"voc:{tmp_path}") == ("train", "val", "aaa", "test", "trainval")

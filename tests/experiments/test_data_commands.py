@@ -1,0 +1,60 @@
+"""The commands `doctor` and `convert`."""
+
+import json
+
+import pytest
+
+from cnnvision.errors import DataError
+from experiments import convert, doctor
+from tests.data.planted import csv_set, encoded, folder_set, picture, write
+
+
+def test_doctor_on_a_sound_set(tmp_path, capsys):
+    assert doctor.command([f"--data=csv:{csv_set(tmp_path)}"]) == 0
+    printed = capsys.readouterr().out
+    assert printed.endswith(f"csv:{tmp_path}: nothing to mend.\n")
+    assert "| train | 3        | 40 … 40 … 40" in printed and "| cat              | 3     | 1   |" in printed
+
+
+def test_doctor_lists_the_gravest_first_and_fails(tmp_path, capsys):
+    root = csv_set(tmp_path, ["cat/0.png,40,30,cat,9,5,6,9", "cat/0.png,40,30,cat,5,5,5,9", "no.png,40,30,cat,1,1,5,9"])
+    assert doctor.command([f"--data=csv:{root}", "--split=train"]) == 1
+    printed = capsys.readouterr().out
+    order = [printed.index(words) for words in ("left out (1)", "object left out (1)", "repaired (1)", "| split |")]
+    assert order == sorted(order) and "train.csv, row 6 (cat/0.png), box: the box is empty" in printed
+    assert printed.endswith("1 left out, 1 object left out, 1 repaired.\n")
+    assert [p.effect for p in doctor.run(f"csv:{root}", progress=False).problems] == [
+        "left out",
+        "object left out",
+        "repaired",
+    ]
+
+
+def test_doctor_ends_well_where_things_are_only_repaired(tmp_path):
+    assert doctor.command([f"--data=csv:{csv_set(tmp_path, ['cat/0.png,40,30,cat,9,5,6,9'])}"]) == 0
+
+
+def test_convert(tmp_path, capsys):
+    root = csv_set(tmp_path / "csv", ["cat/0.png,40,30,cat,5,5,5,9"])
+    assert convert.command([f"--data=csv:{root}", f"--output=coco:{tmp_path / 'coco'}", "--suffix=2017"]) == 0
+    assert "train: 1 faults" in capsys.readouterr().out
+    content = json.loads((tmp_path / "coco" / "annotations" / "instances_val2017.json").read_text())
+    assert content["images"] == [{"id": 1, "file_name": "0.png", "width": 40, "height": 30}]
+
+
+def test_convert_tells_of_images_that_had_to_be_left_out(tmp_path, capsys):
+    root = csv_set(tmp_path / "csv")
+    write(root / "train" / "cat" / "1.png", encoded(picture(1))[:500])
+    assert convert.command([f"--data=csv:{root}", f"--output=coco:{tmp_path / 'coco'}"]) == 1
+    assert "train/cat/1.png: the image breaks off" in capsys.readouterr().out
+
+
+def test_convert_refuses_what_it_cannot_write(tmp_path):
+    root = csv_set(tmp_path / "csv")
+    for output in ("cooc:x", "coco:", "x", "voc:x"):
+        with pytest.raises(DataError, match="should read coco:DIR"):
+            convert.run(f"csv:{root}", output)
+    with pytest.raises(DataError, match="exists already"):
+        convert.run(f"csv:{root}", f"coco:{root}", progress=False)
+    with pytest.raises(DataError, match="no boxes"):
+        convert.run(f"folder:{folder_set(tmp_path / 'folder')}", f"coco:{tmp_path / 'new'}", progress=False)
