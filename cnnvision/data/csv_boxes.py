@@ -15,7 +15,7 @@ import io
 import pathlib
 
 from cnnvision.data.decode import SUFFIXES
-from cnnvision.data.faults import Findings, refuse, similar_names
+from cnnvision.data.faults import Findings, other_size, refuse, similar_names
 from cnnvision.data.records import (
     Record,
     RecordSource,
@@ -75,23 +75,21 @@ def open_csv(folder: str, split: str, classes: tuple[str, ...] | None) -> Record
         declaring = (read_rows(root / "train.csv", Findings()) if elsewhere else []) or rows
         classes = tuple(sorted({row.cells["class"] for row in declaring} - {""}))
         similar_names(classes, "train.csv" if "train" in splits else table, findings)
+    names = dict.fromkeys(row.filename for row in rows)
     images: dict[str, list[Row]] = {}
     for row in rows:
-        if row.filename:
-            images.setdefault(row.filename.replace("\\", "/"), []).append(row)
-        else:
-            findings.add(table, "the row names no file", "Fill it in.", "left out", f"row {row.line}", "filename")
-    paths = {filename: _locate(root, part, images[filename][0], findings) for filename in images}
-    files = [(path, pathlib.Path(path).relative_to(root).as_posix()) for path in paths.values() if path]
+        if names[row.filename] is None:
+            names[row.filename] = _locate(root, part, row, findings) or ""
+        if names[row.filename]:
+            images.setdefault(names[row.filename], []).append(row)
+    files = [(path, pathlib.Path(path).relative_to(root).as_posix()) for path in images]
     _report_unlisted(root, part, {file for _, file in files}, findings)
     records = []
-    sizes = measure(files, findings)
-    listed = [images[filename] for filename, path in paths.items() if path]
-    for (path, file), size, of_image in zip(files, sizes, listed, strict=True):
-        if size and _same_size(of_image[0], size, table, findings):
-            records += _record(file, path, size, of_image, classes, table, findings)
+    for (path, file), size in zip(files, measure(files, findings), strict=True):
+        if size and _same_size(images[path], size, table, findings):
+            records += _record(file, path, size, images[path], classes, table, findings)
     findings.finish(table)
-    return RecordSource(name, split, classes, records, findings, len(images))
+    return RecordSource(name, split, classes, records, findings, len(names))
 
 
 def read_rows(path: pathlib.Path, findings: Findings) -> list[Row]:
@@ -155,12 +153,14 @@ def _locate(root: pathlib.Path, part: str, row: Row, findings: Findings) -> str 
     def add(message: str, cure: str) -> None:
         findings.add(f"{part}.csv", message, cure, "left out", f"row {row.line}", "filename", row.filename)
 
+    if not row.filename:
+        return add("the row names no file", "Fill it in.")
     try:
         path = locate(row.filename, (root / part, root))
     except ValueError:
         return add("the file lies outside the data set's folder, and is not opened", "Name files within it.")
     if path is None:
-        hint = near_file(row.filename, root / part) or near_file(row.filename, root)
+        hint = near_file(row.filename, root / part, findings) or near_file(row.filename, root, findings)
         add(f"there is no such file; looked in {part}/ and in the data set's folder", f"Add it, or delete the row.{hint}")
     return path
 
@@ -172,23 +172,17 @@ def _report_unlisted(root: pathlib.Path, part: str, listed: set[str], findings: 
             findings.add(file, f"the image has no row in {part}.csv", "Add a row, or delete the image.", "left out")
 
 
-def _same_size(row: Row, size: tuple[int, int], file: str, findings: Findings) -> bool:
-    for column, actual in zip(OPTIONAL, (size[1], size[0]), strict=True):
-        text = row.cells.get(column, "")
-        value = _number(text)
-        if text and value != actual:
-            findings.add(
-                file,
-                f"the image is {size[1]} x {size[0]} pixels; the box was drawn on another picture"
-                if value is not None
-                else "the cell is not a number",
-                "Correct the row; or blank width and height, where its box is right.",
-                "left out",
-                row.record,
-                column,
-                text,
-            )
-            return False
+def _same_size(rows: list[Row], size: tuple[int, int], file: str, findings: Findings) -> bool:
+    """Whether all rows of an image declare its size, or none; reports the first that does not."""
+    for row in rows:
+        texts = [row.cells.get(column, "") for column in OPTIONAL]
+        values = [_number(text) for text in texts]
+        for column, text, value, actual in zip(OPTIONAL, texts, values, (size[1], size[0]), strict=True):
+            if text and value != actual:
+                message = "the cell is not a number" if value is None else other_size(*values, size)
+                cure = "Correct the row; or blank width and height, where its box is right."
+                findings.add(file, message, cure, "left out", row.record, column, text)
+                return False
     return True
 
 

@@ -217,8 +217,9 @@ def _report_twins(seen: dict[str, list[_Seen]], findings: Findings) -> None:
 
 
 def _is_union(one: str, other: str) -> bool:
-    """Whether one split is made of the other by its name, as trainval is of train and val."""
-    return one in other or other in one
+    """Whether one split is made of the other and a third by its name, as trainval is of train and val."""
+    part, whole = sorted((one, other), key=len)
+    return part in whole and whole.replace(part, "", 1) in ("train", "val", "test")
 
 
 def _report_twin(split: str, example: Example, other_split: str, other: Example, findings: Findings) -> None:

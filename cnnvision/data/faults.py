@@ -43,6 +43,8 @@ class EmptyDataError(DataSetError):
 class Findings:
     """Collects the problems of one data set while it is read.
 
+    What the data set's files say is cut to a length that can be printed, and its control characters are replaced.
+
     Attributes:
         problems: in the order in which they were found.
     """
@@ -55,6 +57,7 @@ class Findings:
         self, file: str, message: str, cure: str, effect: str, record: str = "", field: str = "", value: object = ""
     ) -> None:
         """Appends a `Problem`; the arguments are its fields."""
+        record = "".join(c if c.isprintable() else "?" for c in record[:200])
         self.problems.append(Problem(file, record, field, str(value)[:200], message, cure, effect))
 
     def box(
@@ -120,6 +123,12 @@ class Findings:
                 field="box",
             )
             self._overshoots = []
+
+
+def other_size(width: float, height: float, size: tuple[int, int]) -> str:
+    """What to say where annotations declare another size than the image has. Args: size: (height, width) of the image."""
+    exchanged = " or before its EXIF orientation was applied" if (width, height) == size else ""
+    return f"the image has {size[1]} x {size[0]} pixels; its boxes were drawn on another picture{exchanged}"
 
 
 def similar_names(classes: Sequence[str], file: str, findings: Findings) -> None:

@@ -51,17 +51,17 @@ def open_folder(folder: str, split: str, classes: tuple[str, ...] | None) -> Rec
         classes = tuple(f.name for f in _folders(declaring))
         similar_names(classes, declaring.relative_to(root).as_posix(), findings)
     _report_stray_images(root, base, findings)
-    files = []
+    files, unknown = [], 0
     for class_folder in folders:
-        found = _images(root, class_folder, findings)
-        if class_folder.name not in classes:
+        found = [(path, file) for path, file in _images(root, class_folder, findings) if splits or _division(file) == part]
+        if class_folder.name in classes:
+            files += [(path, file, classes.index(class_folder.name)) for path, file in found]
+        else:
             _report_unknown_class(root, class_folder, len(found), classes, findings)
-            continue
-        label = classes.index(class_folder.name)
-        files += [(path, file, label) for path, file in found if splits or _division(file) == part]
+            unknown += len(found)
     sizes = measure([(path, file) for path, file, _ in files], findings)
     records = [Record(file, path, size, label) for (path, file, label), size in zip(files, sizes, strict=True) if size]
-    return RecordSource(name, split, classes, records, findings, len(files))
+    return RecordSource(name, split, classes, records, findings, len(files) + unknown)
 
 
 def _split_folders(root: pathlib.Path) -> tuple[str, ...]:

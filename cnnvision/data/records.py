@@ -19,6 +19,12 @@ SPLIT_ALIASES = {"train": ("training",), "val": ("validation", "valid", "dev", "
 """split asked for -> the names that are taken in its place, in this order, where it does not exist itself."""
 
 
+_COMPARED = 50
+"""With so many problems found, missing files are no longer compared with those that are there."""
+_CHUNK = 4096
+"""So many files are in the hands of the threads at a time."""
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class Record:
     """What is known of one image without decoding it.
@@ -115,9 +121,11 @@ def measure(files: Sequence[tuple[str, str]], findings: Findings) -> list[tuple[
         except RecordError as error:
             return error.problem
 
+    sizes: list[tuple[int, int] | Problem] = []
     # Threads, because on a network file system each file is a round trip; on a local disk they cost nothing.
     with concurrent.futures.ThreadPoolExecutor(16) as pool:
-        sizes = list(pool.map(size, files, chunksize=1))
+        for start in range(0, len(files), _CHUNK):
+            sizes += pool.map(size, files[start : start + _CHUNK])
     findings.problems.extend(s for s in sizes if isinstance(s, Problem))
     return [None if isinstance(s, Problem) else s for s in sizes]
 
@@ -174,19 +182,26 @@ def locate(name: str, folders: Sequence[pathlib.Path]) -> str | None:
     for folder in folders:
         path = os.path.join(folder, name)
         if os.path.isfile(path):
+            path = os.path.normpath(path)
             if not os.path.realpath(path).startswith(_real(str(folder)) + os.sep):
                 raise ValueError(name)
             return path
     return None
 
 
-def near_file(name: str, folder: pathlib.Path) -> str:
-    """`` Did you mean 'x'?``, where the folder that a missing file should lie in has one with a similar name."""
+def near_file(name: str, folder: pathlib.Path, findings: Findings) -> str:
+    """`` Did you mean 'x'?``, where the folder that a missing file should lie in has one with a similar name.
+
+    Only for the first of many problems: comparing names takes milliseconds, and thousands of files may be missing.
+    """
+    if len(findings.problems) >= _COMPARED:
+        return ""
     wanted = pathlib.PurePosixPath(name.replace("\\", "/"))
     close = difflib.get_close_matches(wanted.name, _names(folder / wanted.parent), n=1, cutoff=0.7)
     return f" Did you mean {(wanted.parent / close[0]).as_posix()!r}?" if close else ""
 
 
+@functools.lru_cache(maxsize=1024)
 def class_cure(name: str, classes: tuple[str, ...]) -> str:
     """What to do about a class name that is not among `classes`; names the nearest one."""
     return "Correct the name, or leave the record out." + (

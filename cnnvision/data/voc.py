@@ -17,7 +17,7 @@ import os
 import pathlib
 
 from cnnvision.data.decode import SUFFIXES
-from cnnvision.data.faults import Findings, similar_names
+from cnnvision.data.faults import Findings, other_size, similar_names
 from cnnvision.data.records import (
     Record,
     RecordSource,
@@ -71,17 +71,20 @@ def open_voc(folder: str, split: str, classes: tuple[str, ...] | None) -> Record
     images = _images(root)
     listed = _read_list(root, part, annotations, findings)
     _report_unlisted(root, splits, images, annotations, findings)
-    files = []
+    found: dict[str, Annotation] = {}
     for identity in listed:
         annotation = _annotation(identity, part, images, annotations, findings)
         path = annotation and _locate(root, identity, annotation, images, findings)
-        if path:
-            files.append((path, pathlib.Path(path).relative_to(root).as_posix(), annotation))
+        if path and path in found:
+            message = f"the image belongs to {found[path].file} already"
+            findings.add(annotation.file, message, "Name each image in one XML.", "left out", "", "filename", path)
+        elif path:
+            found[path] = annotation
     records = []
-    sizes = measure([(path, file) for path, file, _ in files], findings)
-    for (path, file, annotation), size in zip(files, sizes, strict=True):
-        if size and _same_size(annotation, size, findings):
-            records.append(Record(file, path, size, None, _objects(annotation, size, from_zero, classes, findings)))
+    files = [(path, pathlib.Path(path).relative_to(root).as_posix()) for path in found]
+    for (path, file), size in zip(files, measure(files, findings), strict=True):
+        if size and _same_size(found[path], size, findings):
+            records.append(Record(file, path, size, None, _objects(found[path], size, from_zero, classes, findings)))
     findings.finish("Annotations")
     return RecordSource(name, split, classes, records, findings, len(listed))
 
@@ -166,7 +169,7 @@ def _locate(root: pathlib.Path, identity: str, annotation: Annotation, images: d
         message = "the image lies outside the data set's folder, and is not opened"
         return findings.add(annotation.file, message, cure, "left out", "", "filename", wanted)
     if path is None:
-        cure = f"Add it, or delete the XML.{near_file(wanted, folder)}"
+        cure = f"Add it, or delete the XML.{near_file(wanted, folder, findings)}"
         message = "the XML has no image in JPEGImages"
         findings.add(annotation.file, message, cure, "left out", "", "filename", wanted)
     return path
@@ -177,7 +180,7 @@ def _same_size(annotation: Annotation, size: tuple[int, int], findings: Findings
         return True
     findings.add(
         annotation.file,
-        f"the image is {size[1]} x {size[0]} pixels; the boxes were drawn on another picture",
+        other_size(annotation.size[1], annotation.size[0], size),
         "Correct the size (or delete it, where the boxes are right).",
         "left out",
         "",

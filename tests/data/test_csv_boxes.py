@@ -1,7 +1,5 @@
 """`csv:DIR`: images and a CSV of boxes."""
 
-import os
-
 import numpy as np
 import pytest
 
@@ -9,7 +7,7 @@ from cnnvision.data.csv_boxes import split_names
 from cnnvision.data.faults import DataSetError, EmptyDataError
 from cnnvision.data.sources import open_source
 from cnnvision.errors import DataError
-from tests.data.planted import CSV_HEADER, csv_set, encoded, picture, write
+from tests.data.planted import CSV_HEADER, csv_set, encoded, exif, picture, write
 
 
 def opened(root, split="train", classes=None):
@@ -130,27 +128,6 @@ def test_missing_empty_and_wrong_files(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "name", ["../outside.png", "{root}/outside.png", "cat/../../outside.png", "link.png", "C:/x.png", r"..\x"]
-)
-def test_a_name_that_leaves_the_folder_is_never_opened(tmp_path, name):
-    outside = write(tmp_path / "outside.png", encoded(picture(8)))
-    root = csv_set(tmp_path / "data")
-    os.symlink(outside, root / "train" / "link.png")
-    with open(root / "train.csv", "a") as table:
-        table.write(f"{name.format(root=tmp_path)},40,30,cat,1,2,3,4\n")
-    source = opened(root)
-    problem = next(p for p in source.problems if p.field == "filename")
-    assert len(source) == 3 and problem.effect == "left out" and "outside" in problem.message
-    assert problem.record == "row 5" and problem.value == name.format(root=tmp_path)
-
-
-def test_a_linked_data_set_is_inside_itself(tmp_path):
-    csv_set(tmp_path / "elsewhere")
-    os.symlink(tmp_path / "elsewhere", tmp_path / "data")
-    assert len(opened(tmp_path / "data")) == 3 and not opened(tmp_path / "data").problems
-
-
-@pytest.mark.parametrize(
     ("change", "effect"),
     [
         (lambda text: b"\xef\xbb\xbf" + text.encode(), None),
@@ -240,16 +217,6 @@ def test_labels_follow_the_class_list_that_is_given(tmp_path):
     assert example.label == 1 and example.objects.labels.tolist() == [1]
 
 
-def test_missing_splits_and_folders(tmp_path):
-    csv_set(tmp_path / "data")
-    with pytest.raises(DataError, match=r"has no split 'test'.*Known: train, val"):
-        opened(tmp_path / "data", "test")
-    with pytest.raises(DataError, match=r"there is no folder 'dta'.*Did you mean 'data'"):
-        opened(tmp_path / "dta")
-    with pytest.raises(DataError, match="is a file"):
-        opened(tmp_path / "data" / "train.csv")
-
-
 def test_random_tables_raise_data_errors_only(tmp_path):
     rng = np.random.default_rng(0)
     csv_set(tmp_path)
@@ -300,3 +267,15 @@ def test_real_boxes(shared_data):
     labels = [source.read(i, image=False).label for i in range(len(source))]
     assert np.bincount(labels).tolist() == [544, 285, 542]
     assert len(opened(shared_data / "caltech3", "val")) == 252
+
+
+def test_a_file_of_two_names_is_one_image(tmp_path):
+    source, problems = planted(tmp_path, "./cat/0.png,40,30,cat,5,6,7,8", "train/cat/0.png,40,30,cat,9,9,12,12")
+    assert len(source) == len(set(source.ids)) == 3 and not problems
+    assert source.read(0, image=False).objects.boxes.tolist() == [[0, 2, 20, 25], [5, 6, 7, 8], [9, 9, 12, 12]]
+
+
+def test_a_size_from_before_exif_is_called_so(tmp_path):
+    write(tmp_path / "train" / "x.jpg", encoded(picture(7), "JPEG", exif=exif(6)))
+    problem = only(planted(tmp_path, "x.jpg,40,30,cat,5,6,7,9")[1])
+    assert "before its EXIF orientation was applied" in problem.message and "has 30 x 40 pixels" in problem.message

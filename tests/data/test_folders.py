@@ -135,7 +135,7 @@ def test_labels_follow_the_class_list_that_is_given(tmp_path):
 
 def test_nothing_usable_is_an_error_of_its_own(tmp_path):
     folder_set(tmp_path)
-    with pytest.raises(EmptyDataError, match=r"no usable example among 0 found") as caught:
+    with pytest.raises(EmptyDataError, match=r"no usable example among 6 found") as caught:
         opened(tmp_path, classes=("cats", "dogs"))
     assert "Did you mean 'cats'?" in str(caught.value)
     for path in (tmp_path / "val").rglob("*.png"):

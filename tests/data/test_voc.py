@@ -189,6 +189,18 @@ def test_an_image_of_another_name_is_found_through_the_xml(tmp_path):
     assert source.ids[2] == "JPEGImages/other.png"
 
 
+def test_an_image_belongs_to_one_xml(tmp_path):
+    planted(tmp_path, voc_xml("a", ""))
+    (tmp_path / "JPEGImages" / "x.png").unlink()
+    source = opened(tmp_path)
+    problem = only(source.problems)
+    assert (problem.file, problem.effect) == (
+        "Annotations/x.xml",
+        "left out",
+    ) and "belongs to Annotations/a.xml" in problem.message
+    assert len(source) == 2
+
+
 @pytest.mark.parametrize("name", ["../outside", "{root}/outside", "link"])
 def test_a_name_that_leaves_the_folder_is_never_opened(tmp_path, name):
     outside = write(tmp_path / "outside.png", encoded(picture(8)))
