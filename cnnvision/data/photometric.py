@@ -15,10 +15,10 @@ LUMA = np.array([0.299, 0.587, 0.114])
 """Weights of R, G and B in the grey of a pixel (ITU-R BT.601)."""
 
 _RGB_TO_YIQ = np.array([LUMA, [0.5959, -0.2746, -0.3213], [0.2115, -0.5227, 0.3112]])
+# A colour is its grey plus its chroma (I and Q), which turns in its plane: cos · chroma + sin · (chroma a quarter turn on).
 _GREY = np.tile(LUMA, (3, 1))
 _CHROMA = np.eye(3) - _GREY
 _QUARTER_TURN = np.linalg.inv(_RGB_TO_YIQ) @ np.array([[0.0, 0.0, 0.0], [0.0, 0.0, -1.0], [0.0, 1.0, 0.0]]) @ _RGB_TO_YIQ
-"""A colour is its grey plus its chroma; the chroma (I and Q) turns in its plane: cos · chroma + sin · (a quarter turn of it)."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,0 +1,60 @@
+"""A source in memory for tests of the pipeline: rectangles on noise, of many sizes, with everything a source can have."""
+
+import numpy as np
+
+from cnnvision.errors import DataError
+from cnnvision.types import Example, Objects
+
+CLASSES = ("red", "green", "blue")
+SEMANTIC = ("ground", "red", "green", "blue")
+
+
+class Drawn:
+    """`count` images of random sizes with up to three filled rectangles each; every fifth image has none.
+
+    Args:
+        count: images.
+        broken: indices that raise DataError when their image is read.
+        labelled: whether images have a class of their own.
+    """
+
+    name, split, classes, semantic_classes = "drawn", "train", CLASSES, SEMANTIC
+    area_ranges, problems = {}, []
+
+    def __init__(self, count=20, broken=(), labelled=False):
+        self.ids = tuple(f"image {i}" for i in range(count))
+        self.broken, self.labelled, self.reads = frozenset(broken), labelled, 0
+
+    def __len__(self):
+        return len(self.ids)
+
+    def read(self, index, image=True, masks=False):
+        self.reads += 1
+        if image and index in self.broken:
+            raise DataError(f"{self.ids[index]} is broken")
+        return draw(self.ids[index], index, image, masks, index % 3 if self.labelled else None)
+
+
+def draw(name, seed, image=True, masks=True, label=None):
+    """One example. Rectangles do not overlap: each has a horizontal band of its own."""
+    rng = np.random.default_rng(seed)
+    height, width = (int(side) for side in rng.integers(60, 120, 2))
+    count = 0 if seed % 5 == 4 else 1 + seed % 3
+    boxes = []
+    for band in range(count):
+        top, bottom = band * height // 3 + 1, (band + 1) * height // 3 - 1
+        x1, x2 = np.sort(rng.choice(np.arange(2, width - 2), 2, replace=False))
+        boxes.append((x1, top, max(x2, x1 + 6), bottom))
+    boxes = np.array(boxes, np.float32).reshape(-1, 4)
+    labels = rng.integers(0, len(CLASSES), count).astype(np.int32)
+    pixels = rng.integers(0, 60, (height, width, 3)).astype(np.uint8)
+    stack = np.zeros((count, height, width), bool)
+    semantic = np.zeros((height, width), np.uint8)
+    for k, (x1, y1, x2, y2) in enumerate(boxes.astype(int)):
+        stack[k, y1:y2, x1:x2] = True
+        pixels[stack[k]] = 40
+        pixels[stack[k], labels[k]] = 250
+        semantic[stack[k]] = labels[k] + 1
+    area = np.prod(boxes[:, 2:] - boxes[:, :2], axis=1)
+    objects = Objects(boxes, labels, np.zeros(count, bool), area, stack if masks else None)
+    return Example(name, (height, width), pixels if image else None, label, objects, semantic if masks else None)
