@@ -50,8 +50,9 @@ class Checkpoints:
         keep: int = 2,
         read_only: bool = False,
     ):
-        # Orbax warns of each checkpoint without an evaluation; here those are as usual as the others.
-        logging.getLogger("absl").addFilter(lambda record: "tracked_metric" not in record.getMessage())
+        # Orbax warns of checkpoints without an evaluation and of folders that are only read; here both are as usual.
+        expected = ("tracked_metric", "read only", "read_only")
+        logging.getLogger("absl").addFilter(lambda record: not any(words in record.getMessage() for words in expected))
         self.best = best
         preserved = [policies.LatestN(keep)]
         if best:

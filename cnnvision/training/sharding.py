@@ -42,16 +42,16 @@ def put_batch(batch: Batch, mesh: Mesh) -> Batch:
     return jax.tree.map(lambda x: jax.make_array_from_process_local_data(layout, x), batch)
 
 
-def state_layout(state: Any, mesh: Mesh, split_parameters: bool) -> Any:
+def state_layout(state: Any, mesh: Mesh, split_parameters: bool, least: int = LEAST_SPLIT) -> Any:
     """The sharding of each leaf of a train state (arrays or their abstract shapes).
 
     Args:
-        split_parameters: False: every device holds everything. True: each leaf of at least `LEAST_SPLIT` numbers is split
-            over the `data` axis along its largest dimension that the number of devices divides.
+        split_parameters: False: every device holds everything. True: each leaf of at least `least` numbers is split over
+            the `data` axis along its largest dimension that the number of devices divides.
     """
 
     def layout(leaf):
-        if split_parameters and leaf.size >= LEAST_SPLIT:
+        if split_parameters and leaf.size >= least:
             sides = [side if side % mesh.size == 0 else 0 for side in leaf.shape]
             if max(sides, default=0):
                 axis = int(np.argmax(sides))

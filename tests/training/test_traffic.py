@@ -1,0 +1,59 @@
+"""Between devices go gradients, metrics, BatchNorm statistics and normalisers; nothing else, and nothing inside a loop."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.sharding import NamedSharding, PartitionSpec
+
+from cnnvision.models import make_task
+from cnnvision.task import DataInfo
+from cnnvision.training.optimizer import make_optimizer
+from cnnvision.training.sharding import everywhere, make_mesh, put_batch, state_layout
+from cnnvision.training.state import make_init
+from cnnvision.training.step import make_train_step
+from cnnvision.training.traffic import collectives
+from experiments.configuration import load_config
+from experiments.runs import empty_batch
+from tests.conftest import ROOT
+
+
+def compiled_step(task, config, accumulate):
+    mesh = make_mesh()
+    optimizer = lambda trainable: make_optimizer(config.optimizer, 10, trainable)[0]
+    batch = empty_batch(task, 16)
+    init = make_init(task, optimizer, 0, False)
+    abstract = jax.eval_shape(init, batch)
+    layout = state_layout(abstract, mesh, False)
+    step = make_train_step(task, optimizer, seed=0, log_every=5, accumulate=accumulate)
+    jitted = jax.jit(step, donate_argnums=0, out_shardings=(layout, everywhere(mesh)))
+    placed = jax.tree.map(lambda a, s: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=s), abstract, layout)
+    stop = jax.ShapeDtypeStruct((8,), bool, sharding=NamedSharding(mesh, PartitionSpec("data")))
+    return abstract, jitted.lower(placed, put_batch(batch, mesh), stop).compile().as_text()
+
+
+@pytest.mark.parametrize("model", ["classifier", "localizer"])
+def test_a_step_sends_gradients_statistics_and_scalars_only(model):
+    config = load_config(f"{ROOT}/configs/{model}_shapes.py:smoke")
+    task = make_task(config, DataInfo(("circle", "square", "star")))
+    state, text = compiled_step(task, config, 1)
+    found = collectives(text)
+    assert found
+    assert {c.kind for c in found} == {"all-reduce"}
+    assert not [c for c in found if c.in_loop]
+    gradients = sum(leaf.size * 4 for leaf in jax.tree.leaves(state.params))
+    statistics = sum(leaf.size * 4 for leaf in jax.tree.leaves(state.model_state))
+    # BatchNorm: mean and mean square forward, and the two sums of its gradient; and room for 256 scalars.
+    assert gradients <= sum(c.bytes for c in found) <= gradients + 2 * statistics + 1024
+
+
+def test_a_collective_inside_a_loop_is_seen():
+    mesh = make_mesh()
+    split = NamedSharding(mesh, PartitionSpec("data"))
+
+    def body(carry, _):
+        return carry + jnp.sum(carry), None
+
+    run = jax.jit(lambda x: jax.lax.scan(body, x, None, length=3)[0], in_shardings=split, out_shardings=split)
+    found = collectives(run.lower(np.ones(16, np.float32)).compile().as_text())
+    assert [c.kind for c in found] == ["all-reduce"] and found[0].in_loop and found[0].bytes == 4
