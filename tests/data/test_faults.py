@@ -27,6 +27,7 @@ PROBLEM = Problem("a.csv", "row 3", "box", "1 2", "is wrong", "Mend it.", "left 
         ((-9, -9, -1, -1), None, "object left out", "outside"),
         ((30, 20, 45, 35), (30, 20, 40, 30), "repaired", "clipped"),
         ((-5, 2, 20, 25), (0, 2, 20, 25), "repaired", "clipped"),
+        ((1, 2, 41.25, 25), (1, 2, 40, 25), "repaired", "clipped"),
         ((math.nan, 2, 20, 25), None, "object left out", "not a finite number"),
         ((1, 2, math.inf, 25), None, "object left out", "not a finite number"),
     ],
