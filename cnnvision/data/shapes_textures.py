@@ -6,30 +6,41 @@ edge tells that there is an object: only its form does.
 Canvases and surfaces are int32 [3, h, w], 0 … 255, channels first, which NumPy works through several times faster.
 """
 
+import functools
+
 import numpy as np
 
 from cnnvision.data.shapes_forms import DIRECTIONS, FULL, SCALE, TURN, UNIT, coverage
 from cnnvision.data.shapes_random import Draws
 
 PATTERNS = ("plain", "stripes", "checks", "dots", "clouds", "clouds", "grain")
+LONGEST = 128
+"""Greatest height and width of a texture, pixels."""
 STANDS_OFF = 100
 """Colours that differ by less than this, summed over red, green and blue, are close."""
 
 
+@functools.lru_cache(maxsize=1024)
+def _easing(cell: int, phase: int) -> np.ndarray:
+    """Weights of lattice values, `cell` pixels apart, at each of LONGEST pixels: float64 [LONGEST, knots], 64ths."""
+    position = np.arange(LONGEST) + phase
+    knot = position // cell
+    part = (position - knot * cell) * 64 // cell
+    part = part * part * (192 - 2 * part) >> 12  # 3t² − 2t³
+    matrix = np.zeros((LONGEST, knot[-1] + 2))
+    matrix[np.arange(LONGEST), knot] = 64 - part
+    matrix[np.arange(LONGEST), knot + 1] = part
+    return matrix
+
+
 def clouds(draws: Draws, height: int, width: int, cell: int) -> np.ndarray:
-    """Smooth noise: random values on a lattice of `cell` pixels, eased between them; int32 [height, width], 0 … 255."""
+    """Smooth noise: random values on a lattice of `cell` pixels, eased between them; int32 [height, width], 0 … 255.
 
-    def weights(length: int) -> np.ndarray:
-        position = np.arange(length) + draws.integer(0, cell - 1)
-        knot = position // cell
-        part = (position - knot * cell) * 64 // cell
-        part = part * part * (192 - 2 * part) >> 12  # 3t² − 2t³
-        matrix = np.zeros((length, length // cell + 3))
-        matrix[np.arange(length), knot] = 64 - part
-        matrix[np.arange(length), knot + 1] = part
-        return matrix
-
-    down, across = weights(height), weights(width)
+    Height and width up to LONGEST.
+    """
+    rows, columns = height // cell + 3, width // cell + 3
+    down = _easing(cell, draws.integer(0, cell - 1))[:height, :rows]
+    across = _easing(cell, draws.integer(0, cell - 1))[:width, :columns]
     values = draws.bytes(down.shape[1], across.shape[1])
     # float64 for its fast matrix product: every term is an integer and no sum reaches 2^53, so all of it is exact.
     return (down @ values.astype(np.float64) @ across.T).astype(np.int32) >> 12
@@ -138,9 +149,10 @@ def paint(draws: Draws, canvas: np.ndarray, cover: np.ndarray, top: int, left: i
 
 
 def _region(draws: Draws, canvas: np.ndarray) -> None:
-    """Covers a part of the canvas with another texture, up to a wavy border as sharp as an object's."""
+    """Covers a part of the canvas with another texture, up to a border as sharp as an object's but nowhere as even."""
     height, width = canvas.shape[1:]
     field = clouds(draws, height, width, draws.integer(24, 56)) * 10
+    field += clouds(draws, height, width, draws.integer(6, 12)) * 4
     field += _along(draws.integer(0, TURN - 1), height, width) * draws.integer(1, 3)
     field -= field[draws.integer(0, height - 1), draws.integer(0, width - 1)]
     cover = np.clip(field * 3 + FULL // 2, 0, FULL)
@@ -168,8 +180,8 @@ def _lump(draws: Draws, side: int) -> np.ndarray:
     """An irregular rounded lump with bays: corners int64 [60, 2], units, on a canvas of `side` pixels."""
     radius = draws.integer(7 * UNIT, 24 * UNIT)
     # How far it reaches in seven directions, smooth between them; two bays, so that it cannot pass for a circle.
-    knots = np.array([draws.integer(170, 255) for _ in range(7)])
-    knots[[0, draws.integer(2, 5)]] = draws.integer(50, 110), draws.integer(50, 110)
+    knots = np.array([draws.integer(190, 255) for _ in range(7)])
+    knots[[0, draws.integer(2, 5)]] = draws.integer(40, 80), draws.integer(40, 80)
     knot, part = np.divmod(np.arange(60) * 7, 60)
     part = part * part * (180 - 2 * part) // 3600
     reach = (knots[knot] * (60 - part) + knots[(knot + 1) % 7] * part) * radius // (60 * 255)
@@ -187,7 +199,7 @@ def background(draws: Draws, side: int) -> np.ndarray:
     canvas = texture(draws, side, side, colour(draws))
     for _ in range(draws.integer(0, 3)):
         _region(draws, canvas)
-    for _ in range(draws.integer(3, 12)):
+    for _ in range(draws.integer(2, 10)):
         corners = draws.choice((_line, _arc, _lump))(draws, side)
         cover, top, left = within(side, *coverage(corners, (len(corners),)))
         if cover.size:
