@@ -5,18 +5,24 @@
 All splits are written. Exit code 1 where examples had to be left out.
 """
 
-from cnnvision.data.coco_writer import Written, write_coco
-from cnnvision.data.sources import open_source, split_names
+from typing import TYPE_CHECKING
+
 from cnnvision.errors import DataError, nearest
 from experiments.command_line import Parser, main
 
+if TYPE_CHECKING:
+    from cnnvision.data.coco_writer import Written
 
-def run(data: str, output: str, suffix: str = "", progress: bool = True, say=print) -> list[Written]:
+
+def run(data: str, output: str, suffix: str = "", progress: bool = True, say=print) -> list["Written"]:
     """Writes all splits of `data` to `output`, a string ``coco:DIR``; `suffix` is appended to the names of the splits.
 
     Raises:
         DataError: the data cannot be used, or the output is there already.
     """
+    from cnnvision.data.coco_writer import write_coco
+    from cnnvision.data.sources import open_source, split_names
+
     kind, _, folder = output.partition(":")
     if kind != "coco" or not folder:
         raise DataError(f"--output={output}: should read coco:DIR.{nearest(kind, ['coco'])}")

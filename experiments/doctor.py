@@ -6,19 +6,26 @@ Decodes every image. Exit code 0: nothing has to be left out; 1: something has; 
 """
 
 import collections
+from typing import TYPE_CHECKING
 
-from cnnvision.data import doctor
 from experiments.command_line import Parser, main
 from experiments.tables import markdown
 
+if TYPE_CHECKING:
+    from cnnvision.data.doctor import Report
 
-def run(data: str, split: str | None = None, progress: bool = True) -> doctor.Report:
+
+def run(data: str, split: str | None = None, progress: bool = True) -> "Report":
     """The report on a data set; of all its splits, or of one."""
+    from cnnvision.data import doctor
+
     return doctor.examine(data, (split,) if split else None, progress)
 
 
-def describe(report: doctor.Report) -> str:
+def describe(report: "Report") -> str:
     """A report as text: one line a problem, the gravest first, then tables of what there is."""
+    from cnnvision.data import doctor
+
     parts = []
     for effect in doctor.EFFECTS:
         found = [problem for problem in report.problems if problem.effect == effect]
@@ -36,7 +43,7 @@ def describe(report: doctor.Report) -> str:
     return "\n\n".join([*parts, f"{report.name}: {summary}."])
 
 
-def _size_table(report: doctor.Report) -> str:
+def _size_table(report: "Report") -> str:
     header = ["split", "examples", "width: least … median … greatest", "height"]
     areas = next((list(s.areas) for s in report.splits.values() if s.areas), [])
     rows = []

@@ -17,12 +17,13 @@ from cnnvision.data.cache import cached
 from cnnvision.data.options import DataOptions
 from cnnvision.data.sources import open_source
 from cnnvision.data.subset import Subset, usable
-from cnnvision.errors import ConfigError, DataError, RunError
+from cnnvision.errors import ConfigError, DataError, RunError, check_name, check_range
 from cnnvision.models import make_task
 from cnnvision.task import DataInfo, Task
 from cnnvision.training.checkpoint import Checkpoints, with_layout
 from cnnvision.training.evaluate import SplitEvaluation
 from cnnvision.training.loop import Run
+from cnnvision.training.optimizer import make_optimizer
 from cnnvision.training.sharding import check_batch_size, make_mesh
 from cnnvision.types import Batch, Source
 from experiments.configuration import differences, from_json, to_json
@@ -31,6 +32,7 @@ MAY_CHANGE = ("data.source", "data.threads", "data.workers", "data.prefetch", "d
 """Keys that change nothing of a run's result, so that a run may go on with other values. (The ids are compared anyway.)"""
 
 PRECISIONS = ("default", "high", "highest")
+FITS = ("stretch", "letterbox", "crop")
 
 
 def data_info(source: Source) -> DataInfo:
@@ -43,12 +45,12 @@ def check_config(config: ConfigDict, mesh: jax.sharding.Mesh) -> None:
     for key, least in (("steps", 1), ("log_every", 1), ("eval_every", 0), ("save_every", 0), ("keep", 1), ("accumulate", 1)):
         if config.training[key] < least:
             raise ConfigError(f"config.training.{key}: {config.training[key]} must be at least {least}")
-    if not 0.0 <= config.training.average_decay < 1.0:
-        raise ConfigError(f"config.training.average_decay: {config.training.average_decay} is outside [0, 1)")
-    if config.training.matmul_precision not in PRECISIONS:
-        raise ConfigError(
-            f"config.training.matmul_precision: {config.training.matmul_precision!r} is none of {', '.join(PRECISIONS)}"
-        )
+    check_range("config.training.average_decay", config.training.average_decay, 0, 0.999999)
+    check_name("config.training.matmul_precision", config.training.matmul_precision, PRECISIONS)
+    check_name("config.data.fit", config.data.fit, FITS)
+    check_range("config.data.eval_examples", config.data.eval_examples, 0, 10**9)
+    loading(config)
+    make_optimizer(config.optimizer, config.training.steps, {})
     if len(config.data.size) != 2 or min(config.data.size) < 1:
         raise ConfigError(f"config.data.size: {config.data.size} must be (height, width), in pixels")
     check_batch_size(config.data.batch_size, mesh, config.training.accumulate)

@@ -11,6 +11,8 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+import jax.numpy as jnp
+
 from cnnvision.backbones.backbone import Backbone
 from cnnvision.backbones.resnet import ResNet
 from cnnvision.backbones.small import SmallNet
@@ -24,6 +26,10 @@ BACKBONES: dict[str, Callable[..., Backbone]] = {
     "resnet101": partial(ResNet, depth=101),
 }
 """Name -> constructor of the backbone, which takes the options of its class."""
+
+
+DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16, "float16": jnp.float16}
+"""Name in a config -> compute dtype."""
 
 
 def make_backbone(name: str, **options: Any) -> Backbone:
@@ -41,4 +47,10 @@ def make_backbone(name: str, **options: Any) -> Backbone:
     for option in options:
         if option not in known:
             raise ConfigError(f"backbone {name!r} has no option {option!r}.{nearest(option, known)}")
+    if isinstance(options.get("dtype"), str):
+        if options["dtype"] not in DTYPES:
+            raise ConfigError(
+                f"backbone {name!r}: there is no dtype {options['dtype']!r}.{nearest(options['dtype'], DTYPES)}"
+            )
+        options = {**options, "dtype": DTYPES[options["dtype"]]}
     return make(**options)

@@ -3,11 +3,10 @@
 import glob
 import pathlib
 
-from cnnvision.data.decode import decode_image
+from cnnvision.data.decode import SUFFIXES, decode_image
 from cnnvision.errors import DataError
 from cnnvision.types import Example
 
-SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp")
 
 
 class LooseImages:

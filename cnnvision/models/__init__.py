@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
-from cnnvision.errors import ConfigError, nearest
+from cnnvision.errors import check_name
 from cnnvision.models import classifier, localizer
 from cnnvision.task import DataInfo, Task
 
@@ -24,7 +24,4 @@ def make_task(config: Any, info: DataInfo) -> Task:
     Raises:
         ConfigError: the name, or a value under `config.model`, is not one that the model knows.
     """
-    name = config.model.name
-    if name not in MODELS:
-        raise ConfigError(f"config.model.name: there is no model {name!r}.{nearest(name, MODELS)}")
-    return MODELS[name](config, info)
+    return MODELS[check_name("config.model.name", config.model.name, MODELS)](config, info)

@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 
 from cnnvision.backbones import make_backbone
+from cnnvision.errors import check_range
 from cnnvision.evaluation.classification import ClassificationEvaluator
 from cnnvision.heads.classification import ClassificationHead, accuracy, class_loss
 from cnnvision.ops.images import normalize
@@ -40,6 +41,8 @@ def make_task(config: Any, info: DataInfo) -> Task:
         info: the classes.
     """
     model = config.model
+    check_range("config.model.dropout", model.dropout, 0, 0.99)
+    check_range("config.model.label_smoothing", model.label_smoothing, 0, 1)
     backbone = make_backbone(**model.backbone)
     head = ClassificationHead(len(info.classes), dropout=model.dropout, dtype=backbone.dtype)
     network = Classifier(backbone=backbone, head=head)

@@ -19,7 +19,7 @@ import jax
 import jax.numpy as jnp
 
 from cnnvision.backbones import make_backbone
-from cnnvision.errors import ConfigError, nearest
+from cnnvision.errors import check_name, check_range
 from cnnvision.evaluation.localization import LocalizationEvaluator
 from cnnvision.heads.box_regression import BOX_LOSSES, BoxRegressionHead, box_loss, decode
 from cnnvision.heads.classification import ClassificationHead, accuracy, class_loss
@@ -52,11 +52,10 @@ def make_task(config: Any, info: DataInfo) -> Task:
         info: the classes.
     """
     model = config.model
-    alpha = float(model.alpha)
-    if not 0.0 <= alpha <= 1.0:
-        raise ConfigError(f"config.model.alpha: {alpha} is outside [0, 1], the weights of α·Lc + (1 − α)·Lr")
-    if model.box_loss not in BOX_LOSSES:
-        raise ConfigError(f"config.model.box_loss: unknown {model.box_loss!r}.{nearest(model.box_loss, BOX_LOSSES)}")
+    alpha = check_range("config.model.alpha", model.alpha, 0, 1, "the weights of α·Lc + (1 − α)·Lr")
+    check_name("config.model.box_loss", model.box_loss, BOX_LOSSES)
+    check_range("config.model.dropout", model.dropout, 0, 0.99)
+    check_range("config.model.label_smoothing", model.label_smoothing, 0, 1)
     backbone = make_backbone(**model.backbone)
     network = Localizer(
         backbone=backbone,

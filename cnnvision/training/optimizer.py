@@ -6,7 +6,7 @@ from typing import Any
 import jax
 import optax
 
-from cnnvision.errors import ConfigError, nearest
+from cnnvision.errors import ConfigError, check_name
 
 OPTIMIZERS = ("sgd", "adamw")
 SCHEDULES = ("constant", "cosine", "step")
@@ -20,8 +20,7 @@ def make_schedule(config: Any, steps: int) -> Callable[[int], float]:
             `decay_factor` at each fraction of `steps` in `decay_at`).
         steps: of the whole run.
     """
-    if config.schedule not in SCHEDULES:
-        raise ConfigError(f"config.optimizer.schedule: unknown {config.schedule!r}.{nearest(config.schedule, SCHEDULES)}")
+    check_name("config.optimizer.schedule", config.schedule, SCHEDULES)
     peak, warmup = config.learning_rate, config.warmup_steps
     if not peak > 0:
         raise ConfigError(f"config.optimizer.learning_rate: {peak} must be positive")
@@ -59,8 +58,7 @@ def make_optimizer(config: Any, steps: int, trainable: Any) -> tuple[optax.Gradi
         steps: of the whole run.
         trainable: tree of bools, False at the leaves that must not move; they get no optimizer state.
     """
-    if config.name not in OPTIMIZERS:
-        raise ConfigError(f"config.optimizer.name: unknown {config.name!r}.{nearest(config.name, OPTIMIZERS)}")
+    check_name("config.optimizer.name", config.name, OPTIMIZERS)
     for key in ("weight_decay", "clip_norm"):
         if config[key] < 0:
             raise ConfigError(f"config.optimizer.{key}: {config[key]} must not be negative")

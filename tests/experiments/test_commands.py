@@ -1,0 +1,165 @@
+"""What a user may type wrong: each gets one clear message, exit code 2, and nothing is left behind."""
+
+import os
+import subprocess
+import sys
+import time
+
+import pytest
+
+from cnnvision.errors import CnnvisionError, ConfigError
+from experiments import doctor, evaluate, predict, train
+from experiments.configuration import differences, from_json, load_config, to_json
+from tests.conftest import ROOT
+
+DEMO = f"{ROOT}/configs/localizer_shapes.py"
+
+
+@pytest.mark.parametrize(
+    "overrides, message",
+    [
+        ([("model.alpa", "0.1")], "config.model has no key 'alpa'. Did you mean 'alpha'?"),
+        ([("modl.alpha", "0.1")], "config has no key 'modl'. Did you mean 'model'?"),
+        ([("alpha", "0.1")], "There is config.model.alpha."),
+        ([("model", "x")], "this is a section; set one of its keys"),
+        ([("model.alpha.x", "1")], "config.model.alpha is a value, not a section"),
+        ([("model.alpha", "much")], "'much' is no number; the config has 0.5"),
+        ([("training.steps", "1.5")], "'1.5' is no whole number"),
+        ([("training.steps", "true")], "'true' is no whole number"),
+        ([("training.split_parameters", "maybe")], "'maybe' is no bool (true or false)"),
+        ([("data.size", "wide")], "'wide' is no list of such values"),
+    ],
+)
+def test_wrong_keys_and_values(overrides, message):
+    with pytest.raises(ConfigError) as error:
+        load_config(DEMO, overrides)
+    assert message in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "file, message",
+    [
+        (f"{ROOT}/configs/localiser_shapes.py", "Did you mean"),
+        ("nowhere/x.py", "there is no file nowhere/x.py"),
+        (f"{ROOT}/README.md", "is no Python file"),
+        (f"{ROOT}/cnnvision/errors.py", "has no function get_config"),
+    ],
+)
+def test_wrong_config_files(file, message):
+    with pytest.raises(ConfigError) as error:
+        load_config(file)
+    assert message in str(error.value)
+
+
+def test_values_are_taken_as_their_types():
+    config = load_config(
+        DEMO,
+        [("model.alpha", "1"), ("training.steps", "1e3"), ("data.size", "(96, 64)"), ("training.split_parameters", "True"),
+         ("data.source", "csv:my:dir=1"), ("data.augment.crop_area", "0.5,1")],
+    )  # fmt: skip
+    assert config.model.alpha == 1.0 and config.training.steps == 1000 and config.data.size == (96, 64)
+    assert config.training.split_parameters is True and config.data.source == "csv:my:dir=1"
+    assert config.data.augment.crop_area == (0.5, 1)
+    assert differences(to_json(config), to_json(from_json(to_json(config)))) == []
+
+
+@pytest.mark.parametrize(
+    "overrides, message",
+    [
+        ([("model.alpha", "1.5")], "config.model.alpha: 1.5 is outside [0, 1]"),
+        ([("model.name", "localiser")], "Did you mean 'localizer'?"),
+        ([("model.backbone.name", "resnet51")], "Did you mean 'resnet5"),
+        ([("model.backbone.norm", "bach")], "Did you mean 'batch'?"),
+        ([("model.backbone.dtype", "float17")], "float17"),
+        ([("model.box_loss", "smoth_l1")], "Did you mean 'smooth_l1'?"),
+        ([("model.dropout", "-1")], "config.model.dropout"),
+        ([("model.label_smoothing", "2")], "config.model.label_smoothing"),
+        ([("model.pretrained", "nowhere.pth")], "nowhere.pth"),
+        ([("optimizer.name", "adam")], "Did you mean 'adamw'?"),
+        ([("optimizer.schedule", "cosin")], "Did you mean 'cosine'?"),
+        ([("optimizer.learning_rate", "0")], "must be positive"),
+        ([("optimizer.warmup_steps", "5000")], "config.optimizer.warmup_steps"),
+        ([("optimizer.weight_decay", "-1")], "must not be negative"),
+        ([("training.steps", "0")], "config.training.steps: 0 must be at least 1"),
+        ([("training.average_decay", "1")], "config.training.average_decay"),
+        ([("training.accumulate", "3")], "config.data.batch_size: 8 is no multiple"),
+        ([("training.matmul_precision", "best")], "config.training.matmul_precision"),
+        ([("data.size", "(50, 50)")], "config.data.size"),
+        ([("data.size", "(64,)")], "config.data.size"),
+        ([("data.fit", "stretched")], "Did you mean 'stretch'?"),
+        ([("data.batch_size", "0")], "config.data.batch_size"),
+        ([("data.eval_examples", "-1")], "config.data.eval_examples"),
+        ([("data.augment.flip", "2")], "config.data.augment.flip"),
+        ([("data.augment.crop_area", "(1.0, 0.5)")], "config.data.augment.crop_area"),
+        ([("data.source", "shape")], "Did you mean 'shapes'?"),
+        ([("data.source", "csv:/nowhere")], "/nowhere"),
+        ([("data.train_split", "trian")], "trian"),
+    ],
+)
+def test_values_that_no_run_can_use(overrides, message, tmp_path):
+    config = load_config(f"{DEMO}:smoke", overrides)
+    with pytest.raises(CnnvisionError) as error:
+        train.run(config, tmp_path / "run", say=lambda line: None)
+    assert message in str(error.value)
+    assert "\n" not in str(error.value) or "csv" in str(error.value)
+    assert not (tmp_path / "run").exists(), "something half-written was left"
+
+
+@pytest.mark.parametrize(
+    "arguments, code, message",
+    [
+        ((train, ["--confg=x", "--workdir=y"]), 2, "unknown flag --confg. Did you mean --config?"),
+        ((train, ["--config=x.py"]), 2, "required: --workdir"),
+        ((train, ["--config=x.py", "--workdir=y", "--config.a.b"]), 2, "needs a value"),
+        ((train, ["--config=x.py", "--workdir=y", "--processes=2"]), 2, "go together"),
+        ((evaluate, ["--workdir=x", "--config.model.alpha=1"]), 2, "unknown flag --config.model.alpha"),
+        ((predict, ["--workdir=x", "--image=y", "--output=z"]), 2, "Did you mean --images?"),
+        ((doctor, ["--dat=shapes"]), 2, "Did you mean --data?"),
+    ],
+)
+def test_wrong_flags(arguments, code, message, capsys):
+    module, flags = arguments
+    with pytest.raises(SystemExit) as exit:
+        module.command(flags)
+    assert exit.value.code == code
+    assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("module", [evaluate, predict])
+def test_a_folder_that_is_no_run(module, tmp_path):
+    (tmp_path / "x.png").write_bytes(b"")
+    extra = [f"--images={tmp_path}", f"--output={tmp_path / 'out'}"] if module is predict else []
+    with pytest.raises(CnnvisionError, match="is no run folder"):
+        module.command([f"--workdir={tmp_path}", *extra])
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_program_prints_one_line_and_no_traceback(tmp_path):
+    flags = ["-m", "experiments.train", f"--config={DEMO}", f"--workdir={tmp_path / 'run'}", "--config.model.alpa=1"]
+    done = subprocess.run([sys.executable, *flags], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 2 and done.stdout == ""
+    assert done.stderr.startswith("config error: ") and done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("command", ["train", "evaluate", "predict", "doctor", "convert", "replay", "ablate", "benchmark"])
+def test_help_needs_neither_jax_nor_data(command):
+    code = (
+        "import sys, importlib; module = importlib.import_module(sys.argv[1])\n"
+        "try:\n    module.command(['--help'])\nexcept SystemExit as done:\n    assert done.code == 0\n"
+        "heavy = {'jax', 'tensorflow', 'torch', 'tensorflow_datasets', 'matplotlib', 'grain'} & set(sys.modules)\n"
+        "assert not heavy, heavy\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code, f"experiments.{command}"], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "usage: python -m experiments." in done.stdout
+
+
+def test_a_broken_pipe_is_no_traceback():
+    environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
+    process = subprocess.Popen(
+        [sys.executable, "-m", "experiments.train", "--help"],
+        cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    process.stdout.close()
+    time.sleep(0.1)
+    assert "Traceback" not in process.stderr.read()

@@ -1,0 +1,100 @@
+"""Every config: its smoke variant trains, saves, is killed, goes on, evaluates and predicts."""
+
+import json
+
+import jax
+import numpy as np
+import pytest
+
+from cnnvision.errors import ConfigError
+from experiments import ablate, evaluate, predict, train
+from experiments.configuration import load_config
+from experiments.runs import load
+from tests.conftest import ROOT
+
+CONFIGS = sorted(path.stem for path in (ROOT / "configs").glob("*.py") if path.stem not in ("__init__", "common"))
+
+
+@pytest.fixture(autouse=True)
+def promotion_of_optax():
+    with jax.numpy_dtype_promotion("standard"):
+        yield
+
+
+@pytest.fixture(autouse=True)
+def one_device(monkeypatch):
+    from cnnvision.training.sharding import make_mesh
+
+    monkeypatch.setattr("experiments.runs.make_mesh", lambda: make_mesh(jax.devices()[:1]))
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_the_smoke_variant_runs_from_end_to_end(name, tmp_path):
+    config = load_config(f"{ROOT}/configs/{name}.py:smoke")
+    said = []
+    metrics = train.run(config, tmp_path / "run", say=said.append)
+    assert np.isfinite(metrics["loss"]) and metrics["images"] == 24
+    assert len([line for line in said if line.startswith("compiled the training step")]) == 1
+
+    said.clear()
+    assert train.run(config, tmp_path / "run", say=said.append) == metrics  # it is finished: nothing is trained
+    assert "has all of its 4 steps" in said[-1]
+    assert load(tmp_path / "run").step == 4
+
+    found = evaluate.run(tmp_path / "run", step=4, say=said.append)
+    assert found["images"] == 500
+    written = json.loads((tmp_path / "run" / "evaluation" / "val.json").read_text())
+    assert written["metrics"]["accuracy"] == found["accuracy"] and written["step"] == 4
+
+    images = tmp_path / "images"
+    images.mkdir()
+    import cv2
+
+    rng = np.random.default_rng(0)
+    for file, shape in (("wide.jpg", (20, 300, 3)), ("tall.png", (210, 30, 4)), ("one.png", (1, 1)), ("grey.tiff", (64, 64))):
+        cv2.imwrite(str(images / file), rng.integers(0, 256, shape, dtype=np.uint8))
+    (images / "broken.jpg").write_bytes(b"\xff\xd8 no image")
+    predictions = predict.run(tmp_path / "run", str(images), str(tmp_path / "out"), say=said.append)
+    assert [p["file"] for p in predictions] == ["broken.jpg", "grey.tiff", "one.png", "tall.png", "wide.jpg"]
+    assert "error" in predictions[0]
+    assert json.loads((tmp_path / "out" / "predictions.json").read_text()) == predictions
+    for p in predictions[1:]:
+        assert 0 <= p["score"] <= 1 and (tmp_path / "out" / f"{p['file']}.png").exists()
+        if "box" in p:
+            x1, y1, x2, y2 = p["box"]
+            assert 0 <= x1 <= x2 <= p["width"] and 0 <= y1 <= y2 <= p["height"]
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_the_full_config_can_be_joined_from_its_own_values(name):
+    """Values that no run could use would be found only on the machine that runs them."""
+    from cnnvision.models import make_task
+    from cnnvision.task import DataInfo
+    from cnnvision.training.optimizer import make_schedule
+    from experiments.runs import check_config, check_size, loading
+    from cnnvision.training.sharding import make_mesh
+
+    config = load_config(f"{ROOT}/configs/{name}.py")
+    check_config(config, make_mesh(jax.devices()[:1]))
+    loading(config)
+    make_schedule(config.optimizer, config.training.steps)
+    task = make_task(config, DataInfo(("a", "b", "c")))
+    check_size(task)
+    docstring = (ROOT / "configs" / f"{name}.py").read_text().split('"""')[1]
+    for word in ("python -m experiments.train", "Model", "Data", "Hardware", "Result"):
+        assert word in docstring
+    with pytest.raises(ConfigError, match="Did you mean 'smoke'"):
+        load_config(f"{ROOT}/configs/{name}.py:smoek")
+
+
+def test_a_sweep_becomes_a_table(tmp_path):
+    said = []
+    table = ablate.run(f"{ROOT}/configs/localizer_shapes.py:smoke", [], tmp_path, say=said.append)
+    assert [line.split("|")[1].strip() for line in table.splitlines()[2:]] == ["alpha=0.1", "alpha=0.5", "alpha=0.9"]
+    assert (tmp_path / "table.md").read_text().strip() == table
+    assert len((tmp_path / "table.csv").read_text().splitlines()) == 4
+    losses = {line.split("|")[-2].strip() for line in table.splitlines()[2:]}
+    assert len(losses) == 3  # α was set
+    said.clear()
+    assert ablate.run(f"{ROOT}/configs/localizer_shapes.py:smoke", [], tmp_path, say=said.append) == table
+    assert not [line for line in said if "compiled" in line]
