@@ -15,7 +15,7 @@ class CachedSource:
     Nothing is ever evicted: every epoch reads each example once in a new order, and there a full cache that stays as it is
     answers as many reads as its share of the data, while the least recently used would answer fewer. What it hands out is
     shared, so its arrays are read-only. Safe to call from several threads. A pickled copy (in a worker process) starts
-    empty and fills its own.
+    empty and fills its own. Everything but `read` is that of the source.
 
     Args:
         source: what to read.
@@ -24,9 +24,12 @@ class CachedSource:
 
     def __init__(self, source: Source, megabytes: int):
         self.source, self.megabytes = source, megabytes
-        for name in ("name", "split", "classes", "semantic_classes", "area_ranges", "problems", "ids"):
-            setattr(self, name, getattr(source, name))
         self._clear()
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__") or name == "source":
+            raise AttributeError(name)
+        return getattr(self.source, name)
 
     def _clear(self) -> None:
         self._examples: dict[tuple[int, bool], Example] = {}
@@ -36,12 +39,8 @@ class CachedSource:
     def __len__(self) -> int:
         return len(self.source)
 
-    def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in self.__dict__.items() if name not in ("_examples", "_bytes_left", "_lock")}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state)
-        self._clear()
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.source, self.megabytes)
 
     def read(self, index: int, image: bool = True, masks: bool = False) -> Example:
         """As `Source.read`; only examples with their image are kept."""

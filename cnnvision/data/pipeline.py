@@ -7,9 +7,11 @@ bit for bit, for any number of threads and workers; any number of processes (hos
 An example that cannot be read becomes a row with `valid` False, and is reported with the batch.
 """
 
+import atexit
 import dataclasses
 import threading
-from collections.abc import Callable, Iterator
+import weakref
+from collections.abc import Callable, Generator, Iterator
 from typing import Any, NamedTuple
 
 import grain
@@ -19,7 +21,8 @@ from cnnvision.data import order
 from cnnvision.data.augment import Row, apply, fitted, sample
 from cnnvision.data.batching import make_batch, validate
 from cnnvision.data.cache import cached
-from cnnvision.data.options import AugmentOptions, DataOptions
+from cnnvision.data.faults import RecordError
+from cnnvision.data.options import DataOptions
 from cnnvision.data.worker import WorkerStart, from_workers, parse_flags
 from cnnvision.errors import ConfigError, DataError
 from cnnvision.task import InputSpec
@@ -67,16 +70,11 @@ class Rows:
         wants_masks = self.spec.mask_side > 0 or self.spec.target == "semantic"
         try:
             example = self.source.read(index, image=True, masks=wants_masks)
+        except RecordError as error:
+            return error.problem
         except (DataError, OSError) as error:
-            return Problem(
-                file=self.source.ids[index],
-                record="",
-                field="",
-                value="",
-                message=f"cannot be read: {error}",
-                cure="Mend or remove the file, or leave it: its row counts for nothing.",
-                effect="left out",
-            )
+            cure = "Mend or remove it; as long as it stays, its rows count for nothing."
+            return Problem(self.source.ids[index], "", "", "", f"cannot be read: {error}", cure, "left out")
         return place(example)
 
     def load(self, step: int, rows: list[Row | Problem | None], size: tuple[int, int]) -> Loaded:
@@ -187,10 +185,10 @@ def train_batches(
         DataError: the source is empty; later, while batches are drawn: nothing can be read any more.
     """
     options = DataOptions.read(data_config)
-    check(source, spec, options.augment)
+    _check(source, spec)
     share = order.rows_of_process(options.batch_size, process_index, process_count)
     rows = Rows(cached(source, options.cache_mb), spec)
-    return _ahead(TrainLoader(rows, options, seed, share), rows, start_step, stop_step, options)
+    return _closed_at_exit(_ahead(TrainLoader(rows, options, seed, share), rows, start_step, stop_step, options))
 
 
 def eval_batches(
@@ -216,28 +214,24 @@ def eval_batches(
         ConfigError, DataError: as `train_batches`.
     """
     options = DataOptions.read(data_config)
-    check(source, spec, options.augment)
+    _check(source, spec)
     share = order.rows_of_process(options.eval_batch_size, process_index, process_count, "eval_batch_size")
     rows = Rows(cached(source, options.cache_mb), spec)
     steps = -(-len(source) // options.eval_batch_size)
-    return _ahead(EvalLoader(rows, options.eval_batch_size, share), rows, 0, steps, options)
+    return _closed_at_exit(_ahead(EvalLoader(rows, options.eval_batch_size, share), rows, 0, steps, options))
 
 
-def check(source: Source, spec: InputSpec, augment: AugmentOptions) -> None:
-    """Refuses what could only fail later: an empty source, a size that the network cannot take, maps that do not exist."""
+def _check(source: Source, spec: InputSpec) -> None:
+    """Refuses what could only fail later: an empty source, or maps that do not exist."""
     if not len(source):
         raise DataError(f"{source.name} ({source.split}): no usable example.")
-    for height, width in spec.sizes:
-        if height < 1 or width < 1 or height % spec.multiple_of or width % spec.multiple_of:
-            raise ConfigError(
-                f"config.data.size = {(height, width)}: both must be positive multiples of {spec.multiple_of}, the largest"
-                " stride of the network."
-            )
     if spec.target == "semantic" and not source.semantic_classes:
         raise ConfigError(f"{source.name}: the model learns semantic maps, and this source has none.")
 
 
-def _ahead(load: Callable[[int], Loaded], rows: Rows, start: int, stop: int, options: DataOptions) -> Iterator[Loaded]:
+def _ahead(
+    load: Callable[[int], Loaded], rows: Rows, start: int, stop: int, options: DataOptions
+) -> Generator[Loaded, None, None]:
     """Yields load(start) … load(stop − 1) in order, loaded ahead of time as `options` say."""
     if stop <= start:
         return
@@ -262,4 +256,19 @@ def _ahead(load: Callable[[int], Loaded], rows: Rows, start: int, stop: int, opt
             yield loaded
     finally:
         rows.stop.set()
+        batches.close()
+
+
+_open: weakref.WeakSet[Generator[Loaded, None, None]] = weakref.WeakSet()
+
+
+def _closed_at_exit(batches: Generator[Loaded, None, None]) -> Generator[Loaded]:
+    """The same; what is still open when the interpreter exits is closed while the modules that this takes are all there."""
+    _open.add(batches)
+    return batches
+
+
+@atexit.register
+def _close_all() -> None:
+    for batches in list(_open):
         batches.close()

@@ -14,11 +14,13 @@ import signal
 import sys
 import threading
 from collections.abc import Iterator
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import jax
 import numpy as np
 from absl import flags
+
+from cnnvision.errors import DataError
 
 T = TypeVar("T")
 
@@ -53,18 +55,29 @@ def from_workers(batches: Iterator[T], workers: int) -> Iterator[T]:
     Grain starts the i-th worker no later than the i-th element is asked for. So that many elements are fetched at first,
     with the main module out of sight; they are being loaded at the same time, by one worker each.
 
-    Arrays arrive in shared memory, which lives until its last view is collected. They are copied at once: a batch that
-    somebody still holds when the interpreter exits would leak it.
+    Raises:
+        DataError: a worker died.
     """
-    with _hidden_main():
-        first = [jax.tree.map(_copy, element) for element in itertools.islice(batches, workers)]
-    yield from first
-    for element in batches:
-        yield jax.tree.map(_copy, element)
+    copies = map(_copy, batches)
+    try:
+        with _hidden_main():
+            first = list(itertools.islice(copies, workers))
+        yield from first
+        yield from copies
+    except RuntimeError as error:
+        if "Worker process was terminated" not in str(error):
+            raise
+        raise DataError(
+            f"a worker process of the input pipeline died ({error}). Most likely memory ran out, or the shared memory in"
+            " /dev/shm, through which batches travel: take fewer config.data.workers, or 0 for threads."
+        ) from error
 
 
-def _copy(leaf: Any) -> Any:
-    return np.array(leaf, subok=False) if isinstance(leaf, np.ndarray) else leaf
+def _copy(element: T) -> T:
+    """Arrays arrive in shared memory, which lives until its last view is collected: one that somebody still holds when the
+    interpreter exits would leak it. So they are copied at once.
+    """
+    return jax.tree.map(lambda leaf: np.array(leaf, subok=False) if isinstance(leaf, np.ndarray) else leaf, element)
 
 
 @contextlib.contextmanager

@@ -1,0 +1,336 @@
+"""data/pipeline.py: a batch is a function of (seed, step), whoever loads it; and loading stops when nobody wants it."""
+
+import gc
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+import tracemalloc
+
+import jax
+import numpy as np
+import pytest
+
+from cnnvision.data import order, pipeline
+from cnnvision.data.cache import CachedSource
+from cnnvision.errors import ConfigError, DataError
+from cnnvision.task import InputSpec
+from tests.data.drawn import Drawn
+
+AUGMENT = {"flip": 0.5, "crop_area": (0.4, 1.5), "rotate": 10.0, "brightness": 0.3, "hue": 0.1}
+SPEC = InputSpec(sizes=((32, 32), (48, 40)), target="objects", max_objects=3, mask_side=7)
+
+
+def options(**changes):
+    return {"batch_size": 6, "eval_batch_size": 6, "augment": AUGMENT, "threads": 0, **changes}
+
+
+def same(one, other):
+    assert jax.tree.structure(one) == jax.tree.structure(other)
+    for a, b in zip(jax.tree.leaves(one), jax.tree.leaves(other), strict=True):
+        assert np.asarray(a).dtype == np.asarray(b).dtype
+        np.testing.assert_array_equal(a, b)
+
+
+def reference(steps=9, spec=SPEC, **changes):
+    return list(pipeline.train_batches(Drawn(), spec, options(**changes), 3, 0, steps))
+
+
+# What is in a batch -------------------------------------------------------------------------------------------------------
+
+
+def test_rows_are_those_of_the_order():
+    for loaded in reference():
+        indices, _ = order.batch_indices(20, 6, 3, loaded.step)
+        np.testing.assert_array_equal(loaded.batch.index, indices)
+        assert loaded.batch.valid.all() and loaded.failures == () and loaded.dropped_objects == 0
+
+
+def test_steps_count_and_sizes_change():
+    batches = reference()
+    assert [loaded.step for loaded in batches] == list(range(9))
+    sizes = [loaded.batch.image.shape[1:3] for loaded in batches]
+    assert sizes == [SPEC.sizes[order.bucket(3, step, 2)] for step in range(9)] and len(set(sizes)) == 2
+
+
+def test_seeds_and_epochs_change_the_augmentation():
+    """20 examples, 6 a batch: each comes again within 9 batches, and never as it was."""
+    seen = {}
+    for loaded in reference(spec=InputSpec(sizes=((32, 32),), target="class")):
+        for index, transform in zip(loaded.batch.index, loaded.batch.transform, strict=True):
+            assert seen.setdefault(int(index), transform) is transform or (seen[int(index)] != transform).any()
+    other = next(pipeline.train_batches(Drawn(), SPEC, options(), 4, 0, 1))
+    assert (other.batch.index != reference(1)[0].batch.index).any()
+
+
+@pytest.mark.parametrize(
+    "changes", [{"threads": 1}, {"threads": 4}, {"threads": 3, "prefetch": 1}, {"cache_mb": 50, "threads": 2}]
+)
+def test_batches_do_not_depend_on_who_loads_them(changes):
+    same(reference(), list(pipeline.train_batches(Drawn(), SPEC, options(**changes), 3, 0, 9)))
+
+
+@pytest.mark.parametrize("start", [1, 5, 8, 9, 12])
+def test_batches_do_not_depend_on_where_a_run_begins(start):
+    same(reference()[start:], list(pipeline.train_batches(Drawn(), SPEC, options(threads=2), 3, start, 9)))
+
+
+@pytest.mark.parametrize("processes", [1, 2, 3])
+def test_processes_share_the_rows_of_each_batch(processes):
+    shares = [list(pipeline.train_batches(Drawn(), SPEC, options(), 3, 0, 5, i, processes)) for i in range(processes)]
+    whole = [jax.tree.map(lambda *rows: np.concatenate(rows), *[s[step].batch for s in shares]) for step in range(5)]
+    same([loaded.batch for loaded in reference(5)], whole)
+
+
+def test_evaluation_sees_every_example_once_in_order():
+    batches = list(pipeline.eval_batches(Drawn(), SPEC, options()))
+    assert [loaded.step for loaded in batches] == [0, 1, 2, 3]
+    index = np.concatenate([loaded.batch.index[loaded.batch.valid] for loaded in batches])
+    np.testing.assert_array_equal(index, np.arange(20))
+    assert all(loaded.batch.image.shape == (6, 32, 32, 3) for loaded in batches)
+    np.testing.assert_array_equal(batches[3].batch.valid, [True, True, False, False, False, False])
+    np.testing.assert_allclose(batches[0].batch.transform[0, 0, 1], 0)  # not turned
+    same(batches, list(pipeline.eval_batches(Drawn(), SPEC, options(augment={}, threads=2, cache_mb=9))))
+
+
+@pytest.mark.parametrize("processes", [2, 3])
+def test_processes_share_an_evaluation_in_equally_many_batches(processes):
+    shares = [list(pipeline.eval_batches(Drawn(), SPEC, options(), i, processes)) for i in range(processes)]
+    assert {len(share) for share in shares} == {4}
+    whole = [jax.tree.map(lambda *rows: np.concatenate(rows), *[s[step].batch for s in shares]) for step in range(4)]
+    same([loaded.batch for loaded in pipeline.eval_batches(Drawn(), SPEC, options())], whole)
+
+
+def test_dropped_objects_are_counted():
+    spec = InputSpec(sizes=((64, 64),), target="objects", max_objects=1)
+    dropped = sum(loaded.dropped_objects for loaded in pipeline.eval_batches(Drawn(), spec, options()))
+    counts = [len(Drawn().read(i).objects.boxes) for i in range(20)]
+    assert dropped == sum(max(0, count - 1) for count in counts) > 0
+
+
+def test_a_localizer_keeps_its_object():
+    spec = InputSpec(sizes=((32, 32),), target="objects", objects="largest")
+    hard = {"crop_area": (0.1, 0.2), "rotate": 45.0, "translate": 0.5}
+    for loaded in pipeline.train_batches(Drawn(), spec, options(augment=hard), 0, 0, 20):
+        some = loaded.batch.index % 5 != 4  # every fifth image has no object at all
+        np.testing.assert_array_equal(loaded.batch.target.valid[:, 0], some)
+
+
+# What goes wrong ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("threads", [0, 2])
+def test_unreadable_examples_become_invalid_rows_each_time(threads):
+    source, found = Drawn(broken=(3, 7)), []
+    for loaded in pipeline.train_batches(source, SPEC, options(threads=threads), 3, 0, 10):
+        index, _ = order.batch_indices(20, 6, 3, loaded.step)
+        np.testing.assert_array_equal(loaded.batch.valid, ~np.isin(index, [3, 7]))
+        assert len(loaded.failures) == np.isin(index, [3, 7]).sum()
+        assert not loaded.batch.target.valid[~loaded.batch.valid].any()
+        found += loaded.failures
+    assert len(found) == 6  # three epochs of two
+    assert {problem.file for problem in found} == {"image 3", "image 7"}
+    assert "cannot be read: image 3 is broken" in str(next(p for p in found if p.file == "image 3"))
+    assert found[0].effect == "left out"
+
+
+def test_nothing_readable_is_an_error_after_a_few_batches():
+    batches = pipeline.train_batches(Drawn(broken=range(20)), SPEC, options(threads=1), 3, 0, 100)
+    assert not next(batches).batch.valid.any()
+    next(batches)
+    with pytest.raises(DataError, match=r"drawn: not one example of the last 3 batches could be read.*is broken"):
+        next(batches)
+
+
+def test_faults_of_the_package_are_not_swallowed():
+    class Odd(Drawn):
+        def read(self, index, image=True, masks=False):
+            raise TypeError("a bug")
+
+    with pytest.raises(TypeError, match="a bug"):
+        next(pipeline.train_batches(Odd(), SPEC, options(threads=2), 3, 0, 5))
+
+
+def test_wrong_requests_are_refused_when_asked_for():
+    """Before the first batch is drawn, not when it is."""
+    with pytest.raises(ConfigError, match="multiple of their number, 4"):
+        pipeline.train_batches(Drawn(), SPEC, options(), 0, 0, 1, 0, 4)
+    with pytest.raises(ConfigError, match="eval_batch_size = 6"):
+        pipeline.eval_batches(Drawn(), SPEC, options(), 0, 4)
+    with pytest.raises(ConfigError, match=r"config.data.augment.flop"):
+        pipeline.train_batches(Drawn(), SPEC, {"augment": {"flop": 1}}, 0, 0, 1)
+    with pytest.raises(DataError, match=r"drawn \(train\): no usable example"):
+        pipeline.eval_batches(Drawn(0), SPEC, options())
+
+
+def test_sources_that_lack_what_a_model_learns():
+    class Boxless(Drawn):
+        semantic_classes = ()
+
+        def read(self, index, image=True, masks=False):
+            example = super().read(index, image, masks)
+            return type(example)(example.id, example.size, example.image, 0)
+
+    with pytest.raises(ConfigError, match="drawn: the model learns semantic maps, and this source has none"):
+        pipeline.train_batches(Boxless(), InputSpec(sizes=((32, 32),), target="semantic"), options(), 0, 0, 1)
+    with pytest.raises(ConfigError, match="drawn: this model learns boxes"):
+        next(pipeline.train_batches(Boxless(), SPEC, options(threads=1), 0, 0, 1))
+
+
+def test_labels_outside_the_classes_are_caught():
+    class Fewer(Drawn):
+        classes = ("red",)
+
+    with pytest.raises(ValueError, match=r"target.labels: [12] .* must be in \[0, 1\)"):
+        list(pipeline.train_batches(Fewer(), SPEC, options(), 0, 0, 5))
+
+
+# Ends ---------------------------------------------------------------------------------------------------------------------
+
+
+def loaders():
+    return [thread for thread in threading.enumerate() if "grain-prefetch" in thread.name]
+
+
+def eventually(condition, seconds=20.0):
+    deadline = time.monotonic() + seconds
+    while not condition() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    return condition()
+
+
+class Slow(Drawn):
+    """Reading blocks until the test lets it go on."""
+
+    def __init__(self):
+        super().__init__()
+        self.free = threading.Event()
+
+    def read(self, index, image=True, masks=False):
+        if self.reads >= 6:
+            self.free.wait(20)
+        return super().read(index, image, masks)
+
+
+@pytest.mark.parametrize("how", ["close", "collect", "error"])
+def test_threads_end_with_the_iterator_and_finish_no_batch_for_nobody(how):
+    source = Slow()
+    batches = pipeline.train_batches(source, SPEC, options(threads=1, prefetch=4), 3, 0, 1000)
+    next(batches)
+    assert loaders()
+    if how == "close":
+        batches.close()
+    elif how == "collect":
+        del batches
+        gc.collect()
+    else:
+        with pytest.raises(KeyboardInterrupt):
+            batches.throw(KeyboardInterrupt())
+    source.free.set()
+    assert eventually(lambda: not loaders())
+    assert source.reads <= 8  # the example that was being read, and none after it
+
+
+def test_memory_does_not_grow():
+    """Between two moments 80 batches apart; a batch has 8 kB, and the number of those held ready varies by four."""
+    spec = InputSpec(sizes=((16, 16),), target="objects", max_objects=3)
+    source = CachedSource(Drawn(), 50)
+    held = []
+    tracemalloc.start()
+    for loaded in pipeline.train_batches(source, spec, options(batch_size=8, threads=2), 0, 0, 100):
+        if loaded.step in (15, 95):
+            gc.collect()
+            held.append(tracemalloc.get_traced_memory()[0])
+    tracemalloc.stop()
+    assert held[1] - held[0] < 5 * 8_000
+
+
+# Worker processes ---------------------------------------------------------------------------------------------------------
+
+
+def test_worker_processes_load_the_same_batches():
+    source = Drawn(broken=(3,))
+    alone = list(pipeline.train_batches(source, SPEC, options(), 3, 2, 9))
+    batches = pipeline.train_batches(source, SPEC, options(workers=2, threads=2), 3, 2, 9)
+    shared = [next(batches)]
+    assert len(multiprocessing.active_children()) == 2
+    shared += list(batches)
+    same(alone, shared)
+    assert [loaded.failures for loaded in alone] == [loaded.failures for loaded in shared]
+    assert all(type(leaf) is not np.ndarray or leaf.base is None for leaf in jax.tree.leaves(shared))
+    assert eventually(lambda: not multiprocessing.active_children())
+
+
+UNGUARDED = """
+    import os, sys
+    print("main runs", flush=True)
+    from cnnvision.data import pipeline
+    from cnnvision.task import InputSpec
+    from tests.data.drawn import Drawn
+
+    class Mine(Drawn):  # of the main module: travels by value
+        def __len__(self):
+            return 10
+
+    spec = InputSpec(sizes=((16, 16),), target="class")
+    options = {"batch_size": 4, "workers": 2, "threads": 1}
+    batches = pipeline.train_batches(Mine(), spec, options, 0, 0, 10**6)
+    first = next(batches)
+    import multiprocessing
+    print("workers", *[child.pid for child in multiprocessing.active_children()], flush=True)
+    print("main is", __file__, flush=True)
+    END
+"""
+
+
+def script(tmp_path, end):
+    """Starts a script without `if __name__ == "__main__"` whose last line is `end`; returns it when its workers run."""
+    path = tmp_path / "unguarded.py"
+    path.write_text(textwrap.dedent(UNGUARDED).replace("END", end))
+    root = os.path.dirname(os.path.dirname(os.path.dirname(__file__)))
+    environment = {**os.environ, "PYTHONPATH": root, "JAX_PLATFORMS": "cpu"}
+    process = subprocess.Popen(
+        [sys.executable, str(path)], env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert process.stdout.readline() == "main runs\n"
+    words = process.stdout.readline().split()
+    assert words[:1] == ["workers"], process.communicate()[1]
+    assert process.stdout.readline() == f"main is {path}\n"
+    return process, [int(pid) for pid in words[1:]]
+
+
+def gone(pid):
+    """Whether a process has ended; one that waits for its parent to notice has."""
+    try:
+        with open(f"/proc/{pid}/stat") as file:
+            return file.read().rpartition(")")[2].split()[0] == "Z"
+    except FileNotFoundError:
+        return True
+
+
+def test_scripts_without_a_guard_start_workers_and_end(tmp_path):
+    process, workers = script(tmp_path, "sys.exit(7)")  # the iterator is still open
+    out, err = process.communicate(timeout=60)
+    assert (process.returncode, out, err) == (7, "", "")
+    assert len(workers) == 2 and all(eventually(lambda pid=pid: gone(pid)) for pid in workers)
+
+
+def test_workers_end_when_their_parent_is_killed(tmp_path):
+    process, workers = script(tmp_path, "import time; time.sleep(60)")
+    assert len(workers) == 2 and not any(gone(pid) for pid in workers)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    assert all(eventually(lambda pid=pid: gone(pid)) for pid in workers)
+
+
+def test_a_worker_that_dies_is_named(tmp_path):
+    process, workers = script(
+        tmp_path, "os.kill(multiprocessing.active_children()[0].pid, 9)\n[None for _ in zip(range(100), batches)]"
+    )
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 1 and "a worker process of the input pipeline died" in err
+    assert all(eventually(lambda pid=pid: gone(pid)) for pid in workers)
