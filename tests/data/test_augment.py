@@ -329,6 +329,24 @@ def test_window_keeps_its_shape_where_it_does_not_fit():
         assert y2 - y1 == 50 and abs((x2 - x1) - 50) <= 1
 
 
+def test_windows_within_the_image_leave_nothing_to_fill():
+    for augmentation in drawn_with(AugmentOptions(crop_area=(0.5, 1.0)), bare(ramp(30, 40)), (64, 96), "stretch", 100):
+        assert augmentation.target == (0, 0, 96, 64)
+
+
+@pytest.mark.parametrize("name", ["zoom out", "translate", "rotate"])
+def test_what_lies_outside_carries_no_class(name):
+    example = dataclasses.replace(bare(ramp(50, 70)), semantic=np.ones((50, 70), np.uint8))
+    filled = 0
+    for augmentation in drawn_with(GEOMETRY[name], example, (64, 64), "stretch"):
+        row = apply(augmentation, example, 0)
+        outside = (row.image == AugmentOptions().fill).all(-1)
+        filled += outside.sum()
+        assert (row.semantic[outside] == IGNORE).all() and (row.semantic != 0).all()
+        assert (row.semantic == 1).any()
+    assert filled > 1000
+
+
 def test_zoom_out_shows_the_whole_image():
     for augmentation in drawn_with(AugmentOptions(crop_area=(4.0, 4.0)), bare(ramp(50, 70)), (64, 64), "stretch"):
         assert augmentation.source == (0, 0, 70, 50)
