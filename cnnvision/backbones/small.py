@@ -1,6 +1,6 @@
 """A small residual net for tests, demos and small images: nothing to download, and quick to train on two CPU cores."""
 
-from typing import Any, ClassVar
+from typing import Any
 
 import jax
 from flax import linen as nn
@@ -27,21 +27,25 @@ class Stem(nn.Module):
 
 
 class SmallNet(Backbone):
-    """Features of stride 2 (the stem) and 4 ... 32 (four layers of basic residual blocks); odd sides round up.
+    """Features of stride 2 (the stem) and 4, 8 ... (one for each layer of basic residual blocks); odd sides round up.
 
     Attributes:
         width: channels of the stem and of stride 4; each later layer has twice as many.
         blocks: residual blocks in each layer.
+        layers: 1 to 4; the last has stride 2^(layers + 1).
     """
-
-    stages: ClassVar[tuple[str, ...]] = ("stem", "layer1", "layer2", "layer3", "layer4")
 
     width: int = 32
     blocks: int = 1
+    layers: int = 4
+
+    @property
+    def stages(self) -> tuple[str, ...]:
+        return ("stem", *(f"layer{i + 1}" for i in range(self.layers)))
 
     @property
     def channels(self) -> dict[int, int]:
-        return {2: self.width} | {4 * 2**i: self.width * 2**i for i in range(4)}
+        return {2: self.width} | {4 * 2**i: self.width * 2**i for i in range(self.layers)}
 
     @nn.compact
     def __call__(

@@ -1,11 +1,13 @@
 """One box an image, regressed from a whole feature map; its targets, loss and decoding.
 
 The regressed numbers are (x, y, w, h): the top left corner and the sides of the box, as fractions of the input's width and
-height. An average over the map would throw away where things are, so the map is flattened, position by position.
+height. An average over the map would throw away where things are. So either the map is flattened, position by position, or
+each position answers for itself, relative to where it is, and the answers are averaged by attention: what was learned about an
+object in one place then holds in every place.
 """
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -20,15 +22,19 @@ START = (0.25, 0.25, 0.5, 0.5)
 
 
 class BoxRegressionHead(nn.Module):
-    """1×1 convolution, ReLU, flatten, hidden layers with ReLU, four linear outputs.
+    """Feature map -> (x, y, w, h).
 
     Attributes:
-        channels: of the 1×1 convolution that narrows the map before it is flattened.
-        hidden: widths of the fully connected layers between the map and the four numbers.
-        dropout: rate, before each fully connected layer.
+        pooling: "flatten": 1×1 convolution, ReLU, flatten, hidden layers with ReLU, four linear outputs; the input size is
+            fixed once the parameters are made. "attention": 3×3 convolution, ReLU, and at each position five linear
+            outputs: a box relative to the position, and how much it counts (softmax over the map).
+        channels: of the first convolution.
+        hidden: "flatten": widths of the fully connected layers between the map and the four numbers.
+        dropout: rate, before each fully connected layer ("flatten"), or of whole channels' values ("attention").
         dtype: of the computation; the output is float32.
     """
 
+    pooling: Literal["flatten", "attention"] = "flatten"
     channels: int = 64
     hidden: tuple[int, ...] = (256,)
     dropout: float = 0.0
@@ -37,16 +43,28 @@ class BoxRegressionHead(nn.Module):
     @nn.compact
     def __call__(self, features: Float[Array, "b h w c"], train: bool) -> Float[Array, "b 4"]:
         """Feature map -> (x, y, w, h) as fractions of the input, not clipped."""
+        drop = nn.Dropout(self.dropout, deterministic=not train)
+        start = lambda key, shape, dtype: jnp.array(START, dtype)
+        last = nn.Dense(4, dtype=jnp.float32, bias_init=start, kernel_init=nn.initializers.normal(0.01), name="box")
+        if self.pooling == "attention":
+            x = nn.relu(nn.Conv(self.channels, (3, 3), dtype=self.dtype, name="narrow")(features))
+            x = drop(x).astype(jnp.float32)
+            weight = nn.Dense(1, dtype=jnp.float32, name="weight")(x)
+            attention = nn.softmax(weight.reshape(weight.shape[0], -1))
+            answers = last(x) + jnp.broadcast_to(position_offsets(*features.shape[1:3])[None], (*x.shape[:3], 4))
+            return jnp.sum(answers.reshape(x.shape[0], -1, 4) * attention[..., None], axis=1)
         narrowed = nn.relu(nn.Dense(self.channels, dtype=self.dtype, name="narrow")(features))
         x = narrowed.reshape(narrowed.shape[0], -1)
         for index, width in enumerate(self.hidden):
-            x = nn.Dropout(self.dropout, deterministic=not train)(x)
-            x = nn.relu(nn.Dense(width, dtype=self.dtype, name=f"hidden{index}")(x))
-        x = nn.Dropout(self.dropout, deterministic=not train)(x)
-        start = lambda key, shape, dtype: jnp.array(START, dtype)
-        return nn.Dense(4, dtype=jnp.float32, bias_init=start, kernel_init=nn.initializers.normal(0.01), name="box")(
-            x.astype(jnp.float32)
-        )
+            x = nn.relu(nn.Dense(width, dtype=self.dtype, name=f"hidden{index}")(drop(x)))
+        return last(drop(x).astype(jnp.float32))
+
+
+def position_offsets(rows: int, columns: int) -> Float[Array, "h w 4"]:
+    """What moves a box (x, y, w, h) from the middle of the input to each position of a map: (dx, dy, 0, 0), in fractions."""
+    x, y = (jnp.arange(columns) + 0.5) / columns - 0.5, (jnp.arange(rows) + 0.5) / rows - 0.5
+    dy, dx = jnp.meshgrid(y, x, indexing="ij")
+    return jnp.stack([dx, dy, jnp.zeros_like(dx), jnp.zeros_like(dx)], axis=-1)
 
 
 def decode(fractions: Float[Array, "b 4"], height: int, width: int) -> Float[Array, "b 4"]:
@@ -58,6 +76,8 @@ def decode(fractions: Float[Array, "b 4"], height: int, width: int) -> Float[Arr
 def _giou_of_fractions(predicted: Float[Array, "b 4"], target: Float[Array, "b 4"]) -> Float[Array, "b"]:
     return losses.giou_loss(box_ops.from_fractions(predicted, 1, 1), box_ops.from_fractions(target, 1, 1))
 
+
+POOLINGS = ("flatten", "attention")
 
 BOX_LOSSES: dict[str, Callable[[Array, Array], Array]] = {
     "mean_squared_error": losses.squared_error,

@@ -21,7 +21,7 @@ import jax.numpy as jnp
 from cnnvision.backbones import make_backbone
 from cnnvision.errors import check_name, check_range
 from cnnvision.evaluation.localization import LocalizationEvaluator
-from cnnvision.heads.box_regression import BOX_LOSSES, BoxRegressionHead, box_loss, decode
+from cnnvision.heads.box_regression import BOX_LOSSES, POOLINGS, BoxRegressionHead, box_loss, decode
 from cnnvision.heads.classification import ClassificationHead, accuracy, class_loss
 from cnnvision.ops import boxes as box_ops
 from cnnvision.ops.images import normalize
@@ -30,37 +30,39 @@ from cnnvision.types import Array, Batch, LocalizationPrediction
 
 
 class Localizer(nn.Module):
-    """Attributes: backbone; class_head and box_head, both on the backbone's last feature map."""
+    """Attributes: backbone; stride of the one feature map that both heads look at; class_head and box_head."""
 
     backbone: nn.Module
+    stride: int
     class_head: ClassificationHead
     box_head: BoxRegressionHead
 
     def __call__(self, batch: Batch, train: bool) -> tuple[Array, Array]:
         """Batch -> class logits [b, k], and boxes [b, 4] as (x, y, w, h) fractions of the input."""
         image = normalize(batch.image, batch.size, self.backbone.mean, self.backbone.std, self.backbone.dtype)
-        features = self.backbone(image, train, batch.valid)
-        last = features[max(features)]
-        return self.class_head(last, train), self.box_head(last, train)
+        features = self.backbone(image, train, batch.valid)[self.stride]
+        return self.class_head(features, train), self.box_head(features, train)
 
 
 def make_task(config: Any, info: DataInfo) -> Task:
     """The localizer as the training loop sees it.
 
     Args:
-        config: `model` holds backbone, alpha, box_loss, label_smoothing, dropout; `data` holds size and fit.
+        config: `model` holds backbone, alpha, box_loss, box_pooling, label_smoothing, dropout; `data` holds size and fit.
         info: the classes.
     """
     model = config.model
     alpha = check_range("config.model.alpha", model.alpha, 0, 1, "the weights of α·Lc + (1 − α)·Lr")
+    check_name("config.model.box_pooling", model.box_pooling, POOLINGS)
     check_name("config.model.box_loss", model.box_loss, BOX_LOSSES)
     check_range("config.model.dropout", model.dropout, 0, 0.99)
     check_range("config.model.label_smoothing", model.label_smoothing, 0, 1)
     backbone = make_backbone(**model.backbone)
     network = Localizer(
         backbone=backbone,
+        stride=max(backbone.strides),
         class_head=ClassificationHead(len(info.classes), dropout=model.dropout, dtype=backbone.dtype),
-        box_head=BoxRegressionHead(dropout=model.dropout, dtype=backbone.dtype),
+        box_head=BoxRegressionHead(model.box_pooling, dropout=model.dropout, dtype=backbone.dtype),
     )
 
     def init(key, batch):
