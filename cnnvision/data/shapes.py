@@ -12,6 +12,7 @@ Pixels and annotations are the same on every machine; the bytes of the PNG files
 
 import contextlib
 import io
+import os
 from collections.abc import Iterator
 from typing import Any, ClassVar
 
@@ -142,7 +143,7 @@ def _quiet_tfds() -> Iterator[None]:
         tfds.display_progress_bar(bars)
 
 
-def prepare(config: str = "shapes", data_dir: str | None = None, progress: bool = True) -> Shapes:
+def prepare(config: str = "shapes", data_dir: str | os.PathLike | None = None, progress: bool = True) -> Shapes:
     """A builder whose data are on disk, drawn and written first where they are not there yet.
 
     Killed in the middle, it leaves nothing that is taken for a data set; called by several processes at once, one of them
@@ -158,23 +159,23 @@ def prepare(config: str = "shapes", data_dir: str | None = None, progress: bool 
     """
     if config not in RECIPES:
         raise DataError(f"shapes: no config {config!r}.{nearest(config, RECIPES)}")
-    builder = Shapes(config=config, data_dir=data_dir, file_format="array_record")
+    settings = {"config": config, "data_dir": data_dir, "file_format": "array_record"}
+    builder = Shapes(**settings)
     if builder.data_path.exists():
-        if builder.is_prepared():
-            return builder
-        raise DataError(
-            f"{builder.data_dir}: holds no complete data set (no dataset_info.json). Delete or rename this folder."
-        )
+        if not builder.is_prepared():
+            raise DataError(
+                f"{builder.data_dir}: no complete data set (no dataset_info.json). Delete or rename this folder."
+            )
+        return builder
     builder.progress = progress
+    failure = None
     try:
         with _quiet_tfds():
             builder.download_and_prepare()
-    except OSError as error:
-        # Another process may have renamed its finished folder into place first: then ours is gone and theirs is as good.
-        winner = Shapes(config=config, data_dir=data_dir, file_format="array_record")
-        if not winner.is_prepared():
-            raise DataError(
-                f"{builder.data_dir}: cannot be written ({error}). Give a data_dir that can, or set TFDS_DATA_DIR."
-            ) from error
-        return winner
-    return builder
+    except (OSError, RuntimeError) as error:  # a full disk is array_record's RuntimeError
+        # Perhaps only because another process has put its finished folder into place first; that is as good as ours.
+        failure = error
+    if not builder.data_path.exists():
+        cure = "Make room there, give another data_dir, or set TFDS_DATA_DIR."
+        raise DataError(f"{builder.data_dir}: cannot be written ({failure}). {cure}") from failure
+    return Shapes(**settings)  # a builder knows the splits only if it was made after them

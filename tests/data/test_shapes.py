@@ -1,6 +1,7 @@
 """The TFDS builder of `shapes`: what is written is what was drawn, without TensorFlow, whole or not at all."""
 
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -150,14 +151,46 @@ def test_two_at_once_do_not_disturb_each_other(tmp_path, monkeypatch):
     assert not list(tmp_path.rglob("*incomplete*"))
 
 
+def test_another_process_may_finish_before_this_one_begins(tmp_path, monkeypatch):
+    original = shapes.Shapes.download_and_prepare
+
+    def late(builder):
+        original(shapes.Shapes(config="shapes", data_dir=tmp_path, file_format="array_record"))
+        original(builder)
+
+    monkeypatch.setattr(shapes.Shapes, "download_and_prepare", late)
+    assert len(shapes.prepare("shapes", tmp_path, progress=False).as_data_source("train")) == SMALL["train"]
+
+
+def test_builder_and_source_can_be_pickled(tmp_path):
+    """As Grain's worker processes need it."""
+    builder = shapes.prepare("single", tmp_path, progress=False)
+    source = builder.as_data_source("val", decoders=builder.encoded)
+    again = pickle.loads(pickle.dumps(source))
+    assert again[1]["image"] == source[1]["image"] and len(again) == SMALL["val"]
+    assert len(pickle.loads(pickle.dumps(builder)).as_data_source("val")) == SMALL["val"]
+
+
 def test_errors_name_the_cure(tmp_path):
     with pytest.raises(DataError, match=r"'singel'.*Did you mean 'single'\?"):
         shapes.prepare("singel", tmp_path)
     folder = tmp_path / "shapes" / "shapes" / str(shapes.Shapes.VERSION)
     folder.mkdir(parents=True)
-    with pytest.raises(DataError, match=r"shapes.1\.0\.0: holds no complete data set.*Delete or rename"):
+    with pytest.raises(DataError, match=r"shapes.1\.0\.0: no complete data set.*Delete or rename"):
         shapes.prepare("shapes", tmp_path)
     file = tmp_path / "file"
     file.write_text("")
     with pytest.raises(DataError, match=r"cannot be written.*TFDS_DATA_DIR"):
         shapes.prepare("single", file)
+
+
+def test_a_full_disk_is_reported_and_leaves_nothing(tmp_path, monkeypatch):
+    """array_record says it with a RuntimeError."""
+
+    def draw_onto_a_full_disk(config, split, index):
+        raise RuntimeError("write() failed: No space left on device")
+
+    monkeypatch.setattr(shapes, "draw", draw_onto_a_full_disk)
+    with pytest.raises(DataError, match=r"1\.0\.0: cannot be written .*No space left.*Make room there"):
+        shapes.prepare("shapes", tmp_path, progress=False)
+    assert not list(tmp_path.rglob("*1.0.0*"))
