@@ -14,8 +14,10 @@ from typing import Any
 import jax.numpy as jnp
 
 from cnnvision.backbones.backbone import Backbone
+from cnnvision.backbones.efficientnet_lite import EfficientNetLite0
 from cnnvision.backbones.resnet import ResNet
 from cnnvision.backbones.small import SmallNet
+from cnnvision.backbones.vgg import VGG16, VGG16BN
 from cnnvision.errors import ConfigError, nearest
 
 BACKBONES: dict[str, Callable[..., Backbone]] = {
@@ -24,6 +26,9 @@ BACKBONES: dict[str, Callable[..., Backbone]] = {
     "resnet34": partial(ResNet, depth=34),
     "resnet50": partial(ResNet, depth=50),
     "resnet101": partial(ResNet, depth=101),
+    "vgg16": VGG16,
+    "vgg16_bn": VGG16BN,
+    "efficientnet_lite0": EfficientNetLite0,
 }
 """Name -> constructor of the backbone, which takes the options of its class."""
 

@@ -1,4 +1,4 @@
-"""The layers of every network here: `Conv` and `Norm`. Parameters are float32, the arithmetic runs in `dtype`.
+"""The layers of every network here: `Conv`, `DepthwiseConv`, `Norm`. Parameters are float32, the arithmetic runs in `dtype`.
 
 A network is told apart by its tree alone: convolutions hold `kernel` (and `bias`), norms hold `scale` and `bias`, and batch
 norms keep `mean` and `var` in the collection "batch_stats".
@@ -12,7 +12,7 @@ from flax import linen as nn
 from jax import lax
 from jaxtyping import Array, Bool, Float
 
-from cnnvision.backbones.convolution import Padding, conv
+from cnnvision.backbones.convolution import Padding, conv, depthwise_conv
 
 fan_out_normal = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
 """He et al. 2015, section 2.2, backward case: what torchvision starts all its convolutions from."""
@@ -47,6 +47,24 @@ class Conv(nn.Module):
             bias = self.param("bias", nn.initializers.zeros, (self.features,))
             output = output + bias.astype(self.dtype)[None, None, None]
         return output
+
+
+class DepthwiseConv(nn.Module):
+    """A convolution of each channel with a kernel of its own, without bias, [b, h, w, c] -> [b, h / stride, w / stride, c].
+
+    Attributes: as in `Conv`. Its kernel is [size, size, 1, c], drawn with a fan-out of size * size.
+    """
+
+    size: int = 3
+    stride: int = 1
+    padding: Padding = "torch"
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, image: Float[Array, "b h w c"]) -> Float[Array, "b _ _ c"]:
+        init = nn.initializers.normal(math.sqrt(2.0 / self.size**2))
+        kernel = self.param("kernel", init, (self.size, self.size, 1, image.shape[-1]))
+        return depthwise_conv(image.astype(self.dtype), kernel.astype(self.dtype), self.stride, self.padding)
 
 
 class Norm(nn.Module):
