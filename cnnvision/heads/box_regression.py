@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 import flax.linen as nn
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool, Float
 
 from cnnvision.ops import boxes as box_ops
@@ -49,7 +50,7 @@ class BoxRegressionHead(nn.Module):
         if self.pooling == "attention":
             x = nn.relu(nn.Conv(self.channels, (3, 3), dtype=self.dtype, name="narrow")(features))
             x = drop(x).astype(jnp.float32)
-            weight = nn.Dense(1, dtype=jnp.float32, name="weight")(x)
+            weight = nn.Dense(1, use_bias=False, dtype=jnp.float32, name="weight")(x)
             attention = nn.softmax(weight.reshape(weight.shape[0], -1))
             answers = last(x) + jnp.broadcast_to(position_offsets(*features.shape[1:3])[None], (*x.shape[:3], 4))
             return jnp.sum(answers.reshape(x.shape[0], -1, 4) * attention[..., None], axis=1)
@@ -62,9 +63,9 @@ class BoxRegressionHead(nn.Module):
 
 def position_offsets(rows: int, columns: int) -> Float[Array, "h w 4"]:
     """What moves a box (x, y, w, h) from the middle of the input to each position of a map: (dx, dy, 0, 0), in fractions."""
-    x, y = (jnp.arange(columns) + 0.5) / columns - 0.5, (jnp.arange(rows) + 0.5) / rows - 0.5
-    dy, dx = jnp.meshgrid(y, x, indexing="ij")
-    return jnp.stack([dx, dy, jnp.zeros_like(dx), jnp.zeros_like(dx)], axis=-1)
+    x, y = (np.arange(columns) + 0.5) / columns - 0.5, (np.arange(rows) + 0.5) / rows - 0.5
+    dy, dx = np.meshgrid(y, x, indexing="ij")
+    return jnp.array(np.stack([dx, dy, np.zeros_like(dx), np.zeros_like(dx)], axis=-1), jnp.float32)
 
 
 def decode(fractions: Float[Array, "b 4"], height: int, width: int) -> Float[Array, "b 4"]:

@@ -1,0 +1,255 @@
+"""The laws of the task contract (cnnvision/task.py), for every model."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from cnnvision.models import MODELS, make_task
+from cnnvision.task import DataInfo
+from cnnvision.types import ClassTarget, ObjectTarget
+from experiments.configuration import from_json
+from experiments.runs import empty_batch
+
+CLASSES = ("circle", "square", "star")
+SMALL = {"name": "small", "width": 4, "norm": "batch", "frozen_stages": 0, "dtype": "float32"}
+COMMON = {"backbone": SMALL, "pretrained": "", "label_smoothing": 0.1, "dropout": 0.3}
+CONFIGS = {
+    "classifier": {"model": {"name": "classifier", **COMMON}},
+    "localizer": {
+        "model": {"name": "localizer", **COMMON, "alpha": 0.5, "box_loss": "mean_squared_error", "box_pooling": "attention"}
+    },
+}
+ROWS = 4
+
+
+def task_of(name, **model):
+    config = {**CONFIGS[name], "data": {"size": [64, 64], "fit": "stretch"}}
+    config["model"] = {**config["model"], **model}
+    return make_task(from_json(config), DataInfo(CLASSES))
+
+
+@functools.cache
+def prepared(name):
+    """task, params, model_state, compiled loss-and-gradient, compiled predict."""
+    task = task_of(name)
+    params, model_state = jax.jit(task.init)(jax.random.key(0), make_batch(task))
+
+    def objective(params, model_state, batch, key, train):
+        loss, aux = task.loss(params, model_state, batch, key, train)
+        return loss.value(), (loss, aux)
+
+    gradient = jax.jit(jax.value_and_grad(objective, has_aux=True), static_argnums=4)
+    return task, params, model_state, gradient, jax.jit(task.predict)
+
+
+def make_batch(task, seed=0, rows=ROWS):
+    rng = np.random.default_rng(seed)
+    batch = empty_batch(task, rows)
+    height, width = batch.image.shape[1:3]
+    if isinstance(batch.target, ClassTarget):
+        target = ClassTarget(rng.integers(0, len(CLASSES), rows).astype(np.int32), np.ones(rows, bool))
+    else:
+        shape = batch.target.labels.shape
+        corners = np.sort(rng.uniform(0, 1, (*shape, 2, 2)), axis=2) * [width, height]
+        target = ObjectTarget(
+            boxes=corners.reshape(*shape, 4).astype(np.float32),
+            labels=rng.integers(0, len(CLASSES), shape).astype(np.int32),
+            valid=np.ones(shape, bool),
+            crowd=np.zeros(shape, bool),
+        )
+    batch = batch.replace(
+        image=rng.integers(0, 256, batch.image.shape, dtype=np.uint8),
+        size=np.full((rows, 2), (height, width), np.int32),
+        valid=np.ones(rows, bool),
+        target=target,
+    )
+    return jax.tree.map(jnp.asarray, batch)
+
+
+def with_noise_where(invalid, batch, seed=9):
+    """The batch with other images and targets in the rows that are not valid."""
+    other = make_batch(prepared_task(batch), seed, len(batch.valid))
+    pick = lambda a, b: jnp.where(invalid.reshape(-1, *[1] * (a.ndim - 1)), b, a)
+    return batch.replace(image=pick(batch.image, other.image), target=jax.tree.map(pick, batch.target, other.target))
+
+
+def prepared_task(batch):
+    return prepared("classifier" if isinstance(batch.target, ClassTarget) else "localizer")[0]
+
+
+def equal(a, b):
+    jax.tree.map(np.testing.assert_array_equal, a, b)
+
+
+def finite(tree):
+    return all(bool(jnp.all(jnp.isfinite(leaf))) for leaf in jax.tree.leaves(tree))
+
+
+def test_every_model_is_held_to_the_laws():
+    assert set(CONFIGS) == set(MODELS)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_padding_examples_change_nothing(name):
+    task, params, state, gradient, _ = prepared(name)
+    batch = make_batch(task)
+    batch = batch.replace(valid=jnp.array([True, True, False, True]))
+    results = [
+        gradient(params, state, b, jax.random.key(1), True) for b in (batch, with_noise_where(~batch.valid, batch))
+    ]
+    equal(*results)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_padding_objects_change_nothing(name):
+    task, params, state, gradient, _ = prepared(name)
+    batch = make_batch(task)
+    target = batch.target.replace(valid=batch.target.valid.at[1].set(False))
+    batch = batch.replace(target=target)
+    other = make_batch(task, 5).target
+    if isinstance(target, ClassTarget):
+        noisy = target.replace(labels=target.labels.at[1].set(other.labels[1]))
+    else:
+        noisy = target.replace(labels=target.labels.at[1].set(other.labels[1]), boxes=target.boxes.at[1].set(other.boxes[1]))
+    equal(*(gradient(params, state, batch.replace(target=t), jax.random.key(1), True) for t in (target, noisy)))
+
+
+@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("train", [True, False])
+def test_a_batch_with_nothing_to_learn_is_finite(name, train):
+    task, params, state, gradient, predict = prepared(name)
+    batch = make_batch(task)
+    without_objects = batch.replace(target=batch.target.replace(valid=jnp.zeros_like(batch.target.valid)))
+    without_examples = batch.replace(valid=jnp.zeros_like(batch.valid))
+    for empty in (without_objects, without_examples):
+        (loss, (_, aux)), gradients = gradient(params, state, empty, jax.random.key(1), train)
+        assert float(loss) == 0.0 and finite((gradients, aux))
+        assert all(not bool(jnp.any(leaf)) for leaf in jax.tree.leaves(gradients))
+    assert finite(predict(params, state, without_examples))
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_evaluation_leaves_the_state_alone_and_draws_nothing(name):
+    task, params, state, gradient, _ = prepared(name)
+    batch = make_batch(task)
+    first = gradient(params, state, batch, jax.random.key(1), False)
+    second = gradient(params, state, batch, jax.random.key(2), False)
+    equal(first, second)
+    equal(first[0][1][1].model_state, state)
+    trained = gradient(params, state, batch, jax.random.key(1), True)[0][1][1].model_state
+    changed = jax.tree.map(lambda a, b: bool(jnp.any(a != b)), trained, state)
+    assert all(jax.tree.leaves(changed))
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_training_draws_from_the_key_alone(name):
+    task, params, state, gradient, _ = prepared(name)
+    batch = make_batch(task)
+    losses = [float(gradient(params, state, batch, jax.random.key(seed), True)[0][0]) for seed in (1, 1, 2)]
+    assert losses[0] == losses[1] != losses[2]  # dropout is on
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_predictions_never_see_the_targets(name):
+    task, params, state, _, predict = prepared(name)
+    batch, other = make_batch(task, 0), make_batch(task, 1)
+    equal(predict(params, state, batch), predict(params, state, batch.replace(target=other.target)))
+    nothing = jax.eval_shape(task.predict, params, state, batch.replace(target=None))
+    assert jax.tree.map(jnp.shape, nothing) == jax.tree.map(jnp.shape, predict(params, state, batch))
+    assert not np.array_equal(predict(params, state, other).scores, predict(params, state, batch).scores)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_one_program_for_any_number_of_objects(name):
+    task, params, state, gradient, predict = prepared(name)
+    for count in range(ROWS + 1):
+        batch = make_batch(task, count)
+        keep = jnp.arange(ROWS) < count
+        valid = jnp.logical_and(batch.target.valid, keep.reshape(-1, *[1] * (batch.target.valid.ndim - 1)))
+        batch = batch.replace(target=batch.target.replace(valid=valid), valid=keep)
+        gradient(params, state, batch, jax.random.key(0), True)
+        predict(params, state, batch)
+    assert predict._cache_size() == 1
+    assert gradient._cache_size() <= 2  # train and not
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_the_loss_on_one_batch_falls(name):
+    task, params, state, *_ = prepared(name)
+    batch, optimizer = make_batch(task), optax.sgd(0.1)
+
+    @jax.jit
+    def step(params, state, key):
+        def objective(params):
+            loss, aux = task.loss(params, state, batch, key, True)
+            return loss.value(), aux.model_state
+
+        (loss, new_state), gradients = jax.value_and_grad(objective, has_aux=True)(params)
+        updates, _ = optimizer.update(gradients, optimizer.init(params))
+        return optax.apply_updates(params, updates), new_state, loss
+
+    losses = []
+    for i in range(40):
+        params, state, loss = step(params, state, jax.random.key(i))
+        losses.append(float(loss))
+    assert np.mean(losses[-5:]) < 0.75 * np.mean(losses[:5])
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_gradients_in_bfloat16_are_finite_and_parameters_stay_float32(name):
+    task = task_of(name, backbone={**SMALL, "dtype": "bfloat16"})
+    batch = make_batch(task)
+    params, state = jax.jit(task.init)(jax.random.key(0), batch)
+    objective = lambda params: task.loss(params, state, batch, jax.random.key(0), True)[0].value()
+    loss, gradients = jax.jit(jax.value_and_grad(objective))(params)
+    assert loss.dtype == jnp.float32 and finite(gradients)
+    assert {leaf.dtype for leaf in jax.tree.leaves((params, gradients))} == {jnp.dtype("float32")}
+    assert jax.eval_shape(task.predict, params, state, batch).scores.dtype == jnp.float32
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_frozen_stages_do_not_move(name):
+    task = task_of(name, backbone={**SMALL, "frozen_stages": 2})
+    batch = make_batch(task)
+    params, state = jax.jit(task.init)(jax.random.key(0), batch)
+    objective = lambda params: task.loss(params, state, batch, jax.random.key(0), True)[0].value()
+    gradients = jax.jit(jax.grad(objective))(params)
+    moves = task.trainable(params)
+    for path, leaf in jax.tree_util.tree_leaves_with_path(gradients):
+        keys = [key.key for key in path]
+        frozen = keys[:2] in (["backbone", "stem"], ["backbone", "layer1"])
+        assert functools.reduce(lambda tree, key: tree[key], keys, moves) == (not frozen)
+        assert bool(jnp.any(leaf)) == (not frozen), keys
+
+
+def test_alpha_weighs_the_two_losses():
+    """L = α·Lc + (1 − α)·Lr, from the metrics that the same call returns."""
+    for alpha in (0.0, 0.1, 0.5, 1.0):
+        task = task_of("localizer", alpha=alpha, dropout=0.0)
+        _, params, state, _, _ = prepared("localizer")
+        loss, aux = jax.jit(task.loss, static_argnums=4)(params, state, make_batch(task), jax.random.key(0), True)
+        parts = {name: float(aux.metrics[name].value()) for name in ("loss/class", "loss/box")}
+        assert float(loss.value()) == pytest.approx(alpha * parts["loss/class"] + (1 - alpha) * parts["loss/box"], rel=1e-6)
+
+
+@pytest.mark.parametrize("box_loss", ["mean_squared_error", "smooth_l1", "giou"])
+@pytest.mark.parametrize("box_pooling", ["flatten", "attention"])
+def test_the_box_losses_are_zero_at_the_truth_and_pull_towards_it(box_loss, box_pooling):
+    task = task_of("localizer", alpha=0.0, box_loss=box_loss, box_pooling=box_pooling, dropout=0.0)
+    batch = make_batch(task)
+    params, state = jax.jit(task.init)(jax.random.key(0), batch)
+    from cnnvision.heads.box_regression import box_loss as term
+    from cnnvision.ops.boxes import to_fractions
+
+    boxes = batch.target.boxes[:, 0]
+    truth = to_fractions(boxes, 64, 64)
+    valid = jnp.ones(ROWS, bool)
+    assert float(term(box_loss, truth, boxes, valid, 64, 64).value()) == pytest.approx(0.0, abs=1e-5)
+    assert float(term(box_loss, truth + 0.1, boxes, valid, 64, 64).value()) > 1e-4
+    gradients = jax.jit(jax.grad(lambda p: task.loss(p, state, batch, jax.random.key(0), True)[0].value()))(params)
+    assert any(bool(jnp.any(leaf)) for leaf in jax.tree.leaves(gradients["box_head"]))
+    assert not any(bool(jnp.any(leaf)) for leaf in jax.tree.leaves(gradients["class_head"]))
