@@ -75,8 +75,11 @@ class Shapes(tfds.core.GeneratorBasedBuilder):
         progress: whether preparing shows a progress bar.
     """
 
-    VERSION = tfds.core.Version("1.0.0")
-    RELEASE_NOTES: ClassVar[dict[str, str]] = {"1.0.0": "First release."}
+    VERSION = tfds.core.Version("1.1.0")
+    RELEASE_NOTES: ClassVar[dict[str, str]] = {
+        "1.0.0": "First drawing.",
+        "1.1.0": "Backgrounds and clutter that no form can be taken for.",
+    }
     BUILDER_CONFIGS: ClassVar[list[tfds.core.BuilderConfig]] = [
         tfds.core.BuilderConfig(name="shapes", description="One to eight objects an image."),
         tfds.core.BuilderConfig(name="single", description="One object an image."),

@@ -176,7 +176,7 @@ def test_errors_name_the_cure(tmp_path):
         shapes.prepare("singel", tmp_path)
     folder = tmp_path / "shapes" / "shapes" / str(shapes.Shapes.VERSION)
     folder.mkdir(parents=True)
-    with pytest.raises(DataError, match=r"shapes.1\.0\.0: no complete data set.*Delete or rename"):
+    with pytest.raises(DataError, match=r"shapes.1\.1\.0: no complete data set.*Delete or rename"):
         shapes.prepare("shapes", tmp_path)
     file = tmp_path / "file"
     file.write_text("")
@@ -191,6 +191,6 @@ def test_a_full_disk_is_reported_and_leaves_nothing(tmp_path, monkeypatch):
         raise RuntimeError("write() failed: No space left on device")
 
     monkeypatch.setattr(shapes, "draw", draw_onto_a_full_disk)
-    with pytest.raises(DataError, match=r"1\.0\.0: cannot be written .*No space left.*Make room there"):
+    with pytest.raises(DataError, match=r"1\.1\.0: cannot be written .*No space left.*Make room there"):
         shapes.prepare("shapes", tmp_path, progress=False)
-    assert not list(tmp_path.rglob("*1.0.0*"))
+    assert not list(tmp_path.rglob("*1.1.0*"))
