@@ -23,7 +23,7 @@ from cnnvision.data.batching import make_batch, validate
 from cnnvision.data.cache import cached
 from cnnvision.data.faults import RecordError
 from cnnvision.data.options import DataOptions
-from cnnvision.data.worker import WorkerStart, from_workers, parse_flags
+from cnnvision.data.worker import WorkerStart, from_workers, parse_flags, release_shared_memory
 from cnnvision.errors import ConfigError, DataError
 from cnnvision.task import InputSpec
 from cnnvision.types import Batch, Problem, Source
@@ -239,14 +239,15 @@ def _ahead(
     threads = min(options.threads, options.prefetch)
     ahead = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=options.prefetch if threads else 0)
     dataset = steps.to_iter_dataset(ahead)
-    if options.workers:
+    workers = min(options.workers, stop - start)
+    if workers:
         parse_flags()
-        processes = grain.MultiprocessingOptions(num_workers=options.workers, per_worker_buffer_size=options.prefetch)
+        processes = grain.MultiprocessingOptions(num_workers=workers, per_worker_buffer_size=options.prefetch)
         dataset = dataset.mp_prefetch(processes, worker_init_fn=WorkerStart())
     batches = iter(dataset)
     failed = 0
     try:
-        for loaded in from_workers(batches, options.workers) if options.workers else batches:
+        for loaded in from_workers(batches, workers) if workers else batches:
             failed = failed + 1 if loaded.failures and not loaded.batch.valid.any() else 0
             if failed == MOST_FAILED_BATCHES:
                 raise DataError(
@@ -257,12 +258,14 @@ def _ahead(
     finally:
         rows.stop.set()
         batches.close()
+        if workers:
+            release_shared_memory()
 
 
 _open: weakref.WeakSet[Generator[Loaded, None, None]] = weakref.WeakSet()
 
 
-def _closed_at_exit(batches: Generator[Loaded, None, None]) -> Generator[Loaded]:
+def _closed_at_exit(batches: Generator[Loaded, None, None]) -> Generator[Loaded, None, None]:
     """The same; what is still open when the interpreter exits is closed while the modules that this takes are all there."""
     _open.add(batches)
     return batches

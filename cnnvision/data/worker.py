@@ -7,18 +7,22 @@ of its own and die. So the main module is kept out of sight while they start.
 """
 
 import contextlib
+import gc
 import itertools
 import multiprocessing
 import os
 import signal
 import sys
 import threading
+import time
+import weakref
 from collections.abc import Iterator
 from typing import TypeVar
 
 import jax
 import numpy as np
 from absl import flags
+from grain.multiprocessing import SharedMemoryArray
 
 from cnnvision.errors import DataError
 
@@ -69,8 +73,25 @@ def from_workers(batches: Iterator[T], workers: int) -> Iterator[T]:
             raise
         raise DataError(
             f"a worker process of the input pipeline died ({error}). Most likely memory ran out, or the shared memory in"
-            " /dev/shm, through which batches travel: take fewer config.data.workers, or 0 for threads."
+            " /dev/shm through which batches travel (a container has 64 MB unless it is given more: --shm-size). Take fewer"
+            " config.data.workers, or 0 for threads alone."
         ) from error
+
+
+def release_shared_memory() -> None:
+    """Gives back the shared memory that arrays came in, and waits until that is done.
+
+    What is still there when the interpreter exits would leak, with a warning for each array. The exception that ended
+    Grain's iterator holds the last ones in a cycle, which is collected here. Others are given back by a thread of Grain's,
+    one after the other: so one more array is sent the same way, and followed.
+    """
+    gc.collect()
+    last = SharedMemoryArray((1,), np.uint8)
+    last.unlink_on_del()
+    memory, deadline = weakref.ref(last.shm), time.monotonic() + 5.0
+    del last
+    while memory() is not None and time.monotonic() < deadline:
+        time.sleep(0.005)
 
 
 def _copy(element: T) -> T:

@@ -313,7 +313,8 @@ def gone(pid):
 
 
 def test_scripts_without_a_guard_start_workers_and_end(tmp_path):
-    process, workers = script(tmp_path, "sys.exit(7)")  # the iterator is still open
+    """Without a word: one iterator has come to its end, the other is still open."""
+    process, workers = script(tmp_path, "list(pipeline.train_batches(Mine(), spec, options, 0, 0, 2)); sys.exit(7)")
     out, err = process.communicate(timeout=60)
     assert (process.returncode, out, err) == (7, "", "")
     assert len(workers) == 2 and all(eventually(lambda pid=pid: gone(pid)) for pid in workers)
