@@ -1,0 +1,207 @@
+"""Weights from elsewhere into a network's parameters and model state, and back.
+
+A network's parameters are {"backbone": ..., a head: ..., ...}, its model state is {"batch_stats": {"backbone": ...}}, or {}
+where the backbone has no BatchNorm. All that is not backbone or classification head stays as it was.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax.traverse_util import flatten_dict, unflatten_dict
+
+from cnnvision.backbones import make_backbone
+from cnnvision.errors import WeightsError, nearest
+from cnnvision.pretrained.torch_files import imagenet_file, read_weights
+from cnnvision.pretrained.torch_names import COUNTER, NAMINGS, Naming, Path
+
+IMAGENET = "imagenet"
+"""In place of a file: the ImageNet weights that come as a package (EfficientNet-Lite0's)."""
+
+
+def load_pretrained(
+    weights: str, backbone: str, params: Mapping[str, Any], model_state: Mapping[str, Any], head: str = "head"
+) -> tuple[dict[str, Any], dict[str, Any], str]:
+    """The same trees with the backbone, and the classification head where it fits, taken from a file of weights.
+
+    Args:
+        weights: "imagenet", or the path of a .pth, .pt or .safetensors file with torchvision's names.
+        backbone: its name in `BACKBONES`.
+        params: of the network as initialised.
+        model_state: likewise.
+        head: where in `params` the `ClassificationHead` is. Each of its layers is taken if its shape is the file's, and
+            left at its initialisation otherwise (another number of classes).
+
+    Returns:
+        (params, model_state, report): one or two sentences on what was taken and what was left.
+
+    Raises:
+        WeightsError: the file cannot be read, or does not fit the backbone; says how, and whose weights they are if it can.
+    """
+    _naming(backbone)
+    file = _file(weights, backbone)
+    return from_torchvision(read_weights(file), params, model_state, backbone, head, source=file)
+
+
+def from_torchvision(
+    state: Mapping[str, np.ndarray],
+    params: Mapping[str, Any],
+    model_state: Mapping[str, Any],
+    backbone: str,
+    head: str = "head",
+    source: str = "the state dict",
+) -> tuple[dict[str, Any], dict[str, Any], str]:
+    """As `load_pretrained`, from a state dict: torch's key -> array. `source` is what errors and report call it."""
+    naming = _naming(backbone)
+    found = {key: value for key, value in state.items() if not key.endswith(COUNTER)}
+    if found and all(key.startswith("module.") for key in found):  # as torch's DataParallel saves them
+        found = {key.removeprefix("module."): value for key, value in found.items()}
+    leaves = _leaves(params, model_state)
+    if any(path[-1] == "scale" for path in leaves) and not any(path[-1] == "mean" for path in leaves):
+        raise WeightsError(
+            f"{source}: these weights were trained with BatchNorm, and this network's norm keeps no statistics; set the "
+            'backbone\'s norm to "frozen" or "batch".'
+        )
+    loaded = _fit(source, backbone, naming, leaves, found)
+    head_leaves = flatten_dict(params.get(head, {}))
+    fitting = _fit_head(source, naming, head_leaves, found)
+    params = {**params, "backbone": _subtree(loaded, ("kernel", "scale", "bias"))}
+    if head_leaves:
+        params[head] = unflatten_dict({**head_leaves, **fitting})
+    statistics = _subtree(loaded, ("mean", "var"))
+    if statistics:
+        model_state = {**model_state, "batch_stats": {**model_state["batch_stats"], "backbone": statistics}}
+    report = f"{backbone}: {len(loaded)} tensors from {source}."
+    return params, dict(model_state), report + _head_report(naming, head, head_leaves, fitting, found)
+
+
+def to_torchvision(
+    params: Mapping[str, Any], model_state: Mapping[str, Any], backbone: str, head: str = "head"
+) -> dict[str, np.ndarray]:
+    """A state dict that torchvision's model of that name loads: the inverse of `load_pretrained`.
+
+    Args:
+        params, model_state, backbone, head: as in `load_pretrained`; where there is no `head`, its keys are left out.
+
+    Returns:
+        torch's key -> float32 array with torch's axes; the counters of BatchNorm are int64 zeros.
+    """
+    naming = _naming(backbone)
+    arrays = {naming.key(path): leaf for path, leaf in _leaves(params, model_state).items()}
+    arrays |= {naming.head_key(path): leaf for path, leaf in flatten_dict(params.get(head, {})).items()}
+    state = {key: np.ascontiguousarray(naming.to_torch(key, np.asarray(leaf))) for key, leaf in arrays.items()}
+    norms = [key.removesuffix("running_var") for key in state if key.endswith("running_var")]
+    return state | {norm + COUNTER: np.zeros((), np.int64) for norm in norms}
+
+
+def _naming(backbone: str) -> Naming:
+    if backbone not in NAMINGS:
+        raise WeightsError(f"there are no weights from elsewhere for the backbone {backbone!r}.{nearest(backbone, NAMINGS)}")
+    return NAMINGS[backbone]
+
+
+def _file(weights: str, backbone: str) -> str:
+    if weights != IMAGENET:
+        return weights
+    if backbone != "efficientnet_lite0":
+        raise WeightsError(
+            f"{IMAGENET!r} weights come with the package for efficientnet_lite0 alone; for {backbone}, give the path of the "
+            ".pth file that torchvision publishes for it."
+        )
+    return str(imagenet_file())
+
+
+def _leaves(params: Mapping[str, Any], model_state: Mapping[str, Any]) -> dict[Path, Any]:
+    """Parameters and statistics of the backbone by path; their leaves' names do not clash."""
+    statistics = model_state.get("batch_stats", {}).get("backbone", {})
+    return flatten_dict(params["backbone"]) | flatten_dict(statistics)
+
+
+def _subtree(leaves: Mapping[Path, Any], names: tuple[str, ...]) -> dict[str, Any]:
+    return unflatten_dict({path: leaf for path, leaf in leaves.items() if path[-1] in names})
+
+
+def _fit(
+    source: str, backbone: str, naming: Naming, leaves: Mapping[Path, Any], found: Mapping[str, np.ndarray]
+) -> dict[Path, jax.Array]:
+    """The file's arrays in our axes by path; every leaf has one, of its shape."""
+    expected = {naming.key(path): _torch_shape(naming, path, leaf) for path, leaf in leaves.items()}
+    faults = []
+    missing = [key for key in expected if key not in found]
+    if missing:
+        faults.append(f"missing from the file: {_first(missing)}")
+    unexpected = [key for key in found if key not in expected and not key.startswith(naming.apart)]
+    if unexpected:
+        faults.append(f"in the file but not in the network: {_first(unexpected)}")
+    other = [key for key, shape in expected.items() if key in found and found[key].shape != shape]
+    if other:
+        shapes = [f"{key} is {found[key].shape} and should be {expected[key]}" for key in other]
+        faults.append(f"of another shape: {_first(shapes)}")
+    if faults:
+        whose = _recognise(found)
+        known = whose is not None and whose != backbone
+        whose = f"these are {whose} weights; the config says {backbone}" if known else f"these do not fit {backbone}"
+        raise WeightsError(f"{source}: {whose}. {'; '.join(faults)}.")
+    return {path: _ours(source, naming, naming.key(path), found) for path in leaves}
+
+
+def _fit_head(
+    source: str, naming: Naming, leaves: Mapping[Path, Any], found: Mapping[str, np.ndarray]
+) -> dict[Path, jax.Array]:
+    """Those of the head's layers whose leaves are all in the file, with their shapes."""
+    fitting = {}
+    for layer in naming.head:
+        of_layer = {path: naming.head_key(path) for path in leaves if path[0] == layer}
+        shapes = {path: _torch_shape(naming, path, leaves[path], head=True) for path in of_layer}
+        if all(key in found and found[key].shape == shapes[path] for path, key in of_layer.items()):
+            fitting |= {path: _ours(source, naming, key, found) for path, key in of_layer.items()}
+    return fitting
+
+
+def _ours(source: str, naming: Naming, key: str, found: Mapping[str, np.ndarray]) -> jax.Array:
+    array = naming.from_torch(key, found[key]).astype(np.float32)
+    if not np.isfinite(array).all():
+        raise WeightsError(f"{source}: {key} has values that are not finite in float32. Take another checkpoint.")
+    return jnp.asarray(array)
+
+
+def _head_report(
+    naming: Naming, head: str, leaves: Mapping[Path, Any], fitting: Mapping[Path, Any], found: Mapping[str, np.ndarray]
+) -> str:
+    taken, left = (
+        [layer for layer in naming.head if (layer, "kernel") in leaves and ((layer, "kernel") in fitting) == took]
+        for took in (True, False)
+    )
+    report = f" {head}: {' and '.join(taken)} from the same file." if taken else ""
+    for layer in left:
+        key = naming.head_key((layer, "kernel"))
+        why = "the file has none"
+        if key in found:
+            ours = leaves[(layer, "kernel")].shape
+            why = f"the file's is {found[key].shape[1]} to {found[key].shape[0]}, this network's {ours[0]} to {ours[1]}"
+        report += f" {head}: {layer} was left at its initialisation ({why})."
+    return report
+
+
+def _torch_shape(naming: Naming, path: Path, leaf: Any, head: bool = False) -> tuple[int, ...]:
+    key = naming.head_key(path) if head else naming.key(path)
+    return naming.to_torch(key, np.broadcast_to(np.float32(0), leaf.shape)).shape
+
+
+def _first(names: list[str], most: int = 3) -> str:
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
+
+
+def _recognise(found: Mapping[str, np.ndarray]) -> str | None:
+    """The backbone that has just the parameters of the file, by name and shape; None where none has."""
+    image = jax.ShapeDtypeStruct((1, 32, 32, 3), jnp.float32)
+    for name, naming in NAMINGS.items():
+        init = make_backbone(name).init
+        params = jax.eval_shape(lambda image, init=init: init(jax.random.key(0), image, False)["params"], image)
+        expected = {naming.key(path): _torch_shape(naming, path, leaf) for path, leaf in flatten_dict(params).items()}
+        body = {key: array.shape for key, array in found.items() if not key.startswith(naming.apart)}
+        if expected == {key: shape for key, shape in body.items() if ".running_" not in key}:
+            return name
+    return None
