@@ -4,7 +4,9 @@ A network's parameters are {"backbone": ..., a head: ..., ...}, its model state 
 where the backbone has no BatchNorm. All that is not backbone or classification head stays as it was.
 """
 
+import pathlib
 from collections.abc import Mapping
+from functools import cache
 from typing import Any
 
 import jax
@@ -40,9 +42,26 @@ def load_pretrained(
     Raises:
         WeightsError: the file cannot be read, or does not fit the backbone; says how, and whose weights they are if it can.
     """
-    _naming(backbone)
-    file = _file(weights, backbone)
+    file = find_weights(weights, backbone)
     return from_torchvision(read_weights(file), params, model_state, backbone, head, source=file)
+
+
+def find_weights(weights: str, backbone: str) -> str:
+    """The path of the file that `weights` ("imagenet", or a path) means for a backbone; WeightsError where there is none."""
+    _naming(backbone)
+    if weights != IMAGENET:
+        if not pathlib.Path(weights).is_file():
+            raise WeightsError(
+                f"{weights}: there is no such file of weights. Give the path of a .pth, .pt or .safetensors file, or "
+                f"{IMAGENET!r} for efficientnet_lite0."
+            )
+        return weights
+    if backbone != "efficientnet_lite0":
+        raise WeightsError(
+            f"{IMAGENET!r} weights come with the package for efficientnet_lite0 alone; for {backbone}, give the path of the "
+            ".pth file that torchvision publishes for it."
+        )
+    return str(imagenet_file())
 
 
 def from_torchvision(
@@ -100,17 +119,6 @@ def _naming(backbone: str) -> Naming:
     if backbone not in NAMINGS:
         raise WeightsError(f"there are no weights from elsewhere for the backbone {backbone!r}.{nearest(backbone, NAMINGS)}")
     return NAMINGS[backbone]
-
-
-def _file(weights: str, backbone: str) -> str:
-    if weights != IMAGENET:
-        return weights
-    if backbone != "efficientnet_lite0":
-        raise WeightsError(
-            f"{IMAGENET!r} weights come with the package for efficientnet_lite0 alone; for {backbone}, give the path of the "
-            ".pth file that torchvision publishes for it."
-        )
-    return str(imagenet_file())
 
 
 def _leaves(params: Mapping[str, Any], model_state: Mapping[str, Any]) -> dict[Path, Any]:
@@ -196,12 +204,17 @@ def _first(names: list[str], most: int = 3) -> str:
 
 def _recognise(found: Mapping[str, np.ndarray]) -> str | None:
     """The backbone that has just the parameters of the file, by name and shape; None where none has."""
-    image = jax.ShapeDtypeStruct((1, 32, 32, 3), jnp.float32)
     for name, naming in NAMINGS.items():
-        init = make_backbone(name).init
-        params = jax.eval_shape(lambda image, init=init: init(jax.random.key(0), image, False)["params"], image)
-        expected = {naming.key(path): _torch_shape(naming, path, leaf) for path, leaf in flatten_dict(params).items()}
         body = {key: array.shape for key, array in found.items() if not key.startswith(naming.apart)}
-        if expected == {key: shape for key, shape in body.items() if ".running_" not in key}:
+        if _parameter_shapes(name) == {key: shape for key, shape in body.items() if ".running_" not in key}:
             return name
     return None
+
+
+@cache
+def _parameter_shapes(name: str) -> dict[str, tuple[int, ...]]:
+    """torch's key -> torch's shape of each parameter of a backbone without options."""
+    init, naming = make_backbone(name).init, NAMINGS[name]
+    image = jax.ShapeDtypeStruct((1, 32, 32, 3), jnp.float32)
+    params = jax.eval_shape(lambda image: init(jax.random.key(0), image, False)["params"], image)
+    return {naming.key(path): _torch_shape(naming, path, leaf) for path, leaf in flatten_dict(params).items()}

@@ -10,20 +10,22 @@ import jax.numpy as jnp
 from cnnvision.backbones import make_backbone
 from cnnvision.heads.classification import ClassificationHead
 
-HEADS = {"vgg16": {"pooling": "flatten", "hidden": (4096, 4096)}, "vgg16_bn": {"pooling": "flatten", "hidden": (4096, 4096)}}
-"""The heads that are more than average pooling and a linear layer."""
+
+@cache
+def modules(
+    name: str, classes: int = 1000, hidden: tuple[int, ...] = (8, 6), **options: Any
+) -> tuple[Any, ClassificationHead]:
+    """(backbone, head); `hidden` is for VGG, whose head has such layers and reads its map position by position."""
+    head = ClassificationHead(classes, "flatten", hidden) if name.startswith("vgg") else ClassificationHead(classes)
+    return make_backbone(name, **options), head
 
 
 @cache
-def modules(name: str, classes: int = 1000, **options: Any) -> tuple[Any, ClassificationHead]:
-    """(backbone, head) for inputs of 224 × 224."""
-    return make_backbone(name, **options), ClassificationHead(classes, **HEADS.get(name, {}))
-
-
-@cache
-def shapes(name: str, classes: int = 1000, **options: Any) -> tuple[dict[str, Any], dict[str, Any]]:
-    """(params, model_state) of the network without their values."""
-    backbone, head = modules(name, classes, **options)
+def shapes(
+    name: str, classes: int = 1000, hidden: tuple[int, ...] = (8, 6), **options: Any
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """(params, model_state) of the network for inputs of 224 × 224, without their values."""
+    backbone, head = modules(name, classes, hidden, **options)
     image = jax.ShapeDtypeStruct((1, 224, 224, 3), jnp.float32)
 
     def init(image: jax.Array) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -36,9 +38,9 @@ def shapes(name: str, classes: int = 1000, **options: Any) -> tuple[dict[str, An
 
 
 @cache
-def logits(name: str, **options: Any) -> Callable[[Any, Any, jax.Array], jax.Array]:
+def logits(name: str, hidden: tuple[int, ...] = (8, 6), **options: Any) -> Callable[[Any, Any, jax.Array], jax.Array]:
     """The compiled network in evaluation: (params, model_state, normalised image [b, 224, 224, 3]) -> logits [b, 1000]."""
-    backbone, head = modules(name, **options)
+    backbone, head = modules(name, hidden=hidden, **options)
 
     @jax.jit
     def run(params: Any, model_state: Any, image: jax.Array) -> jax.Array:

@@ -1,4 +1,4 @@
-"""ImageNet weights on photographs: the classes were written down from looking at the pictures, before any network saw them."""
+"""ImageNet weights on photographs, whose classes were written down from the pictures before any network saw them."""
 
 import numpy as np
 from PIL import Image
