@@ -24,6 +24,7 @@ def get_config(variant: str = "") -> ConfigDict:
             backbone=dict(name="efficientnet_lite0", norm="frozen", frozen_stages=0, dtype="float32"),
             pretrained="imagenet",
             alpha=0.5,  # L = α·Lc + (1 − α)·Lr
+            class_pooling="average",  # or "average", "flatten", "attention": cnnvision/heads/classification.py
             box_pooling="flatten",  # or "attention": cnnvision/heads/box_regression.py
             box_loss="mean_squared_error",  # Lr: or "smooth_l1", "giou"
             label_smoothing=0.0,

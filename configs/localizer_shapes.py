@@ -22,6 +22,7 @@ def get_config(variant: str = "") -> ConfigDict:
             backbone=dict(name="small", width=16, blocks=1, layers=4, norm="batch", frozen_stages=0, dtype="float32"),
             pretrained="",
             alpha=0.5,  # L = α·Lc + (1 − α)·Lr
+            class_pooling="attention",  # or "average", "flatten", "attention": cnnvision/heads/classification.py
             box_pooling="attention",  # or "flatten": cnnvision/heads/box_regression.py
             box_loss="mean_squared_error",  # Lr: or "smooth_l1", "giou"
             label_smoothing=0.0,

@@ -16,14 +16,15 @@ class ClassificationHead(nn.Module):
     Attributes:
         classes: number of logits.
         pooling: "average": the mean over all positions (ResNet, EfficientNet). "flatten": every position keeps its own
-            weights (VGG), so the input size is fixed once the parameters are made.
+            weights (VGG), so the input size is fixed once the parameters are made. "attention": a mean that the features
+            themselves weigh, by a linear layer and a softmax over the positions.
         hidden: widths of the fully connected layers before the last one; VGG has (4096, 4096).
         dropout: rate, before the last layer where there are no hidden ones, else after each hidden one.
         dtype: of the computation; logits are float32.
     """
 
     classes: int
-    pooling: Literal["average", "flatten"] = "average"
+    pooling: Literal["average", "flatten", "attention"] = "average"
     hidden: tuple[int, ...] = ()
     dropout: float = 0.0
     dtype: Any = jnp.float32
@@ -33,6 +34,10 @@ class ClassificationHead(nn.Module):
         """Feature map -> logits [b, classes]."""
         if self.pooling == "average":
             x = jnp.mean(features.astype(jnp.float32), axis=(1, 2))
+        elif self.pooling == "attention":
+            x = features.reshape(features.shape[0], -1, features.shape[-1]).astype(jnp.float32)
+            weight = nn.Dense(1, use_bias=False, dtype=jnp.float32, name="weight")(x)
+            x = jnp.sum(x * nn.softmax(weight, axis=1), axis=1)
         else:
             x = features.reshape(features.shape[0], -1)
         drop = lambda x: nn.Dropout(self.dropout, deterministic=not train)(x)

@@ -16,6 +16,7 @@ from cnnvision.errors import check_range
 from cnnvision.evaluation.classification import ClassificationEvaluator
 from cnnvision.heads.classification import ClassificationHead, accuracy, class_loss
 from cnnvision.ops.images import normalize
+from cnnvision.pretrained.start import warm_start
 from cnnvision.task import DataInfo, InputSpec, LossAux, Task
 from cnnvision.types import Array, Batch, ClassPrediction
 
@@ -75,7 +76,7 @@ def make_task(config: Any, info: DataInfo) -> Task:
             sizes=(tuple(config.data.size),), target="class", fit=config.data.fit, multiple_of=max(backbone.strides)
         ),
         init=init,
-        warm_start=lambda params, state: (params, state, ""),
+        warm_start=warm_start(model.pretrained, model.backbone.name),
         trainable=trainable,
         loss=loss,
         predict=predict,

@@ -25,6 +25,7 @@ from cnnvision.heads.box_regression import BOX_LOSSES, POOLINGS, BoxRegressionHe
 from cnnvision.heads.classification import ClassificationHead, accuracy, class_loss
 from cnnvision.ops import boxes as box_ops
 from cnnvision.ops.images import normalize
+from cnnvision.pretrained.start import warm_start
 from cnnvision.task import DataInfo, InputSpec, LossAux, Mean, Task
 from cnnvision.types import Array, Batch, LocalizationPrediction
 
@@ -61,7 +62,7 @@ def make_task(config: Any, info: DataInfo) -> Task:
     network = Localizer(
         backbone=backbone,
         stride=max(backbone.strides),
-        class_head=ClassificationHead(len(info.classes), dropout=model.dropout, dtype=backbone.dtype),
+        class_head=ClassificationHead(len(info.classes), model.class_pooling, dropout=model.dropout, dtype=backbone.dtype),
         box_head=BoxRegressionHead(model.box_pooling, dropout=model.dropout, dtype=backbone.dtype),
     )
 
@@ -110,7 +111,7 @@ def make_task(config: Any, info: DataInfo) -> Task:
             multiple_of=max(backbone.strides),
         ),
         init=init,
-        warm_start=lambda params, state: (params, state, ""),
+        warm_start=warm_start(model.pretrained, model.backbone.name, "class_head"),
         trainable=trainable,
         loss=loss,
         predict=predict,
