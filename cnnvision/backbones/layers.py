@@ -125,7 +125,11 @@ class Norm(nn.Module):
 def _moments(
     image: Float[Array, "b h w c"], valid: Bool[Array, "b"] | None
 ) -> tuple[Float[Array, ""], Float[Array, "c"], Float[Array, "c"]]:
-    """(count of pixels, mean, biased variance) of each channel over all pixels of valid examples, float32."""
+    """(count of pixels, mean, biased variance) of each channel over all pixels of valid examples, float32.
+
+    The variance is that of one pass, E[x²] - E[x]², as in Flax: two to three times as fast on a CPU as the sum of squared
+    deviations, forward and backward. Where a mean is m deviations from zero it is exact to about m² · 1e-7.
+    """
     pixels = image.shape[1] * image.shape[2]
     image = image.astype(jnp.float32)
     if valid is None:
@@ -135,10 +139,8 @@ def _moments(
         count = jnp.sum(valid, dtype=jnp.float32) * pixels
     divisor = jnp.maximum(count, 1.0)
     mean = jnp.sum(image, (0, 1, 2)) / divisor
-    deviation = image - mean[None, None, None]
-    if valid is not None:
-        deviation = jnp.where(valid[:, None, None, None], deviation, 0.0)
-    return count, mean, jnp.sum(deviation * deviation, (0, 1, 2)) / divisor
+    square = jnp.sum(image * image, (0, 1, 2)) / divisor
+    return count, mean, jnp.maximum(square - mean * mean, 0.0)
 
 
 def _group_norm(

@@ -1,8 +1,9 @@
 """VGG-16 (Simonyan & Zisserman 2015, "Very deep convolutional networks", table 1, column D), with or without BatchNorm.
 
 The map of a stride is what the last convolution before the next max-pool gives (conv5_3 for stride 16, the one that Fast
-R-CNN, Faster R-CNN and SSD read); stride 32 is the last max-pool, which the classifier reads. A max-pool drops an odd last row
-or column, so sides are rounded down at each halving, and an input under 32 pixels leaves an empty map of stride 32.
+R-CNN, Faster R-CNN and SSD read); stride 32 is the last max-pool, which the classifier reads. A max-pool drops an odd last
+row or column, so sides are rounded down at each halving, and an input under 32 pixels leaves an empty map of stride 32;
+`ceil` keeps it, as the papers' own code did.
 """
 
 from typing import Any, ClassVar
@@ -49,12 +50,16 @@ class VGG16(Backbone):
     """Features of stride 1, 2, 4, 8, 16 (before each max-pool) and 32 (after the last); no norm, as in the paper.
 
     Convolutions keep their bias beside a norm, as torchvision's do. Padding is torch's, which at stride 1 is the paper's.
+
+    Attributes:
+        ceil: max-pools keep an odd last row and column, so that sides are rounded up (300 pixels: 38 of stride 8, not 37).
     """
 
     norms: ClassVar[tuple[str, ...]] = ("none",)
     stages: ClassVar[tuple[str, ...]] = ("conv1", "conv2", "conv3", "conv4", "conv5")
 
     norm: str = "none"
+    ceil: bool = False
 
     @property
     def channels(self) -> dict[int, int]:
@@ -68,7 +73,7 @@ class VGG16(Backbone):
         for i, stage in enumerate(self.stages):
             image = Stage(i + 1, self.norm, self.dtype, name=stage)(image, self.trains(stage, train), valid)
             maps[2**i] = self.hold(stage, image)
-            image = max_pool(maps[2**i], 2, 2)
+            image = max_pool(maps[2**i], 2, 2, "SAME" if self.ceil else "VALID")
         maps[32] = image
         return maps
 
