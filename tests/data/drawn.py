@@ -1,8 +1,16 @@
-"""A source in memory for tests of the pipeline: rectangles on noise, of many sizes, with everything a source can have."""
+"""What tests of augmentation, batching and the pipeline share.
+
+A source in memory: rectangles on noise, of many sizes, with everything a source can have; ramps, whose colours tell places;
+and one augmentation of every kind.
+"""
 
 import numpy as np
 
+from cnnvision.data import order
+from cnnvision.data.augment import sample
+from cnnvision.data.options import AugmentOptions
 from cnnvision.errors import DataError
+from cnnvision.task import InputSpec
 from cnnvision.types import Example, Objects
 
 CLASSES = ("red", "green", "blue")
@@ -43,7 +51,7 @@ def draw(name, seed, image=True, masks=True, label=None):
     boxes = []
     for band in range(count):
         top, bottom = band * height // 3 + 1, (band + 1) * height // 3 - 1
-        x1, x2 = np.sort(rng.choice(np.arange(2, width - 2), 2, replace=False))
+        x1, x2 = np.sort(rng.choice(np.arange(2, width - 8), 2, replace=False))
         boxes.append((x1, top, max(x2, x1 + 6), bottom))
     boxes = np.array(boxes, np.float32).reshape(-1, 4)
     labels = rng.integers(0, len(CLASSES), count).astype(np.int32)
@@ -58,3 +66,35 @@ def draw(name, seed, image=True, masks=True, label=None):
     area = np.prod(boxes[:, 2:] - boxes[:, :2], axis=1)
     objects = Objects(boxes, labels, np.zeros(count, bool), area, stack if masks else None)
     return Example(name, (height, width), pixels if image else None, label, objects, semantic if masks else None)
+
+
+FITS = ("stretch", "letterbox", "crop")
+GEOMETRY = {
+    "flip": AugmentOptions(flip=1.0),
+    "flip_vertical": AugmentOptions(flip_vertical=1.0),
+    "crop": AugmentOptions(crop_area=(0.3, 0.9), crop_aspect=(0.7, 1.4)),
+    "zoom out": AugmentOptions(crop_area=(1.2, 4.0)),
+    "translate": AugmentOptions(translate=0.3),
+    "rotate": AugmentOptions(rotate=40.0),
+    "all": AugmentOptions(0.5, 0.5, (0.4, 2.0), (0.75, 1.33), 0.1, 15.0),
+}
+
+
+def spec_of(fit="stretch", out=(64, 96)):
+    return InputSpec(sizes=(out,), target="objects", fit=fit, max_objects=8)
+
+
+def ramp(height, width):
+    """Red is x / width, green y / height, of 250."""
+    y, x = np.mgrid[:height, :width] + 0.5
+    return np.round(np.stack([250 * x / width, 250 * y / height, 0 * x], axis=-1)).astype(np.uint8)
+
+
+def bare(image):
+    return Example("ramp", image.shape[:2], image)
+
+
+def drawn_with(options, example, out, fit, draws=12, keep=None):
+    spec = spec_of(fit, out)
+    for i in range(draws):
+        yield sample(order.example_rng(0, i, example.id), options, example.size, out, spec, keep)
