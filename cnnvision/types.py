@@ -216,7 +216,7 @@ class ClassPrediction:
 
 @struct.dataclass
 class LocalizationPrediction:
-    """One class and one box an image. Attributes: scores: float32 [b, k]; boxes: float32 [b, 4] x1 y1 x2 y2, input pixels."""
+    """One class and one box an image. Attributes: scores: float32 [b, k]; boxes: float32 [b, 4] x1 y1 x2 y2, input px."""
 
     scores: Array
     boxes: Array

@@ -35,4 +35,3 @@ def get_config(variant: str = "") -> ConfigDict:
     if variant:
         raise no_variant(variant, "smoke")
     return config
-

@@ -19,7 +19,7 @@ def get_config(variant: str = "") -> ConfigDict:
     config.model = ConfigDict(
         dict(
             name="localizer",
-            backbone=dict(name="small", width=16, blocks=1, layers=4, norm="batch", frozen_stages=0, dtype="float32"),
+            backbone=dict(name="efficientnet_lite0", norm="frozen", frozen_stages=3, dtype="float32"),
             pretrained="",
             alpha=0.5,  # L = α·Lc + (1 − α)·Lr
             class_pooling="attention",  # or "average", "flatten", "attention": cnnvision/heads/classification.py

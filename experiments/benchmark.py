@@ -10,7 +10,6 @@ turns, on the same machine in the same minutes, and the ratio of the medians is 
 import json
 import statistics
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 
@@ -19,7 +18,9 @@ from experiments.command_line import Parser, cache_compilations, main
 PASSES = ("forward", "train")
 
 
-def make_programs(backbone: str, batch: int, size: int, dtype: str) -> dict[str, tuple[Callable[[], object], dict[str, float]]]:
+def make_programs(
+    backbone: str, batch: int, size: int, dtype: str
+) -> dict[str, tuple[Callable[[], object], dict[str, float]]]:
     """Pass -> (a function that runs it once and waits, facts of its compiled program: seconds to compile, GFLOP, GiB)."""
     import jax
     import numpy as np
@@ -120,7 +121,12 @@ def run(backbone: str, batch: int, size: int, dtype: str, rounds: int, against: 
                 ours += measure(function, rounds)
         median = statistics.median(ours)
         row = {"pass": name, "ms": median * 1e3, "fastest": min(ours) * 1e3, "slowest": max(ours) * 1e3}
-        row |= {"images/s": batch / median, "GFLOP/s": facts["gflop"] / median, "compile s": facts["compile"], "GiB": facts["gib"]}
+        row |= {
+            "images/s": batch / median,
+            "GFLOP/s": facts["gflop"] / median,
+            "compile s": facts["compile"],
+            "GiB": facts["gib"],
+        }
         if theirs:
             row |= {"torchvision ms": statistics.median(theirs) * 1e3, "ratio": median / statistics.median(theirs)}
         rows.append(row)

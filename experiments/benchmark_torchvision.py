@@ -1,4 +1,4 @@
-"""torchvision's side of experiments/benchmark.py, run by the Python of an environment that has it; it imports nothing of ours.
+"""torchvision's side of experiments/benchmark.py, run by the Python of an environment that has it; nothing of ours is in it.
 
     python -m experiments.benchmark_torchvision BACKBONE BATCH SIZE
 

@@ -36,7 +36,7 @@ def load_module(path: str) -> types.ModuleType:
 
 
 def split_variant(argument: str) -> tuple[str, str]:
-    """"configs/NAME.py:variant" -> path and variant ("" without one)."""
+    """ "configs/NAME.py:variant" -> path and variant ("" without one)."""
     path, colon, variant = argument.partition(".py:")
     return (f"{path}.py", variant) if colon else (argument, "")
 
@@ -70,7 +70,9 @@ def override(config: ConfigDict, key: str, text: str) -> None:
         if not isinstance(node, ConfigDict):
             raise ConfigError(f"--config.{key}: {where} is a value, not a section")
         if name not in node:
-            raise ConfigError(f"--config.{key}: {where} has no key {name!r}.{nearest(name, node.keys())}{elsewhere(config, name)}")
+            raise ConfigError(
+                f"--config.{key}: {where} has no key {name!r}.{nearest(name, node.keys())}{elsewhere(config, name)}"
+            )
         if depth < len(path) - 1:
             node = node[name]
     now = node.get_ref(path[-1]).get()
@@ -82,7 +84,7 @@ def override(config: ConfigDict, key: str, text: str) -> None:
 
 
 def elsewhere(config: ConfigDict, name: str, path: str = "config") -> str:
-    """" It is at config.x.y." for the first section that has a key of this name, else ""."""
+    """ " It is at config.x.y." for the first section that has a key of this name, else ""."""
     for key, value in config.items():
         if key == name:
             return f" There is {path}.{key}."

@@ -5,8 +5,6 @@
 For a run that stopped because a loss or a gradient was not finite: it saved the state before that step.
 """
 
-import sys
-
 from experiments.command_line import Parser, cache_compilations, main
 
 

@@ -63,7 +63,9 @@ def check_size(task: Task) -> None:
     for height, width in task.inputs.sizes:
         if height % multiple or width % multiple:
             near = tuple(max(multiple, round(side / multiple) * multiple) for side in (height, width))
-            raise ConfigError(f"config.data.size: {(height, width)} must be multiples of {multiple} for this network, e.g. {near}")
+            raise ConfigError(
+                f"config.data.size: {(height, width)} must be multiples of {multiple} for this network, e.g. {near}"
+            )
 
 
 def loading(config: ConfigDict) -> DataOptions:
@@ -85,9 +87,7 @@ def evaluation_of(task: Task, source: Source, config: ConfigDict, mesh: jax.shar
     """How a source is evaluated under a config."""
     options = loading(config)
     source = cached(source, options.cache_mb)
-    batches = lambda: pipeline.eval_batches(
-        source, task.inputs, options, jax.process_index(), jax.process_count()
-    )
+    batches = lambda: pipeline.eval_batches(source, task.inputs, options, jax.process_index(), jax.process_count())
     return SplitEvaluation(task, source, batches, mesh)
 
 

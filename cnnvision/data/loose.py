@@ -8,7 +8,6 @@ from cnnvision.errors import DataError
 from cnnvision.types import Example
 
 
-
 class LooseImages:
     """A `Source` of image files of any size and kind, without classes or boxes.
 

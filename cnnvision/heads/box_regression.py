@@ -2,8 +2,8 @@
 
 The regressed numbers are (x, y, w, h): the top left corner and the sides of the box, as fractions of the input's width and
 height. An average over the map would throw away where things are. So either the map is flattened, position by position, or
-each position answers for itself, relative to where it is, and the answers are averaged by attention: what was learned about an
-object in one place then holds in every place.
+each position answers for itself, relative to where it is, and the answers are averaged by attention: what was learned about
+an object in one place then holds in every place.
 """
 
 from collections.abc import Callable

@@ -135,7 +135,7 @@ class Checkpoints:
         except (ValueError, KeyError, TypeError) as error:
             raise RunError(
                 f"{self.folder / str(step)}: the checkpoint does not fit the network that the run's config describes "
-                f"({str(error).splitlines()[0]}). It was written by other code or changed since; train anew in another folder."
+                f"({str(error).splitlines()[0]}). It was written by other code, or changed since: train anew elsewhere."
             ) from error
 
     def close(self) -> None:

@@ -92,7 +92,7 @@ def first_state(run: Run, checkpoints: Checkpoints) -> TrainState:
         saved = checkpoints.info(latest)
         if saved["fingerprint"] != run.fingerprint:
             raise RunError(
-                f"{run.workdir}: the training data are not those that this run began with (its list of example ids differs), "
+                f"{run.workdir}: the training data are not those that this run began with (the list of ids differs), "
                 "so it cannot go on as the same run. Restore the data, or train in another folder."
             )
         run.say(f"Going on from step {latest} in {run.workdir}")
@@ -188,7 +188,7 @@ def steps(run: Run, state: TrainState, checkpoints: Checkpoints, records: Record
                 checkpoints.save(state, info, evaluated)
             watch.paused += time.perf_counter() - began
             if stops and done < training.steps:
-                say(f"Asked to stop ({stop.name or 'by another process'}): saved step {done}; the same command goes on from it.")
+                say(f"Asked to stop ({stop.name or 'by another process'}): saved step {done}; the same command goes on.")
                 return {}
     return metrics
 

@@ -60,7 +60,9 @@ def make_init(
     return init
 
 
-def begin(task: Task, make_optimizer: Callable, params: Any, model_state: Any, batch: Batch, keep_average: bool) -> TrainState:
+def begin(
+    task: Task, make_optimizer: Callable, params: Any, model_state: Any, batch: Batch, keep_average: bool
+) -> TrainState:
     """The state before the first step, from parameters that are already there."""
     zero = lambda: Mean(jnp.zeros((), jnp.float32), jnp.zeros((), jnp.float32))
     return TrainState(

@@ -1,4 +1,4 @@
-"""What a compiled program sends between devices, read from its text: which operations, how many bytes, inside a loop or not."""
+"""What a compiled program sends between devices, read from its text: what, how many bytes, in a loop or not."""
 
 import dataclasses
 import math

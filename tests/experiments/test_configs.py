@@ -51,7 +51,12 @@ def test_the_smoke_variant_runs_from_end_to_end(name, tmp_path):
     import cv2
 
     rng = np.random.default_rng(0)
-    for file, shape in (("wide.jpg", (20, 300, 3)), ("tall.png", (210, 30, 4)), ("one.png", (1, 1)), ("grey.tiff", (64, 64))):
+    for file, shape in (
+        ("wide.jpg", (20, 300, 3)),
+        ("tall.png", (210, 30, 4)),
+        ("one.png", (1, 1)),
+        ("grey.tiff", (64, 64)),
+    ):
         cv2.imwrite(str(images / file), rng.integers(0, 256, shape, dtype=np.uint8))
     (images / "broken.jpg").write_bytes(b"\xff\xd8 no image")
     predictions = predict.run(tmp_path / "run", str(images), str(tmp_path / "out"), say=said.append)
@@ -71,8 +76,8 @@ def test_the_full_config_can_be_joined_from_its_own_values(name):
     from cnnvision.models import make_task
     from cnnvision.task import DataInfo
     from cnnvision.training.optimizer import make_schedule
-    from experiments.runs import check_config, check_size, loading
     from cnnvision.training.sharding import make_mesh
+    from experiments.runs import check_config, check_size, loading
 
     config = load_config(f"{ROOT}/configs/{name}.py")
     check_config(config, make_mesh(jax.devices()[:1]))

@@ -98,9 +98,7 @@ def test_padding_examples_change_nothing(name):
     task, params, state, gradient, _ = prepared(name)
     batch = make_batch(task)
     batch = batch.replace(valid=jnp.array([True, True, False, True]))
-    results = [
-        gradient(params, state, b, jax.random.key(1), True) for b in (batch, with_noise_where(~batch.valid, batch))
-    ]
+    results = [gradient(params, state, b, jax.random.key(1), True) for b in (batch, with_noise_where(~batch.valid, batch))]
     equal(*results)
 
 

@@ -86,7 +86,7 @@ def uninterrupted(tmp_path_factory):
 
 
 def test_a_run_leaves_what_it_promises(uninterrupted):
-    workdir, config, metrics, state, records = uninterrupted
+    workdir, _, metrics, state, records = uninterrupted
     assert int(state.step) == 12
     assert 0 <= metrics["accuracy"] <= 1 and metrics["images"] == 20
     assert [(r["step"], r["split"]) for r in records] == [

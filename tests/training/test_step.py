@@ -91,7 +91,9 @@ def test_window_sums_metrics_and_is_emptied_at_each_logged_step():
     expected = sum(float(aux.metrics["loss/class"].total) for _, aux in losses) / (16 + 15)
     assert float(report.window["loss/class"].value()) == pytest.approx(expected, rel=1e-5)
     assert float(state.window["loss/class"].count) == 0.0
-    assert float(report.window["loss"].value()) == pytest.approx(np.mean([float(l.value()) for l, _ in losses]), rel=1e-5)
+    assert float(report.window["loss"].value()) == pytest.approx(
+        np.mean([float(loss.value()) for loss, _ in losses]), rel=1e-5
+    )
 
 
 def test_frozen_parameters_stay_and_have_no_optimizer_state():

@@ -1,4 +1,4 @@
-"""A task small enough to train in milliseconds, with everything that can go wrong: dropout, BatchNorm, padding, two losses."""
+"""A task small enough to train in milliseconds, with all that can go wrong: dropout, BatchNorm, padding, two losses."""
 
 import flax.linen as nn
 import jax
