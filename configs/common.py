@@ -45,6 +45,7 @@ def base() -> ConfigDict:
         dict(
             name="adamw",  # "adamw" or "sgd"
             learning_rate=1e-3,  # at its highest
+            backbone_factor=1.0,  # on the learning rate of the backbone: below 1 where it is pretrained
             schedule="cosine",  # "cosine" to 0, "constant", or "step"
             warmup_steps=0,  # linear, from 0
             decay_at=(0.667, 0.889),  # "step": after these shares of the run …

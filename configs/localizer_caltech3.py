@@ -23,6 +23,7 @@ def get_config(variant: str = "") -> ConfigDict:
             name="localizer",
             backbone=dict(name="efficientnet_lite0", norm="frozen", frozen_stages=0, dtype="float32"),
             pretrained="imagenet",
+            stride=0,  # of the feature map that both heads look at; 0 for the last
             alpha=0.5,  # L = α·Lc + (1 − α)·Lr
             class_pooling="average",  # or "average", "flatten", "attention": cnnvision/heads/classification.py
             box_pooling="flatten",  # or "attention": cnnvision/heads/box_regression.py

@@ -20,21 +20,30 @@ def get_config(variant: str = "") -> ConfigDict:
         dict(
             name="localizer",
             backbone=dict(name="efficientnet_lite0", norm="frozen", frozen_stages=3, dtype="float32"),
-            pretrained="",
+            pretrained="imagenet",
+            stride=16,  # of the feature map that both heads look at; 0 for the last
             alpha=0.5,  # L = α·Lc + (1 − α)·Lr
             class_pooling="attention",  # or "average", "flatten", "attention": cnnvision/heads/classification.py
             box_pooling="attention",  # or "flatten": cnnvision/heads/box_regression.py
-            box_loss="mean_squared_error",  # Lr: or "smooth_l1", "giou"
+            box_loss="giou",  # Lr: or "mean_squared_error", "smooth_l1"
             label_smoothing=0.0,
             dropout=0.0,
         )
     )
     config.data.source = "shapes:single"
     config.data.augment.flip = 0.5
-    config.optimizer.learning_rate = 2e-3
-    config.optimizer.warmup_steps = 50
-    config.training.steps = 1000
+    config.data.augment.flip_vertical = 0.5
+    config.optimizer.learning_rate = 1.5e-3
+    config.optimizer.backbone_factor = 0.3
+    config.optimizer.clip_norm = 1.0
+    config.optimizer.warmup_steps = 20
+    config.training.steps = 320
+    config.training.log_every = 20
+    config.training.eval_every = 160
+    config.training.save_every = 160
     if variant == "smoke":
+        config.model.backbone = dict(name="small", width=8, norm="batch", frozen_stages=0, dtype="float32")
+        config.model.pretrained = ""
         return smoke(config)
     if variant:
         raise no_variant(variant, "smoke")

@@ -38,10 +38,14 @@ class Localizer(nn.Module):
     class_head: ClassificationHead
     box_head: BoxRegressionHead
 
+    @nn.compact
     def __call__(self, batch: Batch, train: bool) -> tuple[Array, Array]:
         """Batch -> class logits [b, k], and boxes [b, 4] as (x, y, w, h) fractions of the input."""
         image = normalize(batch.image, batch.size, self.backbone.mean, self.backbone.std, self.backbone.dtype)
         features = self.backbone(image, train, batch.valid)[self.stride]
+        # Features of pretrained backbones have any scale (EfficientNet-Lite0: standard deviations of 3 to 9); heads that start
+        # from scratch would begin with enormous logits.
+        features = nn.LayerNorm(dtype=self.backbone.dtype, name="feature_norm")(features)
         return self.class_head(features, train), self.box_head(features, train)
 
 
@@ -59,9 +63,11 @@ def make_task(config: Any, info: DataInfo) -> Task:
     check_range("config.model.dropout", model.dropout, 0, 0.99)
     check_range("config.model.label_smoothing", model.label_smoothing, 0, 1)
     backbone = make_backbone(**model.backbone)
+    stride = model.stride or max(backbone.strides)
+    check_name("config.model.stride", stride, backbone.strides)
     network = Localizer(
         backbone=backbone,
-        stride=max(backbone.strides),
+        stride=stride,
         class_head=ClassificationHead(len(info.classes), model.class_pooling, dropout=model.dropout, dtype=backbone.dtype),
         box_head=BoxRegressionHead(model.box_pooling, dropout=model.dropout, dtype=backbone.dtype),
     )
@@ -108,7 +114,7 @@ def make_task(config: Any, info: DataInfo) -> Task:
             target="objects",
             fit=config.data.fit,
             objects="largest",
-            multiple_of=max(backbone.strides),
+            multiple_of=stride,
         ),
         init=init,
         warm_start=warm_start(model.pretrained, model.backbone.name, "class_head"),

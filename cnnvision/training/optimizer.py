@@ -48,18 +48,24 @@ def decayed(params: Any) -> Any:
     return jax.tree.map(lambda leaf: leaf.ndim > 1, params)
 
 
+def of_backbone(params: Any) -> Any:
+    """True at each leaf below the top-level name "backbone"."""
+    return {name: jax.tree.map(lambda leaf, name=name: name == "backbone", tree) for name, tree in params.items()}
+
+
 def make_optimizer(config: Any, steps: int, trainable: Any) -> tuple[optax.GradientTransformation, Callable]:
     """The optimizer of `config`, and its schedule.
 
     Args:
         config: name: "sgd" (with `momentum`, `nesterov`; decay added to the gradient, as in the R-CNN papers) or "adamw"
             (`beta1`, `beta2`, `epsilon`; decay apart from the gradient); weight_decay; clip_norm: most global norm of the
-            trainable gradient, 0 for none; the keys of `make_schedule`.
+            trainable gradient, 0 for none; backbone_factor: on the learning rate of what is called "backbone" at the top of
+            the parameters; the keys of `make_schedule`.
         steps: of the whole run.
         trainable: tree of bools, False at the leaves that must not move; they get no optimizer state.
     """
     check_name("config.optimizer.name", config.name, OPTIMIZERS)
-    for key in ("weight_decay", "clip_norm"):
+    for key in ("weight_decay", "clip_norm", "backbone_factor"):
         if config[key] < 0:
             raise ConfigError(f"config.optimizer.{key}: {config[key]} must not be negative")
     schedule = make_schedule(config, steps)
@@ -73,5 +79,7 @@ def make_optimizer(config: Any, steps: int, trainable: Any) -> tuple[optax.Gradi
         if config.weight_decay:
             parts.append(optax.add_decayed_weights(config.weight_decay, mask=decayed))
     parts.append(optax.scale_by_learning_rate(schedule))
+    if config.backbone_factor != 1.0:
+        parts.append(optax.masked(optax.scale(config.backbone_factor), of_backbone))
     labels = jax.tree.map(lambda moves: "moves" if moves else "stays", trainable)
     return optax.partition({"moves": optax.chain(*parts), "stays": optax.set_to_zero()}, labels), schedule

@@ -20,7 +20,9 @@ COMMON = {"backbone": SMALL, "pretrained": "", "label_smoothing": 0.1, "dropout"
 CONFIGS = {
     "classifier": {"model": {"name": "classifier", **COMMON}},
     "localizer": {
-        "model": {"name": "localizer", **COMMON, "alpha": 0.5, "box_loss": "mean_squared_error", "box_pooling": "attention"}
+        "model": {"name": "localizer", **COMMON,  # fmt: skip
+                  "alpha": 0.5, "box_loss": "mean_squared_error", "box_pooling": "attention",
+                  "class_pooling": "attention", "stride": 16}  # fmt: skip
     },
 }
 ROWS = 4
