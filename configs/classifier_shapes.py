@@ -2,7 +2,7 @@
 
     python -m experiments.train --config=configs/classifier_shapes.py --workdir=runs/classifier_shapes
 
-Model       cnnvision/models/classifier.py: backbone, average pooling, linear layer, cross entropy
+Model       cnnvision/models/classifier.py: EfficientNet-Lite0 from ImageNet weights, average, linear layer
 Data        shapes:single: 2,000 + 500 images of 128×128 made on the spot, six classes, one object each
 Hardware    two x86 cores: not yet run
 Result      not yet run
@@ -19,18 +19,25 @@ def get_config(variant: str = "") -> ConfigDict:
     config.model = ConfigDict(
         dict(
             name="classifier",
-            backbone=dict(name="small", norm="batch", frozen_stages=0, dtype="float32"),
-            pretrained="",
+            backbone=dict(name="efficientnet_lite0", head_conv=True, norm="frozen", frozen_stages=3, dtype="float32"),
+            pretrained="imagenet",
             label_smoothing=0.0,
             dropout=0.0,
         )
     )
     config.data.source = "shapes:single"
     config.data.augment.flip = 0.5
-    config.optimizer.learning_rate = 2e-3
-    config.optimizer.warmup_steps = 50
-    config.training.steps = 1000
+    config.data.augment.flip_vertical = 0.5
+    config.optimizer.learning_rate = 5e-4
+    config.optimizer.clip_norm = 1.0
+    config.optimizer.warmup_steps = 20
+    config.training.steps = 320
+    config.training.log_every = 20
+    config.training.eval_every = 160
+    config.training.save_every = 160
     if variant == "smoke":
+        config.model.backbone = dict(name="small", width=8, norm="batch", frozen_stages=0, dtype="float32")
+        config.model.pretrained = ""
         return smoke(config)
     if variant:
         raise no_variant(variant, "smoke")

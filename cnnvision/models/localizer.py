@@ -43,8 +43,8 @@ class Localizer(nn.Module):
         """Batch -> class logits [b, k], and boxes [b, 4] as (x, y, w, h) fractions of the input."""
         image = normalize(batch.image, batch.size, self.backbone.mean, self.backbone.std, self.backbone.dtype)
         features = self.backbone(image, train, batch.valid)[self.stride]
-        # Features of pretrained backbones have any scale (EfficientNet-Lite0: standard deviations of 3 to 9); heads that start
-        # from scratch would begin with enormous logits.
+        # Features of pretrained backbones have any scale (EfficientNet-Lite0: standard deviations of 3 to 9); heads that
+        # start from scratch would begin with enormous logits.
         features = nn.LayerNorm(dtype=self.backbone.dtype, name="feature_norm")(features)
         return self.class_head(features, train), self.box_head(features, train)
 
