@@ -5,8 +5,10 @@ norms keep `mean` and `var` in the collection "batch_stats".
 """
 
 import math
+from collections.abc import Callable
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 from flax import linen as nn
 from jax import lax
@@ -14,8 +16,22 @@ from jaxtyping import Array, Bool, Float
 
 from cnnvision.backbones.convolution import Padding, conv, depthwise_conv
 
-fan_out_normal = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
-"""He et al. 2015, section 2.2, backward case: what torchvision starts all its convolutions from."""
+
+def normal(deviation: float) -> Callable[..., jax.Array]:
+    """Initialiser that draws from a normal distribution around zero.
+
+    As one row, then shaped: the numbers are the same, and XLA's CPU compiler takes 0.4 s for a kernel in place of 3 to 10.
+    """
+
+    def init(key: jax.Array, shape: tuple[int, ...], dtype: Any = jnp.float32) -> jax.Array:
+        return deviation * jax.random.normal(key, (math.prod(shape),), dtype).reshape(shape)
+
+    return init
+
+
+def fan_out_normal(key: jax.Array, shape: tuple[int, ...], dtype: Any = jnp.float32) -> jax.Array:
+    """He et al. 2015, section 2.2, backward case; what torchvision starts all its convolutions from. Kernel [h, w, i, o]."""
+    return normal(math.sqrt(2.0 / (math.prod(shape[:-2]) * shape[-1])))(key, shape, dtype)
 
 
 class Conv(nn.Module):
@@ -62,8 +78,7 @@ class DepthwiseConv(nn.Module):
 
     @nn.compact
     def __call__(self, image: Float[Array, "b h w c"]) -> Float[Array, "b _ _ c"]:
-        init = nn.initializers.normal(math.sqrt(2.0 / self.size**2))
-        kernel = self.param("kernel", init, (self.size, self.size, 1, image.shape[-1]))
+        kernel = self.param("kernel", normal(math.sqrt(2.0 / self.size**2)), (self.size, self.size, 1, image.shape[-1]))
         return depthwise_conv(image.astype(self.dtype), kernel.astype(self.dtype), self.stride, self.padding)
 
 
