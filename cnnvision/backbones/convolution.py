@@ -134,16 +134,21 @@ def _shifted_depthwise_conv_bwd(stride: int, around: Around, residuals: tuple[ja
 
 
 def _depthwise_kernel_gradient(image: jax.Array, gradient: jax.Array, size: int, stride: int, around: Around) -> jax.Array:
-    """float32 [size, size, 1, c]: sums of image times gradient, gathered row by row while both are in the cache."""
+    """float32 [size, size, 1, c]: sums of image times gradient, a row at a time, while the row is in the cache."""
     b, rows, columns, c = gradient.shape
     padded = jnp.pad(image, ((0, 0), *around, (0, 0))).astype(jnp.float32)
+    gradient = gradient.astype(jnp.float32)
+    width = (columns - 1) * stride + 1
 
     def add_row(sums: jax.Array, row: jax.Array) -> tuple[jax.Array, None]:
-        pixels = lax.dynamic_slice_in_dim(padded, row * stride, size, 1)
-        slope = lax.dynamic_index_in_dim(gradient, row, 1, keepdims=False).astype(jnp.float32)
-        last = (columns - 1) * stride + 1
-        products = [jnp.sum(pixels[:, i, j : j + last : stride] * slope, 1) for i in range(size) for j in range(size)]
-        return sums + jnp.stack(products), None
+        slope = lax.dynamic_index_in_dim(gradient, row, 1, keepdims=False)
+
+        def at(position: jax.Array) -> jax.Array:
+            i, j = position // size, position % size
+            pixels = lax.dynamic_slice(padded, (0, row * stride + i, j, 0), (b, 1, width, c))
+            return jnp.sum(pixels[:, 0, ::stride] * slope, 1)
+
+        return sums + lax.map(at, jnp.arange(size * size)), None
 
     # One sum an example, so that a batch split over devices needs no exchange inside the loop.
     sums, _ = lax.scan(add_row, jnp.zeros((size * size, b, c)), jnp.arange(rows))
