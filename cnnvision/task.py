@@ -116,7 +116,7 @@ class InputSpec:
 
     Attributes:
         sizes: the declared (height, width) of inputs, pixels: one program is compiled for each.
-        target: which target struct to fill.
+        target: which target struct to fill; "" for none (images alone, to predict on).
         fit: how an image is brought to an input size. "stretch": both sides, aspect ratio lost. "letterbox": the longer
             side, the rest padded. "crop": the shorter side, then the centre `crop_fraction` of it (ImageNet's way).
         crop_fraction: for "crop" only.
@@ -127,7 +127,7 @@ class InputSpec:
     """
 
     sizes: tuple[tuple[int, int], ...]
-    target: Literal["class", "objects", "semantic"]
+    target: Literal["class", "objects", "semantic", ""]
     fit: Literal["stretch", "letterbox", "crop"] = "stretch"
     crop_fraction: float = 0.875
     objects: Literal["all", "largest"] = "all"

@@ -36,8 +36,6 @@ def get_config(variant: str = "") -> ConfigDict:
     config.training.eval_every = 160
     config.training.save_every = 160
     if variant == "smoke":
-        config.model.backbone = dict(name="small", width=8, norm="batch", frozen_stages=0, dtype="float32")
-        config.model.pretrained = ""
         return smoke(config)
     if variant:
         raise no_variant(variant, "smoke")

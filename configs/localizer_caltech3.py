@@ -21,7 +21,7 @@ def get_config(variant: str = "") -> ConfigDict:
     config.model = ConfigDict(
         dict(
             name="localizer",
-            backbone=dict(name="efficientnet_lite0", norm="frozen", frozen_stages=0, dtype="float32"),
+            backbone=dict(name="efficientnet_lite0", norm="frozen", frozen_stages=4, dtype="float32"),
             pretrained="imagenet",
             stride=0,  # of the feature map that both heads look at; 0 for the last
             alpha=0.5,  # L = α·Lc + (1 − α)·Lr
@@ -33,7 +33,7 @@ def get_config(variant: str = "") -> ConfigDict:
         )
     )
     config.data.source = "csv:caltech3"
-    config.data.size = (224, 224)
+    config.data.size = (160, 160)
     config.data.batch_size = 32
     config.data.augment.flip = 0.5
     config.data.augment.crop_area = (0.6, 1.0)
@@ -41,12 +41,14 @@ def get_config(variant: str = "") -> ConfigDict:
     config.data.augment.brightness = 0.2
     config.data.augment.contrast = 0.2
     config.optimizer.learning_rate = 1e-3
+    config.optimizer.backbone_factor = 0.3
+    config.optimizer.clip_norm = 1.0
     config.optimizer.warmup_steps = 30
-    config.training.steps = 430
-    config.training.eval_every = 215
-    config.training.save_every = 215
+    config.training.steps = 200
+    config.training.log_every = 20
+    config.training.eval_every = 100
+    config.training.save_every = 100
     if variant == "smoke":
-        config.model.pretrained = ""
         config.data.source = "shapes:single"
         return smoke(config)
     if variant:

@@ -50,7 +50,7 @@ def run(workdir, images: str, output: str, step: int | None = None, say=print) -
             picture = visualize.annotate(source.read(index).image, trained.info.classes, prediction)
             visualize.write_png(folder / f"{example.id}.png", picture)
 
-    evaluation = evaluation_of(trained.task, source, trained.config, trained.mesh)
+    evaluation = evaluation_of(trained.task, source, trained.config, trained.mesh, targets=False)
     evaluation.run(trained.params, trained.model_state, collect=collect)
     for problem in evaluation.failures:
         say(f"not predicted: {problem}")

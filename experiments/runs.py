@@ -83,11 +83,14 @@ def first(source: Source, count: int) -> Source:
     return Subset(source, range(min(count, len(source)))) if count else source
 
 
-def evaluation_of(task: Task, source: Source, config: ConfigDict, mesh: jax.sharding.Mesh) -> SplitEvaluation:
-    """How a source is evaluated under a config."""
+def evaluation_of(
+    task: Task, source: Source, config: ConfigDict, mesh: jax.sharding.Mesh, targets: bool = True
+) -> SplitEvaluation:
+    """How a source is evaluated under a config; with `targets` False, only predicted on."""
     options = loading(config)
+    inputs = task.inputs if targets else dataclasses.replace(task.inputs, target="")
     source = cached(source, options.cache_mb)
-    batches = lambda: pipeline.eval_batches(source, task.inputs, options, jax.process_index(), jax.process_count())
+    batches = lambda: pipeline.eval_batches(source, inputs, options, jax.process_index(), jax.process_count())
     return SplitEvaluation(task, source, batches, mesh)
 
 

@@ -44,7 +44,7 @@ def make_batch(rows: Sequence[Row | None], spec: InputSpec, size: tuple[int, int
             raise ValueError(f"make_batch: row {i} is {(height, width)} pixels, more than the input's {tuple(size)}")
         image[i, :height, :width] = row.image
         sizes[i], valid[i], index[i], transform[i] = (height, width), True, row.index, row.transform
-    target, dropped = _TARGETS[spec.target](rows, spec, size)
+    target, dropped = _TARGETS[spec.target](rows, spec, size) if spec.target else (None, 0)
     return Batch(image=image, size=sizes, valid=valid, index=index, transform=transform, target=target), dropped
 
 

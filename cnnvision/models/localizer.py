@@ -45,7 +45,7 @@ class Localizer(nn.Module):
         features = self.backbone(image, train, batch.valid)[self.stride]
         # Features of pretrained backbones have any scale (EfficientNet-Lite0: standard deviations of 3 to 9); heads that
         # start from scratch would begin with enormous logits.
-        features = nn.LayerNorm(dtype=self.backbone.dtype, name="feature_norm")(features)
+        features = nn.LayerNorm(name="feature_norm")(features.astype(jnp.float32))
         return self.class_head(features, train), self.box_head(features, train)
 
 

@@ -20,10 +20,12 @@ from cnnvision.types import Batch, Problem, Source
 
 
 def make_predict_step(task: Task) -> Callable[[Any, Any, Batch], tuple[Any, dict[str, Mean]]]:
-    """(params, model_state, batch) -> (predictions, validation metrics), to be jitted."""
+    """(params, model_state, batch) -> (predictions, validation metrics), to be jitted; no metrics without targets."""
 
     def predict_step(params, model_state, batch):
         predictions = task.predict(params, model_state, batch)
+        if batch.target is None:
+            return predictions, {}
         loss, aux = task.loss(params, model_state, batch, jax.random.key(0), False)
         # Terms have counts of their own; the loss of a split is the sum of their means over the split.
         terms = {f"term{i}": term for i, term in enumerate(loss.terms)}
@@ -61,8 +63,8 @@ class SplitEvaluation:
             collect: called with (examples, predictions in original pixels) of every batch, for files of predictions.
 
         Returns:
-            metrics of the evaluator and, as `loss` and `loss/…`, of the loss; the first batches with predictions in
-            input pixels.
+            metrics of the evaluator and, as `loss` and `loss/…`, of the loss (none where the batches have no targets); the
+            first batches with predictions in input pixels.
         """
         evaluator, totals, pictures, self.failures = self.task.evaluator(), {}, [], []
         for loaded in self.batches():
@@ -79,9 +81,12 @@ class SplitEvaluation:
             examples = [self.source.read(int(i), image=False, masks=False) for i in index[rows]]
             predictions = jax.tree.map(lambda x, rows=rows: x[rows], predictions)
             original = in_original_pixels(predictions, transform[rows], [example.size for example in examples])
-            evaluator.update(examples, original)
+            if loaded.batch.target is not None:
+                evaluator.update(examples, original)
             if collect:
                 collect(examples, original)
+        if not totals:
+            return {}, pictures
         terms = [totals.pop(name) for name in list(totals) if name.startswith("term")]
         losses = {name: float(mean.value()) for name, mean in totals.items() if name.startswith("loss")}
         return {**evaluator.compute(), "loss": float(sum(float(term.value()) for term in terms)), **losses}, pictures

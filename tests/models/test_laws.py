@@ -17,7 +17,7 @@ from experiments.runs import empty_batch
 CLASSES = ("circle", "square", "star")
 SMALL = {"name": "small", "width": 4, "norm": "batch", "frozen_stages": 0, "dtype": "float32"}
 COMMON = {"backbone": SMALL, "pretrained": "", "label_smoothing": 0.1, "dropout": 0.3}
-BOX = {"alpha": 0.5, "box_loss": "mean_squared_error", "box_pooling": "attention", "class_pooling": "attention", "stride": 16}
+BOX = {"alpha": 0.5, "box_loss": "mean_squared_error", "box_pooling": "attention", "class_pooling": "attention", "stride": 0}
 CONFIGS = {
     "classifier": {"model": {"name": "classifier", **COMMON}},
     "localizer": {"model": {"name": "localizer", **COMMON, **BOX}},
