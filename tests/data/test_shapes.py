@@ -112,6 +112,7 @@ def test_a_progress_bar_of_our_own_and_nothing_else_is_shown(tmp_path):
 def test_a_user_s_choice_about_tfds_bars_is_left_alone(tmp_path):
     from tensorflow_datasets.core.utils import tqdm_utils
 
+    tqdm_utils.enable_progress_bar()  # other tests silence TFDS's own preparations
     shapes.prepare("shapes", tmp_path, progress=False)
     assert isinstance(tqdm_utils.tqdm([], disable=True), tqdm.tqdm)
 

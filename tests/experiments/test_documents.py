@@ -17,7 +17,7 @@ COMMANDS |= {"ablate": ablate, "benchmark": benchmark}
 def documented():
     texts = [(ROOT / "README.md").read_text(), *(path.read_text() for path in sorted((ROOT / "configs").glob("*.py")))]
     for text in texts:
-        for line in re.findall(r"python -m experiments\.\w+[^\n`]*", text.replace("\\\n", " ")):
+        for line in re.findall(r"python -m experiments\.\w+[^\n`]*", re.sub(r"\\+\n", " ", text)):
             if "..." not in line and "[" not in line:
                 yield line.split("#")[0].strip()
 
