@@ -12,7 +12,9 @@ from cnnvision.backbones import BACKBONES, make_backbone
 from cnnvision.backbones.resnet import ResidualBlock
 from cnnvision.errors import ConfigError
 
-NORMS = [(name, norm) for name in BACKBONES for norm in make_backbone(name).norms]
+DEEPER = ("resnet34", "resnet101")
+"""Of them only the first norm is tested; they differ from other ResNets in the number of blocks alone."""
+NORMS = [(name, norm) for name in BACKBONES for norm in make_backbone(name).norms[: 1 if name in DEEPER else None]]
 
 
 def size_of(tree):
@@ -52,7 +54,7 @@ def test_features_are_as_declared(name, norm):
     assert jax.tree.map(lambda leaf: leaf.shape, state) == jax.tree.map(lambda leaf: leaf.shape, variables)
 
 
-@pytest.mark.parametrize("name", BACKBONES)
+@pytest.mark.parametrize("name", ["small", "resnet18", "vgg16", "efficientnet_lite0"])
 def test_any_size_gives_features(name):
     """37 x 41 pixels: halved five times, up to 2 x 2 or, by VGG's pooling, down to 1 x 1."""
     backbone = make_backbone(name)
@@ -134,11 +136,11 @@ def test_parameters_are_as_many_as_derived_from_the_paper(name, head, derived, p
     assert size_of(shapes(name, **options)["params"]) + head == derived == published
 
 
-@pytest.mark.parametrize(("name", "norm"), [*NORMS, ("resnet18", "batch")])
+@pytest.mark.parametrize(("name", "norm"), NORMS)
 @pytest.mark.parametrize("frozen_stages", [0, 2])
 def test_trainable_names_every_leaf(name, norm, frozen_stages):
     backbone = make_backbone(name, norm=norm, frozen_stages=frozen_stages)
-    params = shapes(name, norm=norm)["params"]
+    params = shapes(name, norm=norm, dtype="bfloat16")["params"]
     mask = backbone.trainable(params)
     assert jax.tree.structure(mask) == jax.tree.structure(params)
     for path, free in jax.tree.leaves_with_path(mask):
