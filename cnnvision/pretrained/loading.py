@@ -205,6 +205,8 @@ def _first(names: list[str], most: int = 3) -> str:
 def _recognise(found: Mapping[str, np.ndarray]) -> str | None:
     """The backbone that has just the parameters of the file, by name and shape; None where none has."""
     for name, naming in NAMINGS.items():
+        if f"{naming.first}.weight" not in found:
+            continue
         body = {key: array.shape for key, array in found.items() if not key.startswith(naming.apart)}
         if _parameter_shapes(name) == {key: shape for key, shape in body.items() if ".running_" not in key}:
             return name

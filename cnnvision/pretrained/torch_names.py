@@ -26,6 +26,7 @@ class Naming:
     """The names of one architecture.
 
     Attributes:
+        first: torch's name of the backbone's first convolution.
         module: path of a layer of the backbone, without its leaf -> torch's name of the layer.
         head: name of a layer of `ClassificationHead` -> torch's.
         flattened: (channels, height, width) of the map that the head's first layer reads as one vector; None where it is
@@ -33,6 +34,7 @@ class Naming:
         optional: first parts of torch's keys for layers that an option of the backbone may leave out.
     """
 
+    first: str
     module: Callable[[Path], str]
     head: dict[str, str]
     flattened: tuple[int, int, int] | None = None
@@ -103,9 +105,9 @@ def _efficientnet_lite0(path: Path) -> str:
 _VGG_HEAD = {"hidden0": "classifier.0", "hidden1": "classifier.3", "class": "classifier.6"}
 
 NAMINGS = {
-    **dict.fromkeys(("resnet18", "resnet34", "resnet50", "resnet101"), Naming(_resnet, {"class": "fc"})),
-    "vgg16": Naming(lambda path: _vgg(path, norm=False), _VGG_HEAD, (512, 7, 7)),
-    "vgg16_bn": Naming(lambda path: _vgg(path, norm=True), _VGG_HEAD, (512, 7, 7)),
-    "efficientnet_lite0": Naming(_efficientnet_lite0, {"class": "_fc"}, optional=("_conv_head.", "_bn1.")),
+    **dict.fromkeys(("resnet18", "resnet34", "resnet50", "resnet101"), Naming("conv1", _resnet, {"class": "fc"})),
+    "vgg16": Naming("features.0", lambda path: _vgg(path, norm=False), _VGG_HEAD, (512, 7, 7)),
+    "vgg16_bn": Naming("features.0", lambda path: _vgg(path, norm=True), _VGG_HEAD, (512, 7, 7)),
+    "efficientnet_lite0": Naming("_conv_stem", _efficientnet_lite0, {"class": "_fc"}, optional=("_conv_head.", "_bn1.")),
 }
 """Name of a backbone -> the names of its weights."""

@@ -12,8 +12,8 @@ from cnnvision.backbones import BACKBONES, make_backbone
 from cnnvision.backbones.resnet import ResidualBlock
 from cnnvision.errors import ConfigError
 
-DEEPER = ("resnet34", "resnet101")
-"""Of them only the first norm is tested; they differ from other ResNets in the number of blocks alone."""
+DEEPER = ("resnet34", "resnet50", "resnet101")
+"""Of them only the first norm is tested; they place their norms as resnet18 does."""
 NORMS = [(name, norm) for name in BACKBONES for norm in make_backbone(name).norms[: 1 if name in DEEPER else None]]
 
 

@@ -97,7 +97,7 @@ def test_a_head_by_another_name():
 def test_a_backbone_with_fewer_layers_by_option():
     """EfficientNet-Lite0 without its last 1x1 convolution takes a file that has it; the other way round it is missing."""
     state = state_of("efficientnet_lite0", head_conv=True)
-    from_torchvision(state, *shapes("efficientnet_lite0", 5), "efficientnet_lite0")
+    from_torchvision(state, *shapes("efficientnet_lite0"), "efficientnet_lite0")
     state = state_of("efficientnet_lite0")
     with pytest.raises(WeightsError, match=r"missing from the file: _conv_head\.weight, .*and 2 more"):
         from_torchvision(state, *shapes("efficientnet_lite0", head_conv=True), "efficientnet_lite0")
