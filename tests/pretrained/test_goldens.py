@@ -19,5 +19,4 @@ def test_logits_are_those_of_torchvision(name):
     np.testing.assert_allclose(ours[0], golden["logits"], atol=1e-3, rtol=0)
     exported = to_torchvision(params, model_state, name)
     assert exported.keys() == state.keys()
-    for key, array in exported.items():
-        np.testing.assert_array_equal(array, state[key], err_msg=key, strict=not key.endswith("num_batches_tracked"))
+    assert all(np.array_equal(array, state[key]) for key, array in exported.items())
