@@ -74,7 +74,7 @@ def test_values_are_taken_as_their_types():
         ([("model.box_loss", "smoth_l1")], "Did you mean 'smooth_l1'?"),
         ([("model.dropout", "-1")], "config.model.dropout"),
         ([("model.label_smoothing", "2")], "config.model.label_smoothing"),
-        ([("model.pretrained", "nowhere.pth")], "nowhere.pth"),
+        ([("model.pretrained", "nowhere.pth")], "no weights from elsewhere for the backbone 'small'"),
         ([("optimizer.name", "adam")], "Did you mean 'adamw'?"),
         ([("optimizer.schedule", "cosin")], "Did you mean 'cosine'?"),
         ([("optimizer.learning_rate", "0")], "must be positive"),
@@ -102,6 +102,13 @@ def test_values_that_no_run_can_use(overrides, message, tmp_path):
         train.run(config, tmp_path / "run", say=lambda line: None)
     assert message in str(error.value)
     assert "\n" not in str(error.value) or "csv" in str(error.value)
+    assert not (tmp_path / "run").exists(), "something half-written was left"
+
+
+def test_a_file_of_weights_that_is_not_there(tmp_path):
+    config = load_config(DEMO, [("model.pretrained", "nowhere.pth")])
+    with pytest.raises(CnnvisionError, match="nowhere.pth: there is no such file of weights"):
+        train.run(config, tmp_path / "run", say=lambda line: None)
     assert not (tmp_path / "run").exists(), "something half-written was left"
 
 
