@@ -107,7 +107,7 @@ def test_values_that_no_run_can_use(overrides, message, tmp_path):
 
 def test_a_file_of_weights_that_is_not_there(tmp_path):
     config = load_config(DEMO, [("model.pretrained", "nowhere.pth")])
-    with pytest.raises(CnnvisionError, match="nowhere.pth: there is no such file of weights"):
+    with pytest.raises(CnnvisionError, match=r"nowhere\.pth: there is no such file of weights"):
         train.run(config, tmp_path / "run", say=lambda line: None)
     assert not (tmp_path / "run").exists(), "something half-written was left"
 
