@@ -86,7 +86,7 @@ def smoke(config: ConfigDict) -> ConfigDict:
 
     The numbers that come out mean nothing; the path through the code is the same, with the smallest backbone.
     """
-    config.model.backbone = ConfigDict(dict(name="small", width=8, norm="batch", frozen_stages=0, dtype="float32"))
+    config.model.backbone = ConfigDict(dict(name="small", width=8, layers=3, norm="batch", frozen_stages=0, dtype="float32"))
     config.model.pretrained = ""
     config.data.size = (64, 64)
     config.data.batch_size = 8

@@ -34,14 +34,15 @@ def get_config(variant: str = "") -> ConfigDict:
     config.data.source = "shapes:single"
     config.data.augment.flip = 0.5
     config.data.augment.flip_vertical = 0.5
-    config.optimizer.learning_rate = 1.5e-3
-    config.optimizer.backbone_factor = 0.3
+    config.data.augment.crop_area = (0.8, 1.2)
+    config.data.batch_size = 16  # twice the steps of 32 in the same minutes, and better for it
+    config.optimizer.learning_rate = 1e-3
     config.optimizer.clip_norm = 1.0
-    config.optimizer.warmup_steps = 20
-    config.training.steps = 320
+    config.optimizer.warmup_steps = 40
+    config.training.steps = 680
     config.training.log_every = 20
-    config.training.eval_every = 160
-    config.training.save_every = 160
+    config.training.eval_every = 340
+    config.training.save_every = 340
     if variant == "smoke":
         return smoke(config)
     if variant:

@@ -5,7 +5,6 @@ import functools
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 import pytest
 
 from cnnvision.models import MODELS, make_task
@@ -15,7 +14,7 @@ from experiments.configuration import from_json
 from experiments.runs import empty_batch
 
 CLASSES = ("circle", "square", "star")
-SMALL = {"name": "small", "width": 4, "norm": "batch", "frozen_stages": 0, "dtype": "float32"}
+SMALL = {"name": "small", "width": 4, "layers": 2, "norm": "batch", "frozen_stages": 0, "dtype": "float32"}
 COMMON = {"backbone": SMALL, "pretrained": "", "label_smoothing": 0.1, "dropout": 0.3}
 BOX = {"alpha": 0.5, "box_loss": "mean_squared_error", "box_pooling": "attention", "class_pooling": "attention", "stride": 0}
 CONFIGS = {
@@ -176,22 +175,12 @@ def test_one_program_for_any_number_of_objects(name):
 
 @pytest.mark.parametrize("name", MODELS)
 def test_the_loss_on_one_batch_falls(name):
-    task, params, state, *_ = prepared(name)
-    batch, optimizer = make_batch(task), optax.sgd(0.1)
-
-    @jax.jit
-    def step(params, state, key):
-        def objective(params):
-            loss, aux = task.loss(params, state, batch, key, True)
-            return loss.value(), aux.model_state
-
-        (loss, new_state), gradients = jax.value_and_grad(objective, has_aux=True)(params)
-        updates, _ = optimizer.update(gradients, optimizer.init(params))
-        return optax.apply_updates(params, updates), new_state, loss
-
-    losses = []
+    task, params, state, gradient, _ = prepared(name)
+    batch, losses = make_batch(task), []
     for i in range(40):
-        params, state, loss = step(params, state, jax.random.key(i))
+        (loss, (_, aux)), gradients = gradient(params, state, batch, jax.random.key(i), True)
+        params = jax.tree.map(lambda value, slope: value - 0.1 * slope, params, gradients)
+        state = aux.model_state
         losses.append(float(loss))
     assert np.mean(losses[-5:]) < 0.75 * np.mean(losses[:5])
 
