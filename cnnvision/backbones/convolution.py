@@ -137,6 +137,7 @@ COLUMNS = 16
 """How many columns of a gradient one compiled expression sums at most: more compile slower and run no faster."""
 
 
+@partial(jax.jit, static_argnums=(2, 3, 4))  # layers of one shape are traced once
 def _depthwise_kernel_gradient(image: jax.Array, gradient: jax.Array, size: int, stride: int, around: Around) -> jax.Array:
     """float32 [size, size, 1, c]: sums of image times gradient.
 
@@ -153,19 +154,18 @@ def _depthwise_kernel_gradient(image: jax.Array, gradient: jax.Array, size: int,
     def at(pixels: jax.Array, row: jax.Array, column: jax.Array) -> jax.Array:
         return lax.dynamic_slice(pixels, (0, row, column, 0), (b, 1, 1, c)).reshape(b, c).astype(jnp.float32)
 
-    def kernel_row(i: jax.Array) -> tuple[jax.Array, ...]:
-        def add(sums: tuple[jax.Array, ...], part: jax.Array) -> tuple[tuple[jax.Array, ...], None]:
-            y, left = part // parts, part % parts * width
-            slopes = [at(gradient, y, left + x) for x in range(width)]
-            pixels = lambda j, x: at(padded, y * stride + i, (left + x) * stride + j)
-            new = [_pairwise_sum([pixels(j, x) * slope for x, slope in enumerate(slopes)]) for j in range(size)]
-            return tuple(s + n for s, n in zip(sums, new, strict=True)), None
+    def weight(position: jax.Array) -> jax.Array:
+        i, j = position // size, position % size
 
-        return lax.scan(add, (jnp.zeros((b, c)),) * size, jnp.arange(rows * parts))[0]
+        def add(total: jax.Array, part: jax.Array) -> tuple[jax.Array, None]:
+            y, left = part // parts, part % parts * width
+            terms = [at(padded, y * stride + i, (left + x) * stride + j) * at(gradient, y, left + x) for x in range(width)]
+            return total + _pairwise_sum(terms), None
+
+        return lax.scan(add, jnp.zeros((b, c)), jnp.arange(rows * parts))[0]
 
     # One sum an example, so that a batch split over devices needs no exchange inside the loops.
-    kernel_columns = lax.map(kernel_row, jnp.arange(size))
-    return jnp.stack([jnp.sum(sums, 1) for sums in kernel_columns], 1)[:, :, None]
+    return jnp.sum(lax.map(weight, jnp.arange(size * size)), 1).reshape(size, size, 1, c)
 
 
 def _pairwise_sum(terms: list[jax.Array]) -> jax.Array:
