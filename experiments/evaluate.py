@@ -29,7 +29,7 @@ def run(workdir, data: str | None = None, split: str | None = None, step: int | 
     if len(source.problems) > 5:
         say(f"… and {len(source.problems) - 5} more problems: python -m experiments.doctor --data={name}")
     evaluation = evaluation_of(trained.task, source, trained.config, trained.mesh)
-    metrics, shown = evaluation.run(trained.params, trained.model_state, keep=1)
+    metrics, shown = evaluation.run(trained.params, trained.model_state, keep=visualize.MOST)
     for problem in evaluation.failures:
         say(f"not used: {problem}")
     if jax.process_index() == 0:
@@ -39,9 +39,7 @@ def run(workdir, data: str | None = None, split: str | None = None, step: int | 
         values = {key: value if value == value else None for key, value in metrics.items()}
         about = {"step": trained.step, "data": name, "split": split, "classes": to_json(trained.info.classes)}
         (folder / f"{label}.json").write_text(json.dumps({**about, "metrics": values}, indent=1))
-        for batch, predictions in shown:
-            sheet = visualize.sheet(batch, trained.info.classes, predictions)
-            visualize.write_png(folder / f"{label}.png", sheet)
+        visualize.write_sheet(folder / f"{label}.png", shown, trained.info.classes)
         say(f"Step {trained.step} of {workdir} on {name} {split}. Written: {folder / label}.json and .png")
     return metrics
 

@@ -59,22 +59,26 @@ class SplitEvaluation:
         """One pass over the split.
 
         Args:
-            keep: how many first batches (this process's rows) come back with their predictions, for pictures.
+            keep: how many examples, spread evenly over the split, come back with their predictions, for pictures (of
+                them, those that this process reads).
             collect: called with (examples, predictions in original pixels) of every batch, for files of predictions.
 
         Returns:
-            metrics of the evaluator and, as `loss` and `loss/…`, of the loss (none where the batches have no targets); the
-            first batches with predictions in input pixels.
+            metrics of the evaluator and, as `loss` and `loss/…`, of the loss (none where the batches have no targets); what
+            is kept, in small batches with predictions in input pixels.
         """
-        evaluator, totals, pictures, self.failures = self.task.evaluator(), {}, [], []
+        evaluator, totals, kept, self.failures = self.task.evaluator(), {}, [], []
+        wanted = np.linspace(0, len(self.source) - 1, min(keep, len(self.source))).astype(int)
         for loaded in self.batches():
             self.failures += loaded.failures
             batch = put_batch(loaded.batch, self.mesh)
             predictions, metrics = self.compiled(params, model_state, batch)
             for name, metric in jax.device_get(metrics).items():
                 totals[name] = totals[name].merge(metric) if name in totals else metric
-            if len(pictures) < keep:
-                pictures.append((loaded.batch, jax.tree.map(_local_rows, predictions)))
+            chosen = np.flatnonzero(loaded.batch.valid & np.isin(loaded.batch.index, wanted))
+            if len(chosen):
+                pair = (loaded.batch, jax.tree.map(_local_rows, predictions))
+                kept.append(jax.tree.map(lambda x, chosen=chosen: x[chosen], pair))
             everything = _gather((predictions, batch.index, batch.valid, batch.transform))
             predictions, index, valid, transform = everything
             rows = np.flatnonzero(valid)
@@ -86,10 +90,10 @@ class SplitEvaluation:
             if collect:
                 collect(examples, original)
         if not totals:
-            return {}, pictures
+            return {}, kept
         terms = [totals.pop(name) for name in list(totals) if name.startswith("term")]
         losses = {name: float(mean.value()) for name, mean in totals.items() if name.startswith("loss")}
-        return {**evaluator.compute(), "loss": float(sum(float(term.value()) for term in terms)), **losses}, pictures
+        return {**evaluator.compute(), "loss": float(sum(float(term.value()) for term in terms)), **losses}, kept
 
 
 def in_original_pixels(predictions: Any, transform: np.ndarray, sizes: list[tuple[int, int]]) -> Any:

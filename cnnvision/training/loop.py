@@ -149,12 +149,13 @@ def steps(run: Run, state: TrainState, checkpoints: Checkpoints, records: Record
     began_at, info = int(state.step), {"fingerprint": run.fingerprint}
     step_function, schedule = compile_step(run, state), make_optimizer(run.config.optimizer, training.steps, {})[1]
     watch, metrics, failures, pending = Stopwatch(), {}, 0, None
+    pictures = run.workdir / "pictures"
     due = lambda every, step: step == training.steps or (every > 0 and step % every == 0)
 
     with StopRequest() as stop:
         for loaded in timed(run.train_batches(began_at, training.steps), watch):
             if loaded.step == 0 and run.leads:
-                picture(run, "step_0000000_inputs.png", [(loaded.batch, None)])
+                visualize.write_sheet(pictures / "step_0000000_inputs.png", [(loaded.batch, None)], run.classes)
             for problem in loaded.failures:
                 say(f"not used: {problem}")
             failures += len(loaded.failures)
@@ -219,20 +220,14 @@ def stop_flags(stop: StopRequest, mesh: jax.sharding.Mesh) -> jax.Array:
 
 def evaluate(run: Run, state: TrainState, records: Records, step: int, say: Callable[[str], None]) -> dict[str, float]:
     """Evaluates, logs, prints and draws."""
-    metrics, shown = run.evaluation.run(state.best_params(), state.model_state, keep=1)
+    metrics, shown = run.evaluation.run(state.best_params(), state.model_state, keep=visualize.MOST)
     records.add(step, "val", metrics)
     say(f"step {step} val  " + "  ".join(f"{name} {value:.4g}" for name, value in metrics.items() if "/" not in name))
     if run.leads:
-        picture(run, f"step_{step:07}_val.png", shown)
-        visualize.curves(records.all(), run.workdir / "pictures" / "curves.png")
+        pictures = run.workdir / "pictures"
+        visualize.write_sheet(pictures / f"step_{step:07}_val.png", shown, run.classes)
+        visualize.curves(records.all(), pictures / "curves.png")
     return metrics
-
-
-def picture(run: Run, name: str, shown: list[tuple[Batch, Any]]) -> None:
-    """Writes a sheet of a batch with its targets and predictions into the run folder's pictures."""
-    for batch, predictions in shown:
-        sheet = visualize.sheet(batch, run.classes, predictions)
-        visualize.write_png(run.workdir / "pictures" / name, sheet)
 
 
 def memory_line(step_function: CompiledOnce) -> str:
