@@ -31,7 +31,7 @@ def get_config(variant: str = "") -> ConfigDict:
             pretrained="imagenet",
             stride=0,  # of the feature map that both heads look at; 0 for the last
             alpha=0.5,  # L = α·Lc + (1 − α)·Lr
-            class_pooling="average",  # or "average", "flatten", "attention": cnnvision/heads/classification.py
+            class_pooling="average",  # or "flatten", "attention": cnnvision/heads/classification.py
             box_pooling="flatten",  # or "attention": cnnvision/heads/box_regression.py
             box_loss="mean_squared_error",  # Lr: or "smooth_l1", "giou"
             label_smoothing=0.0,

@@ -25,7 +25,7 @@ def get_config(variant: str = "") -> ConfigDict:
             pretrained="imagenet",
             stride=16,  # of the feature map that both heads look at; 0 for the last
             alpha=0.5,  # L = α·Lc + (1 − α)·Lr
-            class_pooling="attention",  # or "average", "flatten", "attention": cnnvision/heads/classification.py
+            class_pooling="attention",  # or "average", "flatten": cnnvision/heads/classification.py
             box_pooling="attention",  # or "flatten": cnnvision/heads/box_regression.py
             box_loss="giou",  # Lr: or "mean_squared_error", "smooth_l1"
             label_smoothing=0.0,

@@ -20,9 +20,12 @@ def run(config_argument: str, overrides, workdir, say=print) -> str:
     from experiments.configuration import load_config, load_module, split_variant
     from experiments.tables import comma_separated, markdown
 
+    swept = lambda module: {key for keys in module.sweep().values() for key in keys}
     module = load_module(split_variant(config_argument)[0])
     if not hasattr(module, "sweep"):
         raise ConfigError(f"--config: {config_argument} has no sweep(); it returns a dict of name -> keys that it sets")
+    if both := sorted(swept(module) & {key for key, _ in overrides}):
+        raise ConfigError(f"--config.{both[0]}: the sweep sets this key itself; change sweep() in the config")
     variants = {
         name: load_config(config_argument, [*overrides, *((key, str(value)) for key, value in keys.items())])
         for name, keys in module.sweep().items()

@@ -28,11 +28,16 @@ def load_module(path: str) -> types.ModuleType:
     module = importlib.util.module_from_spec(specification)
     try:
         specification.loader.exec_module(module)
-    except (SyntaxError, ImportError, NameError) as error:
-        raise ConfigError(f"--config: {path} cannot be loaded: {type(error).__name__}: {error}") from error
+    except Exception as error:  # whatever a config file does
+        raise ConfigError(f"--config: {path} cannot be loaded: {_first_line(error)}") from error
     if not callable(getattr(module, "get_config", None)):
         raise ConfigError(f"--config: {path} has no function get_config(variant)")
     return module
+
+
+def _first_line(error: Exception) -> str:
+    """ "AttributeError: …", on one line."""
+    return f"{type(error).__name__}: {str(error).strip() or '(no message)'}".splitlines()[0]
 
 
 def split_variant(argument: str) -> tuple[str, str]:
@@ -53,7 +58,12 @@ def load_config(argument: str, overrides: Sequence[tuple[str, str]] = ()) -> Con
     """
     path, variant = split_variant(argument)
     get_config = load_module(path).get_config
-    config = get_config(variant) if inspect.signature(get_config).parameters else get_config()
+    try:
+        config = get_config(variant) if inspect.signature(get_config).parameters else get_config()
+    except ConfigError:
+        raise
+    except Exception as error:  # whatever a config file does
+        raise ConfigError(f"--config: get_config of {path}: {_first_line(error)}") from error
     if not isinstance(config, ConfigDict):
         raise ConfigError(f"--config: get_config of {path} returned {type(config).__name__}, not a ConfigDict")
     config.lock()
@@ -106,9 +116,9 @@ def parse_value(flag: str, text: str, now: Any) -> Any:
         value = ast.literal_eval(text)
     except (ValueError, SyntaxError):
         value = text
-    number = isinstance(value, int | float) and not isinstance(value, bool)
+    number = isinstance(value, int | float) and not isinstance(value, bool) and value == value
     if isinstance(now, int):
-        if not number or value != int(value):
+        if not number or abs(value) == float("inf") or value != int(value):
             raise wrong("whole number")
         return int(value)
     if isinstance(now, float):

@@ -4,6 +4,7 @@
 
 Writes one annotated PNG an image, and predictions.json: file, width, height, class, score, box ([x1, y1, x2, y2] in the
 original image's pixels). An image that cannot be read is named there and on the screen, and the others are predicted.
+What lies in the output folder is not predicted on again.
 """
 
 import json
@@ -35,7 +36,7 @@ def run(workdir, images: str, output: str, step: int | None = None, say=print) -
     folder = pathlib.Path(output)
     if folder.is_file():
         raise RunError(f"--output: {output} is a file; name a folder")
-    source, trained = LooseImages(images), load(workdir, step)
+    source, trained = LooseImages(images, without=folder), load(workdir, step)
     position = {name: index for index, name in enumerate(source.ids)}
     folder.mkdir(parents=True, exist_ok=True)
     found: dict[int, dict[str, Any]] = {}

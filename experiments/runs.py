@@ -11,8 +11,7 @@ from etils import epath
 from ml_collections import ConfigDict
 
 import cnnvision
-from cnnvision.data import order, pipeline
-from cnnvision.data.batching import make_batch
+from cnnvision.data import batching, order, pipeline
 from cnnvision.data.cache import cached
 from cnnvision.data.options import DataOptions
 from cnnvision.data.sources import open_source
@@ -29,7 +28,17 @@ from cnnvision.types import Batch, Source
 from experiments.configuration import differences, from_json, to_json
 
 MAY_CHANGE = ("data.source", "data.threads", "data.workers", "data.prefetch", "data.cache_mb", "training.keep")
-"""Keys that change nothing of a run's result, so that a run may go on with other values. (The ids are compared anyway.)"""
+"""Keys that change nothing of a run's result, so that a run may go on with other values: a folder of data may have moved.
+What is in it is compared (`fingerprint_of`)."""
+
+MOST_STEPS = 2**31 - 1
+
+NEEDED = {
+    "config": ("model", "data", "training", "optimizer"),
+    "data": ("classes", "semantic_classes", "area_ranges"),
+    "versions": (),
+}
+"""Sections and keys without which a config.json cannot be read."""
 
 PRECISIONS = ("default", "high", "highest")
 FITS = ("stretch", "letterbox", "crop")
@@ -45,14 +54,17 @@ def check_config(config: ConfigDict, mesh: jax.sharding.Mesh) -> None:
     for key, least in (("steps", 1), ("log_every", 1), ("eval_every", 0), ("save_every", 0), ("keep", 1), ("accumulate", 1)):
         if config.training[key] < least:
             raise ConfigError(f"config.training.{key}: {config.training[key]} must be at least {least}")
+        if config.training[key] > MOST_STEPS:
+            raise ConfigError(f"config.training.{key}: {config.training[key]} must be at most {MOST_STEPS}")
+    check_range("config.training.seed", config.training.seed, 0, MOST_STEPS)
     check_range("config.training.average_decay", config.training.average_decay, 0, 0.999999)
     check_name("config.training.matmul_precision", config.training.matmul_precision, PRECISIONS)
     check_name("config.data.fit", config.data.fit, FITS)
     check_range("config.data.eval_examples", config.data.eval_examples, 0, 10**9)
     loading(config)
     make_optimizer(config.optimizer, config.training.steps, {})
-    if len(config.data.size) != 2 or min(config.data.size) < 1:
-        raise ConfigError(f"config.data.size: {config.data.size} must be (height, width), in pixels")
+    if len(config.data.size) != 2 or not all(type(side) is int and side >= 1 for side in config.data.size):
+        raise ConfigError(f"config.data.size: {config.data.size} must be (height, width), in whole pixels")
     check_batch_size(config.data.batch_size, mesh, config.training.accumulate)
     check_batch_size(config.data.eval_batch_size, mesh, key="config.data.eval_batch_size")
 
@@ -75,7 +87,7 @@ def loading(config: ConfigDict) -> DataOptions:
 
 def empty_batch(task: Task, rows: int) -> Batch:
     """A batch of padding alone, in the task's first declared size: for its shapes."""
-    return make_batch([None] * rows, task.inputs, task.inputs.sizes[0])[0]
+    return batching.empty_batch(task.inputs, rows)
 
 
 def first(source: Source, count: int) -> Source:
@@ -95,7 +107,7 @@ def evaluation_of(
 
 
 def join(config: ConfigDict, workdir: epath.PathLike, mesh: jax.sharding.Mesh | None = None, say=print) -> Run:
-    """The run that a config describes, in a folder. Writes `config.json`, or checks it where it is there.
+    """The run that a config describes, in a folder. Compares `config.json` where it is there; `Run.record` writes it.
 
     Raises:
         ConfigError, DataError: something of the config or the data cannot be used.
@@ -108,7 +120,8 @@ def join(config: ConfigDict, workdir: epath.PathLike, mesh: jax.sharding.Mesh | 
     train_source = open_source(config.data.source, config.data.train_split)
     eval_source = open_source(config.data.source, config.data.eval_split, train_source.classes)
     info = data_info(train_source)
-    task = make_task(config, info)
+    check_record(config, info, workdir)
+    task = make_task(without_weights(config) if Checkpoints.exist(workdir) else config, info)
     check_size(task)
     selection = usable(train_source, task.inputs)
     if not len(selection.source):
@@ -119,7 +132,6 @@ def join(config: ConfigDict, workdir: epath.PathLike, mesh: jax.sharding.Mesh | 
                 f"--data={source.name}` lists them. The first: {source.problems[0]}")  # fmt: skip
     if selection.reason:
         say(f"{config.data.source} {config.data.train_split}: {selection.reason}; they are left out")
-    record_config(config, info, workdir)
     options = loading(config)
     source = cached(selection.source, options.cache_mb)
     return Run(
@@ -134,25 +146,62 @@ def join(config: ConfigDict, workdir: epath.PathLike, mesh: jax.sharding.Mesh | 
         batch_size=config.data.batch_size,
         evaluation=evaluation_of(task, first(eval_source, config.data.eval_examples), config, mesh),
         classes=info.classes,
-        fingerprint=order.fingerprint(source.ids),
+        fingerprint=fingerprint_of(selection.source, config.data.source),
+        record=lambda: record_config(config, info, workdir),
         say=say,
     )
 
 
-def record_config(config: ConfigDict, info: DataInfo, workdir: epath.Path) -> None:
-    """Writes `config.json` (config, data's facts, versions) once; raises RunError where another config stands there."""
-    path, now = workdir / "config.json", to_json(config)
-    if path.exists():
-        before = read_description(workdir)["config"]
-        changed = [d for d in differences(before, now) if d[0].removeprefix("config.") not in MAY_CHANGE]
-        if changed:
-            listed = "; ".join(f"{key}: {then!r} there, {new!r} now" for key, then, new in changed[:6])
+def without_weights(config: ConfigDict) -> ConfigDict:
+    """The config of a network whose weights are at hand: the file that it once started from may be gone."""
+    config = from_json(to_json(config))
+    with config.unlocked():
+        config.model.pretrained = ""
+    return config
+
+
+def fingerprint_of(source: Source, name: str) -> str:
+    """What tells whether two runs train on the same examples: ids, classes, and labels where they are at hand.
+
+    The ids of a TFDS set are mere numbers, so its name counts; the folder of other kinds may move.
+    """
+    parts = [*source.classes, "", *source.semantic_classes, ""]
+    if not getattr(source, "annotations_at_hand", False):
+        return order.fingerprint([name, *parts, *source.ids])
+    for index, id in enumerate(source.ids):
+        example = source.read(index, image=False)
+        boxes = None if example.objects is None else (example.objects.labels.tolist(), example.objects.boxes.tolist())
+        parts += [id, str((example.label, boxes))]
+    return order.fingerprint(parts)
+
+
+def check_record(config: ConfigDict, info: DataInfo, workdir: epath.Path) -> None:
+    """Raises RunError where the folder holds a run of another config, or of other classes."""
+    if not (workdir / "config.json").exists():
+        if Checkpoints.exist(workdir):
             raise RunError(
-                f"{workdir} holds a run of another config ({listed}). A run cannot change on the way: give another "
-                "--workdir, or the values that the folder's config.json has."
+                f"{workdir} has checkpoints, but no config.json that says of what. Restore the file, or train in "
+                "another folder."
             )
         return
-    if jax.process_index() != 0:
+    description = read_description(workdir)
+    changed = [
+        d for d in differences(description["config"], to_json(config)) if d[0].removeprefix("config.") not in MAY_CHANGE
+    ]
+    for key in ("classes", "semantic_classes"):
+        changed += differences(description["data"][key], to_json(getattr(info, key)), f"the data's {key}")
+    if changed:
+        listed = "; ".join(f"{key}: {then!r} there, {new!r} now" for key, then, new in changed[:6])
+        raise RunError(
+            f"{workdir} holds a run of another config ({listed}). A run cannot change on the way: give another "
+            "--workdir, or the values that the folder's config.json has."
+        )
+
+
+def record_config(config: ConfigDict, info: DataInfo, workdir: epath.Path) -> None:
+    """Writes `config.json` (config, data's facts, versions) where there is none."""
+    path, now = workdir / "config.json", to_json(config)
+    if path.exists() or jax.process_index() != 0:
         return
     names = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "grain")
     versions = {name: metadata.version(name) for name in names}
@@ -178,9 +227,15 @@ def read_description(workdir: epath.PathLike) -> dict[str, Any]:
         raise RunError(f"{workdir} is no run folder: it has no config.json. `python -m experiments.train` makes one.")
     try:
         description = json.loads(path.read_text())
-        return {key: description[key] for key in ("config", "data", "versions")}
-    except (json.JSONDecodeError, KeyError, TypeError) as error:
-        raise RunError(f"{path} cannot be read ({error}); it is written by `python -m experiments.train`") from error
+        for section, keys in NEEDED.items():
+            for key in keys:
+                description[section][key]
+        return description
+    except (ValueError, KeyError, TypeError) as error:
+        raise RunError(
+            f"{path} is not as `python -m experiments.train` wrote it ({type(error).__name__}: {error}). Restore it, or "
+            "train in another folder."
+        ) from error
 
 
 @dataclasses.dataclass(frozen=True)
@@ -214,14 +269,14 @@ def load(workdir: epath.PathLike, step: int | None = None, mesh: jax.sharding.Me
     config, facts = from_json(description["config"]), description["data"]
     ranges = {name: tuple(limits) for name, limits in facts["area_ranges"].items()}
     info = DataInfo(tuple(facts["classes"]), tuple(facts["semantic_classes"]), ranges)
-    task = make_task(config, info)
+    task = make_task(without_weights(config), info)
     jax.config.update("jax_default_matmul_precision", config.training.matmul_precision)
     if not (epath.Path(workdir) / "checkpoints").exists():
-        raise RunError(f"{workdir} has no checkpoint yet: train on with `python -m experiments.train --workdir={workdir}`")
+        raise RunError(f"{workdir} has no checkpoint yet: go on with the command that began to train it")
     checkpoints = Checkpoints(workdir, task.best, read_only=True)
     step = checkpoints.best_step() if step is None else step
     if step is None:
-        raise RunError(f"{workdir} has no checkpoint yet: train on with `python -m experiments.train --workdir={workdir}`")
+        raise RunError(f"{workdir} has no checkpoint yet: go on with the command that began to train it")
     batch = empty_batch(task, mesh.size)
     params, model_state = jax.eval_shape(task.init, jax.random.key(0), batch)
     place = lambda tree: with_layout(tree, mesh, split_parameters=False)

@@ -9,6 +9,7 @@ from jaxtyping import Array, Bool, Float
 from cnnvision.backbones.backbone import Backbone
 from cnnvision.backbones.layers import Conv, Norm
 from cnnvision.backbones.resnet import Layer
+from cnnvision.errors import ConfigError
 
 
 class Stem(nn.Module):
@@ -38,6 +39,12 @@ class SmallNet(Backbone):
     width: int = 32
     blocks: int = 1
     layers: int = 4
+
+    def __post_init__(self):
+        for name, most in (("width", 4096), ("blocks", 64), ("layers", 4)):
+            if getattr(self, name) not in range(1, most + 1):
+                raise ConfigError(f"{name} {getattr(self, name)!r} must be from 1 to {most}")
+        super().__post_init__()
 
     @property
     def stages(self) -> tuple[str, ...]:

@@ -1,6 +1,7 @@
 """Images without annotations: what `predict` reads."""
 
 import glob
+import os
 import pathlib
 
 from cnnvision.data.decode import SUFFIXES, decode_image
@@ -12,10 +13,13 @@ class LooseImages:
     """A `Source` of image files of any size and kind, without classes or boxes.
 
     Args:
-        images: a folder (searched with its subfolders for files that are named like images), one file, or a glob pattern.
+        images: a folder (searched with its subfolders for files that are named like images and not hidden), one file, or a
+            glob pattern.
+        without: a folder whose files are left out, or None.
 
     Attributes:
         files: the paths, in order of their ids.
+        ids: the paths below the folder that holds all of them.
 
     Raises:
         DataError: nothing was found.
@@ -25,22 +29,23 @@ class LooseImages:
     classes: tuple[str, ...] = ()
     semantic_classes: tuple[str, ...] = ()
 
-    def __init__(self, images: str):
-        path = pathlib.Path(images).expanduser()
+    def __init__(self, images: str, without: pathlib.Path | None = None):
+        # Not resolved: a link to an image has the name that its owner gave it.
+        path = pathlib.Path(os.path.abspath(pathlib.Path(images).expanduser()))
         if path.is_dir():
-            found = [file for file in path.rglob("*") if file.suffix.lower() in SUFFIXES and file.is_file()]
+            found = [file for file in path.rglob("*") if file.suffix.lower() in SUFFIXES and file.name[0] != "."]
             what = f"no file below the folder {images} is named like an image ({', '.join(SUFFIXES)})"
         else:
-            path = path.parent
-            found = [pathlib.Path(file) for file in glob.glob(str(pathlib.Path(images).expanduser()), recursive=True)]
-            found = [file for file in found if file.is_file()]
+            found = [path] if path.is_file() else [pathlib.Path(file) for file in glob.glob(str(path), recursive=True)]
             what = f"{images} is no folder, no file, and no pattern that matches a file"
+        own = None if without is None else os.path.abspath(without)
+        found = [file for file in found if file.is_file() and not (own and file.is_relative_to(own))]
         if not found:
             raise DataError(f"--images: {what}")
         self.area_ranges, self.problems = {}, []
         self.files = tuple(sorted(found))
-        inside = all(file.is_relative_to(path) for file in self.files)
-        self.ids = tuple((file.relative_to(path) if inside else file).as_posix() for file in self.files)
+        root = path if path.is_dir() else os.path.commonpath([file.parent for file in self.files])
+        self.ids = tuple(file.relative_to(root).as_posix() for file in self.files)
 
     def __len__(self) -> int:
         return len(self.files)

@@ -218,7 +218,7 @@ def eval_batches(
     share = order.rows_of_process(options.eval_batch_size, process_index, process_count, "eval_batch_size")
     rows = Rows(cached(source, options.cache_mb), spec)
     steps = -(-len(source) // options.eval_batch_size)
-    return _closed_at_exit(_ahead(EvalLoader(rows, options.eval_batch_size, share), rows, 0, steps, options))
+    return _closed_at_exit(_ahead(EvalLoader(rows, options.eval_batch_size, share), rows, 0, steps, options, patient=True))
 
 
 def _check(source: Source, spec: InputSpec) -> None:
@@ -230,9 +230,12 @@ def _check(source: Source, spec: InputSpec) -> None:
 
 
 def _ahead(
-    load: Callable[[int], Loaded], rows: Rows, start: int, stop: int, options: DataOptions
+    load: Callable[[int], Loaded], rows: Rows, start: int, stop: int, options: DataOptions, patient: bool = False
 ) -> Generator[Loaded, None, None]:
-    """Yields load(start) … load(stop − 1) in order, loaded ahead of time as `options` say."""
+    """Yields load(start) … load(stop − 1) in order, loaded ahead of time as `options` say.
+
+    Raises DataError after several batches in a row of which nothing could be read, unless `patient`.
+    """
     if stop <= start:
         return
     steps = grain.MapDataset.range(start, stop).map(load)
@@ -249,7 +252,7 @@ def _ahead(
     try:
         for loaded in from_workers(batches, workers) if workers else batches:
             failed = failed + 1 if loaded.failures and not loaded.batch.valid.any() else 0
-            if failed == MOST_FAILED_BATCHES:
+            if failed == MOST_FAILED_BATCHES and not patient:
                 raise DataError(
                     f"{rows.source.name}: not one example of the last {failed} batches could be read. The last problem:"
                     f" {loaded.failures[-1]}"

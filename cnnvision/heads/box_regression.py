@@ -69,8 +69,8 @@ def position_offsets(rows: int, columns: int) -> Float[Array, "h w 4"]:
 
 
 def decode(fractions: Float[Array, "b 4"], height: int, width: int) -> Float[Array, "b 4"]:
-    """(x, y, w, h) as fractions of the input -> x1 y1 x2 y2 in input pixels, clipped to the input."""
-    boxes = box_ops.from_fractions(fractions, height, width)
+    """(x, y, w, h) as fractions of the input -> x1 y1 x2 y2 in input pixels, in order and clipped to the input."""
+    boxes = box_ops.ordered(box_ops.from_fractions(fractions, height, width))
     return box_ops.clip(boxes, jnp.full(boxes.shape[:1], float(height)), jnp.full(boxes.shape[:1], float(width)))
 
 

@@ -38,7 +38,7 @@ def make_task(config: Any, info: DataInfo) -> Task:
     """The classifier as the training loop sees it.
 
     Args:
-        config: `model` holds backbone, label_smoothing, dropout; `data` holds size and fit.
+        config: `model` holds backbone, pretrained, label_smoothing, dropout; `data` holds size and fit.
         info: the classes.
     """
     model = config.model

@@ -21,7 +21,8 @@ import jax.numpy as jnp
 from cnnvision.backbones import make_backbone
 from cnnvision.errors import check_name, check_range
 from cnnvision.evaluation.localization import LocalizationEvaluator
-from cnnvision.heads.box_regression import BOX_LOSSES, POOLINGS, BoxRegressionHead, box_loss, decode
+from cnnvision.heads import box_regression, classification
+from cnnvision.heads.box_regression import BOX_LOSSES, BoxRegressionHead, box_loss, decode
 from cnnvision.heads.classification import ClassificationHead, accuracy, class_loss
 from cnnvision.ops import boxes as box_ops
 from cnnvision.ops.images import normalize
@@ -53,18 +54,18 @@ def make_task(config: Any, info: DataInfo) -> Task:
     """The localizer as the training loop sees it.
 
     Args:
-        config: `model` holds backbone, alpha, box_loss, box_pooling, label_smoothing, dropout; `data` holds size and fit.
+        config: `model` holds what configs/localizer_shapes.py sets; `data` holds size and fit.
         info: the classes.
     """
     model = config.model
     alpha = check_range("config.model.alpha", model.alpha, 0, 1, "the weights of α·Lc + (1 − α)·Lr")
-    check_name("config.model.box_pooling", model.box_pooling, POOLINGS)
-    check_name("config.model.box_loss", model.box_loss, BOX_LOSSES)
+    poolings = {"class_pooling": classification.POOLINGS, "box_pooling": box_regression.POOLINGS}
+    for key, known in {**poolings, "box_loss": BOX_LOSSES}.items():
+        check_name(f"config.model.{key}", model[key], known)
     check_range("config.model.dropout", model.dropout, 0, 0.99)
     check_range("config.model.label_smoothing", model.label_smoothing, 0, 1)
     backbone = make_backbone(**model.backbone)
-    stride = model.stride or max(backbone.strides)
-    check_name("config.model.stride", stride, backbone.strides)
+    stride = check_name("config.model.stride", model.stride or max(backbone.strides), backbone.strides)
     network = Localizer(
         backbone=backbone,
         stride=stride,

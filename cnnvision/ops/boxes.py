@@ -10,6 +10,12 @@ def area(boxes: Float[Array, "*n 4"]) -> Float[Array, "*n"]:
     return sides[..., 0] * sides[..., 1]
 
 
+def ordered(boxes: Float[Array, "*n 4"]) -> Float[Array, "*n 4"]:
+    """The same boxes with x1 <= x2 and y1 <= y2, whichever corners a regression gave."""
+    first, second = boxes[..., :2], boxes[..., 2:]
+    return jnp.concatenate([jnp.minimum(first, second), jnp.maximum(first, second)], axis=-1)
+
+
 def _intersection(a: Float[Array, "*n 4"], b: Float[Array, "*n 4"]) -> Float[Array, "*n"]:
     return area(jnp.concatenate([jnp.maximum(a[..., :2], b[..., :2]), jnp.minimum(a[..., 2:], b[..., 2:])], axis=-1))
 

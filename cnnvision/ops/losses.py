@@ -32,5 +32,8 @@ def smooth_l1(predictions: Float[Array, "*n d"], targets: Float[Array, "*n d"], 
 
 
 def giou_loss(predictions: Float[Array, "*n 4"], targets: Float[Array, "*n 4"]) -> Float[Array, "*n"]:
-    """1 − GIoU of boxes x1 y1 x2 y2 in any one unit, in [0, 2) (Rezatofighi et al. 2019, algorithm 2)."""
-    return 1.0 - box_ops.giou(predictions, targets)
+    """1 − GIoU of boxes x1 y1 x2 y2 in any one unit, in [0, 2) (Rezatofighi et al. 2019, algorithm 2).
+
+    A prediction's corners are put in order first (step 1): else a box of negative width would have no gradient.
+    """
+    return 1.0 - box_ops.giou(box_ops.ordered(predictions), targets)

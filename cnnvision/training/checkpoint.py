@@ -67,7 +67,19 @@ class Checkpoints:
             cleanup_tmp_directories=not read_only,
         )
         self.folder = epath.Path(workdir).absolute() / "checkpoints"
-        self.manager = ocp.CheckpointManager(self.folder, options=options)
+        try:
+            self.manager = ocp.CheckpointManager(self.folder, options=options)
+        except (ValueError, KeyError, TypeError) as error:  # Orbax reads every step's metrics at once
+            raise RunError(
+                f"{self.folder}: a checkpoint is damaged ({str(error).splitlines()[0]}). Delete the folder of the step "
+                "whose files are empty or cut off; the run goes on from the one before."
+            ) from error
+
+    @staticmethod
+    def exist(workdir: epath.PathLike) -> bool:
+        """Whether a run folder has the checkpoint of any step, complete or not."""
+        folder = epath.Path(workdir) / "checkpoints"
+        return folder.is_dir() and any(path.name[:1].isdigit() for path in folder.iterdir())
 
     def steps(self) -> list[int]:
         """The steps of the complete checkpoints, in order."""
@@ -109,7 +121,7 @@ class Checkpoints:
 
     def info(self, step: int) -> dict[str, Any]:
         """The JSON that was saved with a step."""
-        return self.manager.restore(step, args=ocp.args.Composite(info=ocp.args.JsonRestore()))["info"]
+        return self._restore(step, ocp.args.Composite(info=ocp.args.JsonRestore()))["info"]
 
     def restore(self, step: int, abstract: TrainState) -> TrainState:
         """The whole state of a step, placed as `abstract` (from `with_layout`) says."""
@@ -131,11 +143,16 @@ class Checkpoints:
             known = ", ".join(map(str, self.steps())) or "none"
             raise RunError(f"{self.folder}: there is no checkpoint of step {step}. Steps there: {known}.")
         try:
-            return self.manager.restore(step, args=items)
-        except (ValueError, KeyError, TypeError) as error:
+            found = self.manager.restore(step, args=items)
+            found[next(iter(items.keys()))]  # an item that is not on the disk raises KeyError here
+            return found
+        except (ValueError, KeyError, TypeError, OSError) as error:
+            older = [other for other in self.steps() if other < step]
+            cure = f"delete that folder, and the run goes on from step {older[-1]}" if older else "delete that folder"
             raise RunError(
-                f"{self.folder / str(step)}: the checkpoint does not fit the network that the run's config describes "
-                f"({str(error).splitlines()[0]}). It was written by other code, or changed since: train anew elsewhere."
+                f"{self.folder / str(step)}: the checkpoint is damaged, or does not fit the network that the run's config "
+                f"describes ({(str(error) or type(error).__name__).splitlines()[0]}). If it is damaged, {cure}; if the code "
+                "has changed since, train anew in another folder."
             ) from error
 
     def close(self) -> None:

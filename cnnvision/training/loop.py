@@ -50,7 +50,8 @@ class Run:
         batch_size: examples of all processes in a step.
         evaluation: the split to evaluate on.
         classes: names, for pictures.
-        fingerprint: of the ids that are trained on.
+        fingerprint: of what is trained on: ids, classes and labels.
+        record: writes `config.json`, once the run is known to begin.
         say: prints a line.
     """
 
@@ -64,6 +65,7 @@ class Run:
     evaluation: SplitEvaluation
     classes: tuple[str, ...]
     fingerprint: str
+    record: Callable[[], None] = lambda: None
     say: Callable[[str], None] = print
 
     @property
@@ -76,27 +78,15 @@ class Run:
         return make_optimizer(self.config.optimizer, self.config.training.steps, trainable)[0]
 
 
-def first_state(run: Run, checkpoints: Checkpoints) -> TrainState:
-    """The state to go on from; see the head of this file.
+def _make(run: Run) -> Callable[[Any, Any], TrainState]:
+    """(params, model_state) -> the state of step 0."""
+    average = run.config.training.average_decay > 0
+    return lambda params, model_state: begin(run.task, run.make_optimizer, params, model_state, run.example_batch, average)
 
-    Raises:
-        RunError: the checkpoint was made on other training data, or by another network.
-    """
-    training, task = run.config.training, run.task
-    make = lambda params, model_state: begin(
-        task, run.make_optimizer, params, model_state, run.example_batch, training.average_decay > 0
-    )
-    latest = checkpoints.latest()
-    if latest is not None:
-        abstract = jax.eval_shape(lambda batch: make(*task.init(jax.random.key(0), batch)), run.example_batch)
-        saved = checkpoints.info(latest)
-        if saved["fingerprint"] != run.fingerprint:
-            raise RunError(
-                f"{run.workdir}: the training data are not those that this run began with (the list of ids differs), "
-                "so it cannot go on as the same run. Restore the data, or train in another folder."
-            )
-        run.say(f"Going on from step {latest} in {run.workdir}")
-        return checkpoints.restore(latest, with_layout(abstract, run.mesh, training.split_parameters))
+
+def new_state(run: Run) -> TrainState:
+    """The state of a new run. Writes nothing: weights from elsewhere that do not fit leave no folder behind."""
+    training, task, make = run.config.training, run.task, _make(run)
     params, model_state = jax.jit(task.init)(jax.random.key(training.seed), run.example_batch)
     params, model_state, report = task.warm_start(params, model_state)
     if report:
@@ -105,6 +95,26 @@ def first_state(run: Run, checkpoints: Checkpoints) -> TrainState:
     params, model_state = jax.device_get((params, model_state))
     layout = state_layout(jax.eval_shape(make, params, model_state), run.mesh, training.split_parameters)
     return jax.jit(make, out_shardings=layout)(params, model_state)
+
+
+def first_state(run: Run, checkpoints: Checkpoints) -> TrainState:
+    """The state to go on from; see the head of this file.
+
+    Raises:
+        RunError: the checkpoint was made on other training data, or by another network.
+    """
+    latest = checkpoints.latest()
+    if latest is None:
+        return new_state(run)
+    make = _make(run)
+    abstract = jax.eval_shape(lambda batch: make(*run.task.init(jax.random.key(0), batch)), run.example_batch)
+    if checkpoints.info(latest).get("fingerprint") != run.fingerprint:
+        raise RunError(
+            f"{run.workdir}: the training data are not those that this run began with (the ids, the classes or the labels "
+            "differ), so it cannot go on as the same run. Restore the data, or train in another folder."
+        )
+    run.say(f"Going on from step {latest} in {run.workdir}")
+    return checkpoints.restore(latest, with_layout(abstract, run.mesh, run.config.training.split_parameters))
 
 
 def compile_step(run: Run, state: TrainState) -> CompiledOnce:
@@ -133,19 +143,21 @@ def train(run: Run) -> dict[str, float]:
         RunError: a loss or a gradient was not finite. The state before that step is saved, the batch too, and the message
             has the command that replays the step.
     """
+    state = None if Checkpoints.exist(run.workdir) else new_state(run)
+    run.record()
     with contextlib.ExitStack() as opened:
         checkpoints = opened.enter_context(Checkpoints(run.workdir, run.task.best, run.config.training.keep))
-        state = first_state(run, checkpoints)
+        state = state or first_state(run, checkpoints)
         records = opened.enter_context(Records(run.workdir, int(state.step), write=run.leads))
         if int(state.step) == run.config.training.steps:
             run.say(f"{run.workdir} has all of its {int(state.step)} steps")
-            return records.last("val")
+            return records.last("val") or evaluate(run, state, records, int(state.step), run.say if run.leads else _silent)
         return steps(run, state, checkpoints, records)
 
 
 def steps(run: Run, state: TrainState, checkpoints: Checkpoints, records: Records) -> dict[str, float]:
     """From `state` to the last step; see `train`."""
-    training, say = run.config.training, run.say if run.leads else (lambda line: None)
+    training, say = run.config.training, run.say if run.leads else _silent
     began_at, info = int(state.step), {"fingerprint": run.fingerprint}
     step_function, schedule = compile_step(run, state), make_optimizer(run.config.optimizer, training.steps, {})[1]
     watch, metrics, failures, pending = Stopwatch(), {}, 0, None
@@ -221,6 +233,8 @@ def stop_flags(stop: StopRequest, mesh: jax.sharding.Mesh) -> jax.Array:
 def evaluate(run: Run, state: TrainState, records: Records, step: int, say: Callable[[str], None]) -> dict[str, float]:
     """Evaluates, logs, prints and draws."""
     metrics, shown = run.evaluation.run(state.best_params(), state.model_state, keep=visualize.MOST)
+    for problem in run.evaluation.failures:
+        say(f"not evaluated on: {problem}")
     records.add(step, "val", metrics)
     say(f"step {step} val  " + "  ".join(f"{name} {value:.4g}" for name, value in metrics.items() if "/" not in name))
     if run.leads:
@@ -228,6 +242,10 @@ def evaluate(run: Run, state: TrainState, records: Records, step: int, say: Call
         visualize.write_sheet(pictures / f"step_{step:07}_val.png", shown, run.classes)
         visualize.curves(records.all(), pictures / "curves.png")
     return metrics
+
+
+def _silent(line: str) -> None:
+    """Says nothing: for all processes but the first."""
 
 
 def memory_line(step_function: CompiledOnce) -> str:

@@ -1,12 +1,13 @@
 """Optimizers and learning-rate schedules by config; both are optax."""
 
+import math
 from collections.abc import Callable
 from typing import Any
 
 import jax
 import optax
 
-from cnnvision.errors import ConfigError, check_name
+from cnnvision.errors import ConfigError, check_name, check_range
 
 OPTIMIZERS = ("sgd", "adamw")
 SCHEDULES = ("constant", "cosine", "step")
@@ -22,15 +23,18 @@ def make_schedule(config: Any, steps: int) -> Callable[[int], float]:
     """
     check_name("config.optimizer.schedule", config.schedule, SCHEDULES)
     peak, warmup = config.learning_rate, config.warmup_steps
-    if not peak > 0:
-        raise ConfigError(f"config.optimizer.learning_rate: {peak} must be positive")
+    if not 0 < peak < math.inf:
+        raise ConfigError(f"config.optimizer.learning_rate: {peak} must be positive, and a number")
     if not 0 <= warmup < max(steps, 1):
         raise ConfigError(f"config.optimizer.warmup_steps: {warmup} must lie in [0, config.training.steps = {steps})")
     if config.schedule == "cosine":
         main = optax.cosine_decay_schedule(peak, max(steps - warmup, 1))
     elif config.schedule == "step":
-        if not all(0 < share < 1 for share in config.decay_at):
-            raise ConfigError(f"config.optimizer.decay_at: {tuple(config.decay_at)} must be fractions of the run in (0, 1)")
+        shares = tuple(config.decay_at)
+        rising = all(isinstance(share, int | float) for share in shares) and sorted({0, *shares, 1}) == [0, *shares, 1]
+        if not rising:
+            raise ConfigError(f"config.optimizer.decay_at: {shares} must be rising fractions of the run in (0, 1)")
+        check_range("config.optimizer.decay_factor", config.decay_factor, 0, 1)
         drops = {round(share * steps) - warmup: config.decay_factor for share in config.decay_at}
         main = optax.piecewise_constant_schedule(peak, drops)
     else:
@@ -66,8 +70,11 @@ def make_optimizer(config: Any, steps: int, trainable: Any) -> tuple[optax.Gradi
     """
     check_name("config.optimizer.name", config.name, OPTIMIZERS)
     for key in ("weight_decay", "clip_norm", "backbone_factor"):
-        if config[key] < 0:
-            raise ConfigError(f"config.optimizer.{key}: {config[key]} must not be negative")
+        if not 0 <= config[key] < math.inf:
+            raise ConfigError(f"config.optimizer.{key}: {config[key]} must not be negative, nor infinite")
+    for key in ("momentum", "beta1", "beta2"):
+        check_range(f"config.optimizer.{key}", config[key], 0, 0.999999)
+    check_range("config.optimizer.epsilon", config.epsilon, 0, 1)
     schedule = make_schedule(config, steps)
     parts = [optax.clip_by_global_norm(config.clip_norm)] if config.clip_norm else []
     if config.name == "sgd":

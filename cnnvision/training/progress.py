@@ -17,7 +17,7 @@ def peak_memory_gib() -> float:
 class Stopwatch:
     """Splits the time of the loop into steps and waiting for input.
 
-    Each window begins at `reset`. Time spent on evaluation, pictures and checkpoints is outside (`pause`, `go_on`).
+    Each window begins at `reset`. Time spent on evaluation, pictures and checkpoints is outside (`paused`).
     """
 
     def __init__(self):

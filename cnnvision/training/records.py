@@ -6,6 +6,8 @@ from typing import Any
 
 from etils import epath
 
+from cnnvision.errors import RunError
+
 
 class Records:
     """Appends one JSON object a logged step: {"step", "split", metric: value, …}; NaN and infinities are null.
@@ -22,9 +24,8 @@ class Records:
     def __init__(self, workdir: epath.PathLike, resumed_step: int, write: bool = True):
         self.path = epath.Path(workdir) / "metrics.jsonl"
         self.write, self.remote = write, "://" in str(workdir)
-        self.lines = [line for line in _complete_lines(self.path) if json.loads(line)["step"] <= resumed_step]
-        if resumed_step == 0:
-            self.lines = []
+        before = _complete_lines(self.path) if resumed_step else []
+        self.lines = [line for line in before if json.loads(line)["step"] <= resumed_step]
         self.tensorboard = None
         if write:
             _replace(self.path, "".join(line + "\n" for line in self.lines))
@@ -78,9 +79,18 @@ def read_records(workdir: epath.PathLike) -> list[dict[str, Any]]:
 
 
 def _complete_lines(path: epath.Path) -> list[str]:
+    """The lines of a log but for a last one that was cut off. Raises RunError for one that is no record."""
     if not path.exists():
         return []
-    return [line for line in path.read_text().split("\n")[:-1] if line.startswith("{") and line.endswith("}")]
+    lines = path.read_bytes().decode(errors="replace").split("\n")[:-1]
+    for number, line in enumerate(lines, 1):
+        try:
+            whole = isinstance(json.loads(line)["step"], int)
+        except (ValueError, KeyError, TypeError):
+            whole = False
+        if not whole:
+            raise RunError(f"{path}, line {number}: this is no record of a run ({line[:40]!r}). Delete the line.")
+    return lines
 
 
 def _replace(path: epath.Path, text: str) -> None:

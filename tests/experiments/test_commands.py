@@ -80,6 +80,16 @@ def test_values_are_taken_as_their_types():
         ([("optimizer.learning_rate", "0")], "must be positive"),
         ([("optimizer.warmup_steps", "5000")], "config.optimizer.warmup_steps"),
         ([("optimizer.weight_decay", "-1")], "must not be negative"),
+        ([("optimizer.learning_rate", "1e999")], "config.optimizer.learning_rate"),
+        ([("optimizer.beta1", "1.0")], "config.optimizer.beta1"),
+        ([("optimizer.schedule", "step"), ("optimizer.decay_at", "(0.5, 0.5)")], "config.optimizer.decay_at"),
+        ([("optimizer.schedule", "step"), ("optimizer.decay_at", "(None,)")], "config.optimizer.decay_at"),
+        ([("training.steps", "99999999999")], "config.training.steps"),
+        ([("training.seed", "99999999999999999999999")], "config.training.seed"),
+        ([("model.class_pooling", "atention")], "Did you mean 'attention'?"),
+        ([("model.backbone.width", "0")], "width 0 must be from 1"),
+        ([("data.size", "(64.0, 64.0)")], "config.data.size"),
+        ([("data.size", "((64, 64), (64, 64))")], "config.data.size"),
         ([("training.steps", "0")], "config.training.steps: 0 must be at least 1"),
         ([("training.average_decay", "1")], "config.training.average_decay"),
         ([("training.accumulate", "3")], "config.data.batch_size: 8 is no multiple"),
@@ -146,6 +156,13 @@ def test_the_program_prints_one_line_and_no_traceback(tmp_path):
     done = subprocess.run([sys.executable, *flags], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 2 and done.stdout == ""
     assert done.stderr.startswith("config error: ") and done.stderr.count("\n") == 1
+
+
+def test_a_near_miss_of_a_command():
+    done = subprocess.run([sys.executable, "-m", "experiments.trian"], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 2 and done.stderr.startswith("there is no command experiments.trian. Did you mean train?")
+    done = subprocess.run([sys.executable, "-m", "experiments"], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 2 and "train, evaluate, predict" in done.stderr
 
 
 @pytest.mark.parametrize("command", ["train", "evaluate", "predict", "doctor", "convert", "replay", "ablate", "benchmark"])

@@ -48,6 +48,12 @@ def test_squared_error_is_a_mean_over_coordinates():
     assert float(found[0]) == pytest.approx(30 / 4)
 
 
+def test_giou_loss_of_a_box_with_negative_sides_is_that_of_the_box_and_pulls():
+    flipped, truth = jnp.array([[2.0, 2.0, 0.0, 0.0]]), jnp.array([[1.0, 1.0, 3.0, 3.0]])
+    assert float(losses.giou_loss(flipped, truth)[0]) == float(losses.giou_loss(flipped[:, ::-1], truth)[0])
+    assert bool(jnp.all(jax.grad(lambda box: losses.giou_loss(box, truth)[0])(flipped) != 0))
+
+
 def test_giou_loss():
     a, b = (0.0, 0.0, 2.0, 2.0), (1.0, 1.0, 3.0, 3.0)
     found = losses.giou_loss(jnp.array([a]), jnp.array([b]))

@@ -1,7 +1,9 @@
 """The loop: a run is a function of its config and data, however often it is interrupted."""
 
+import dataclasses
 import json
 import os
+import shutil
 import signal
 
 import jax
@@ -9,7 +11,7 @@ import numpy as np
 import pytest
 
 from cnnvision.data.pipeline import Loaded
-from cnnvision.errors import RunError
+from cnnvision.errors import RunError, WeightsError
 from cnnvision.training import loop
 from cnnvision.training.checkpoint import Checkpoints
 from cnnvision.training.evaluate import SplitEvaluation
@@ -83,6 +85,43 @@ def uninterrupted(tmp_path_factory):
     with jax.numpy_dtype_promotion("standard"):
         metrics = loop.train(make_run(workdir, config))
         return workdir, config, metrics, final_state(workdir, config), read_records(workdir)
+
+
+def test_weights_that_do_not_fit_leave_nothing_behind(tmp_path):
+    def wrong(params, model_state):
+        raise WeightsError("not these")
+
+    task = dataclasses.replace(toy.make_task(), warm_start=wrong)
+    with pytest.raises(WeightsError):
+        loop.train(make_run(tmp_path / "run", toy.make_config(), task))
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_finished_run_that_lost_its_log_is_evaluated_again(uninterrupted, tmp_path):
+    workdir, config, metrics, *_ = uninterrupted
+    shutil.copytree(workdir, tmp_path / "run")
+    (tmp_path / "run" / "metrics.jsonl").unlink()
+    assert loop.train(make_run(tmp_path / "run", config)) == metrics
+
+
+@pytest.mark.parametrize("text", ["{garbage}\n", "{}\n", '{"step": "x"}\n', "\x00\n"])
+def test_a_log_that_was_written_into(text, tmp_path):
+    (tmp_path / "metrics.jsonl").write_text('{"step": 1, "split": "train"}\n' + text)
+    with pytest.raises(RunError, match=r"metrics\.jsonl, line 2: this is no record"):
+        read_records(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "part, message", [("network", "is damaged.*goes on from step 8"), ("info", "step 8"), ("", "damaged")]
+)
+def test_a_damaged_checkpoint_is_named_and_cured(uninterrupted, tmp_path, part, message):
+    shutil.copytree(uninterrupted[0], tmp_path / "run")
+    config = toy.make_config(steps=16)  # so that the run has to go on
+    for path in (tmp_path / "run" / "checkpoints" / "12" / part).rglob("*"):
+        if path.is_file():
+            path.write_bytes(b"")
+    with pytest.raises(RunError, match=message):
+        loop.train(make_run(tmp_path / "run", config))
 
 
 def test_a_run_leaves_what_it_promises(uninterrupted):

@@ -1,0 +1,74 @@
+"""What a run folder promises: the same config and the same data, or a refusal."""
+
+import dataclasses
+import json
+
+import pytest
+from etils import epath
+
+from cnnvision.data.sources import open_source
+from cnnvision.errors import RunError
+from experiments.configuration import load_config
+from experiments.runs import check_record, data_info, fingerprint_of, record_config, without_weights
+from tests.conftest import ROOT
+from tests.data.planted import CSV_HEADER, csv_set, write
+
+CONFIG = f"{ROOT}/configs/localizer_shapes.py"
+
+
+def fingerprint(name):
+    return fingerprint_of(open_source(name, "train"), name)
+
+
+def test_the_fingerprint_knows_ids_classes_labels_and_boxes_but_not_the_folder(tmp_path):
+    same = {fingerprint(f"csv:{csv_set(tmp_path / name)}") for name in ("one", "two")}
+    assert len(same) == 1
+    rows = [f"cat/{number}.png,40,30,{{}},{number},2,20,25" for number in range(3)]
+    for labels in (("dog", "cat", "cat"), ("cat", "cat", "dog"), ("zoo", "zoo", "zoo")):
+        text = [row.format(label) for row, label in zip(rows, labels, strict=True)]
+        root = csv_set(tmp_path / labels[0])
+        write(root / "train.csv", "\n".join([CSV_HEADER, *text]) + "\n")
+        same.add(fingerprint(f"csv:{root}"))
+    assert len(same) == 4
+
+
+@pytest.fixture
+def recorded(tmp_path):
+    """A run folder with its config.json; config and facts of its data."""
+    info = data_info(open_source(f"csv:{csv_set(tmp_path / 'data')}", "train"))
+    config, workdir = load_config(f"{CONFIG}:smoke"), epath.Path(tmp_path / "run")
+    record_config(config, info, workdir)
+    return config, info, workdir
+
+
+def test_a_run_goes_on_with_its_own_config_alone(recorded):
+    config, info, workdir = recorded
+    check_record(config, info, workdir)
+    check_record(load_config(f"{CONFIG}:smoke", [("data.source", "csv:moved"), ("training.keep", "5")]), info, workdir)
+    with pytest.raises(RunError, match=r"another config \(config.model.alpha: 0.5 there, 0.9 now\)"):
+        check_record(load_config(f"{CONFIG}:smoke", [("model.alpha", "0.9")]), info, workdir)
+    with pytest.raises(RunError, match="the data's classes"):
+        check_record(config, dataclasses.replace(info, classes=("dog",)), workdir)
+
+
+def test_checkpoints_without_a_config_are_not_gone_on_from(recorded):
+    config, info, workdir = recorded
+    (workdir / "config.json").unlink()
+    check_record(config, info, workdir)
+    (workdir / "checkpoints" / "4").mkdir(parents=True)
+    with pytest.raises(RunError, match=r"has checkpoints, but no config\.json"):
+        check_record(config, info, workdir)
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '{"config": 5, "data": {}, "versions": {}}', "\x00", '{"config": {}}'])
+def test_a_config_json_that_was_changed(recorded, text):
+    config, info, workdir = recorded
+    (workdir / "config.json").write_text(text)
+    with pytest.raises(RunError, match=r"config\.json is not as"):
+        check_record(config, info, workdir)
+
+
+def test_a_trained_network_needs_no_file_of_weights(recorded):
+    config = load_config(CONFIG)
+    assert config.model.pretrained == "imagenet" and without_weights(config).model.pretrained == ""
+    assert json.loads((recorded[2] / "config.json").read_text())["data"]["classes"] == ["cat"]
