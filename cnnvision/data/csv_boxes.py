@@ -135,7 +135,11 @@ def _has_columns(file: str, columns: list[str], findings: Findings) -> bool:
         if known:
             cure += f" Unused columns:{nearest(column, known).replace(' Known:', '')}"
         findings.add(file, "the column is missing", cure, "refused", "header", column, ",".join(columns))
-    return not missing
+    doubled = [column for column in dict.fromkeys(columns) if column in REQUIRED + OPTIONAL and columns.count(column) > 1]
+    for column in doubled:
+        cure = "Delete one of them."
+        findings.add(file, "the column is there twice", cure, "refused", "header", column, ",".join(columns))
+    return not missing + doubled
 
 
 def _without_copies(rows: list[Row], file: str, findings: Findings) -> list[Row]:

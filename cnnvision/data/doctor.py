@@ -110,7 +110,7 @@ def examine(name: str, splits: Sequence[str] | None = None, progress: bool = Tru
             source = open_source(name, split)
         except DataSetError as error:
             findings.problems += error.problems
-            findings.add(name, str(error).split("\n")[0], "Mend what is listed.", "refused", f"split {split}")
+            findings.add(name, str(error).split("\n")[0].rstrip(":"), "Mend what is listed.", "refused", f"split {split}")
             continue
         except DataError as error:
             findings.add(name, str(error), "", "refused", f"split {split}")

@@ -4,6 +4,8 @@ import collections
 import math
 from collections.abc import Sequence
 
+import numpy as np
+
 from cnnvision.errors import DataError
 from cnnvision.types import Problem
 
@@ -86,6 +88,8 @@ class Findings:
         def add(message: str, cure: str, effect: str) -> None:
             self.add(file, message, cure, effect, record, "box", value)
 
+        with np.errstate(over="ignore"):  # as they will be stored: sides of less than its rounding are none
+            corners = np.asarray(corners, np.float32).tolist()
         if not all(map(math.isfinite, corners)):
             return add("the box has a coordinate that is not a finite number", "Correct it.", "object left out")
         x1, y1, x2, y2 = corners

@@ -162,6 +162,14 @@ def test_a_missing_column_refuses_the_data_set(tmp_path):
     assert "Did you mean 'x_min'?" in problems["xmin"].cure
 
 
+def test_a_column_that_is_there_twice_refuses_the_data_set(tmp_path):
+    csv_set(tmp_path)
+    text = (tmp_path / "train.csv").read_text()
+    (tmp_path / "train.csv").write_text(text.replace("width,", "class,", 1))
+    with pytest.raises(DataSetError, match="header, class: the column is there twice"):
+        opened(tmp_path)
+
+
 @pytest.mark.parametrize("content", ["", "\n\n", "\ufeff"])
 def test_an_empty_csv(tmp_path, content):
     (csv_set(tmp_path) / "train.csv").write_text(content)

@@ -19,6 +19,8 @@ PROBLEM = Problem("a.csv", "row 3", "box", "1 2", "is wrong", "Mend it.", "left 
         ((0, 0, 40, 30), (0, 0, 40, 30), None, ""),
         ((0.25, 0.5, 0.75, 1), (0.25, 0.5, 0.75, 1), None, ""),
         ((5, 5, 5, 9), None, "object left out", "empty"),
+        ((5, 5, 5.0000000001, 9), None, "object left out", "empty"),
+        ((1, 2, 1e300, 25), None, "object left out", "not a finite number"),
         ((5, 5, 9, 5), None, "object left out", "empty"),
         ((20, 2, 1, 25), (1, 2, 20, 25), "repaired", "wrong order"),
         ((1, 25, 20, 2), (1, 2, 20, 25), "repaired", "wrong order"),
