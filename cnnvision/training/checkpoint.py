@@ -57,7 +57,11 @@ class Checkpoints:
         preserved = [policies.LatestN(keep)]
         if best:
             value = lambda metrics: metrics[best[0]]
-            preserved.append(policies.BestN(get_metric_fn=value, reverse=best[1] == "min", n=1))
+            minimum = best[1] == "min"
+            # By default Orbax would keep every checkpoint that was not evaluated.
+            preserved.append(
+                policies.BestN(get_metric_fn=value, reverse=minimum, n=1, keep_checkpoints_without_metrics=False)
+            )
         options = ocp.CheckpointManagerOptions(
             preservation_policy=policies.AnyPreservationPolicy(preserved),
             best_fn=(lambda metrics: metrics[best[0]]) if best else None,
