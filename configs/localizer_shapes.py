@@ -40,10 +40,10 @@ def get_config(variant: str = "") -> ConfigDict:
     config.optimizer.learning_rate = 1e-3
     config.optimizer.clip_norm = 1.0
     config.optimizer.warmup_steps = 40
-    config.training.steps = 680
+    config.training.steps = 640
     config.training.log_every = 20
-    config.training.eval_every = 340
-    config.training.save_every = 340
+    config.training.eval_every = 320
+    config.training.save_every = 320
     if variant == "smoke":
         return smoke(config)
     if variant:

@@ -47,8 +47,11 @@ def command(arguments: list[str] | None = None) -> int:
     metrics = run(config, flags.workdir)
     if not metrics:
         return 75
-    print("\n".join(f"{name:32} {value:.4f}" for name, value in metrics.items()))
-    print(f"Pictures: {flags.workdir}/pictures  Numbers: {flags.workdir}/metrics.jsonl")
+    from experiments.tables import markdown
+
+    print(markdown(("metric", "value"), list(metrics.items())))
+    print(f"Pictures (inputs, predictions at each evaluation, curves): {flags.workdir}/pictures")
+    print(f"Numbers: {flags.workdir}/metrics.jsonl")
     return 0
 
 
