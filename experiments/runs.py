@@ -121,7 +121,7 @@ def join(config: ConfigDict, workdir: epath.PathLike, mesh: jax.sharding.Mesh | 
     eval_source = open_source(config.data.source, config.data.eval_split, train_source.classes)
     info = data_info(train_source)
     check_record(config, info, workdir)
-    task = make_task(without_weights(config) if Checkpoints.exist(workdir) else config, info)
+    task = make_task(config, info)
     check_size(task)
     selection = usable(train_source, task.inputs)
     if not len(selection.source):
@@ -150,14 +150,6 @@ def join(config: ConfigDict, workdir: epath.PathLike, mesh: jax.sharding.Mesh | 
         record=lambda: record_config(config, info, workdir),
         say=say,
     )
-
-
-def without_weights(config: ConfigDict) -> ConfigDict:
-    """The config of a network whose weights are at hand: the file that it once started from may be gone."""
-    config = from_json(to_json(config))
-    with config.unlocked():
-        config.model.pretrained = ""
-    return config
 
 
 def fingerprint_of(source: Source, name: str) -> str:
@@ -269,7 +261,7 @@ def load(workdir: epath.PathLike, step: int | None = None, mesh: jax.sharding.Me
     config, facts = from_json(description["config"]), description["data"]
     ranges = {name: tuple(limits) for name, limits in facts["area_ranges"].items()}
     info = DataInfo(tuple(facts["classes"]), tuple(facts["semantic_classes"]), ranges)
-    task = make_task(without_weights(config), info)
+    task = make_task(config, info)
     jax.config.update("jax_default_matmul_precision", config.training.matmul_precision)
     if not (epath.Path(workdir) / "checkpoints").exists():
         raise RunError(f"{workdir} has no checkpoint yet: go on with the command that began to train it")

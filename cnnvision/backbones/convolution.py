@@ -134,7 +134,7 @@ def _shifted_depthwise_conv_bwd(stride: int, around: Around, residuals: tuple[ja
 
 
 COLUMNS = 16
-"""How many columns of a gradient one compiled expression sums at most: more compile slower and run no faster."""
+"""How many columns of a gradient one compiled expression sums at most: it bounds what is compiled."""
 
 
 @partial(jax.jit, static_argnums=(2, 3, 4))  # layers of one shape are traced once
@@ -142,7 +142,8 @@ def _depthwise_kernel_gradient(image: jax.Array, gradient: jax.Array, size: int,
     """float32 [size, size, 1, c]: sums of image times gradient.
 
     Sums over columns are written out as elementwise expressions on [b, c], which XLA's CPU backend turns into vector code
-    that reads both images in place; its reductions would copy every shifted image, and take two to three times as long.
+    that reads both images in place; its reductions would copy every shifted image, and take up to two and a half times as
+    long.
     """
     b, rows, columns, c = gradient.shape
     parts = -(-columns // COLUMNS)

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from cnnvision.pretrained.loading import find_weights, load_pretrained
+from cnnvision.pretrained.loading import load_pretrained
 
 
 def warm_start(weights: str, backbone: str, head: str = "head") -> Callable[[Mapping, Mapping], tuple[Any, Any, str]]:
@@ -14,10 +14,12 @@ def warm_start(weights: str, backbone: str, head: str = "head") -> Callable[[Map
         backbone: its name in `BACKBONES`.
         head: where in the parameters the classification head is.
 
+    The file is looked for when the function is called, by a run that begins: one that goes on, or a trained network, does
+    without it.
+
     Raises:
-        WeightsError: at once where there is no such file; when it is called, where the file does not fit.
+        WeightsError: when it is called, where there is no such file, or where it does not fit.
     """
     if not weights:
         return lambda params, model_state: (params, model_state, "")
-    find_weights(weights, backbone)
     return lambda params, model_state: load_pretrained(weights, backbone, params, model_state, head)

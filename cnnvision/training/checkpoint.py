@@ -81,9 +81,9 @@ class Checkpoints:
 
     @staticmethod
     def exist(workdir: epath.PathLike) -> bool:
-        """Whether a run folder has the checkpoint of any step, complete or not."""
+        """Whether a run folder has the checkpoint of any step."""
         folder = epath.Path(workdir) / "checkpoints"
-        return folder.is_dir() and any(path.name[:1].isdigit() for path in folder.iterdir())
+        return folder.is_dir() and any(path.name.isdigit() for path in folder.iterdir())
 
     def steps(self) -> list[int]:
         """The steps of the complete checkpoints, in order."""

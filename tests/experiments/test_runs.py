@@ -1,15 +1,16 @@
 """What a run folder promises: the same config and the same data, or a refusal."""
 
 import dataclasses
-import json
 
 import pytest
 from etils import epath
 
 from cnnvision.data.sources import open_source
-from cnnvision.errors import RunError
+from cnnvision.errors import RunError, WeightsError
+from cnnvision.models import make_task
+from cnnvision.training.checkpoint import Checkpoints
 from experiments.configuration import load_config
-from experiments.runs import check_record, data_info, fingerprint_of, record_config, without_weights
+from experiments.runs import check_record, data_info, fingerprint_of, record_config
 from tests.conftest import ROOT
 from tests.data.planted import CSV_HEADER, csv_set, write
 
@@ -69,6 +70,12 @@ def test_a_config_json_that_was_changed(recorded, text):
 
 
 def test_a_trained_network_needs_no_file_of_weights(recorded):
-    config = load_config(CONFIG)
-    assert config.model.pretrained == "imagenet" and without_weights(config).model.pretrained == ""
-    assert json.loads((recorded[2] / "config.json").read_text())["data"]["classes"] == ["cat"]
+    config = load_config(CONFIG, [("model.pretrained", "gone.pth")])
+    task = make_task(config, recorded[1])
+    with pytest.raises(WeightsError, match=r"gone\.pth: there is no such file"):
+        task.warm_start({}, {})
+
+
+def test_a_run_that_was_killed_within_its_first_save_begins_anew(tmp_path):
+    (tmp_path / "checkpoints" / "20.orbax-checkpoint-tmp").mkdir(parents=True)
+    assert not Checkpoints.exist(tmp_path)
