@@ -6,8 +6,9 @@ outputs for odd kernels, but at even sizes and stride 2 they sample different pi
 with the other.
 
 XLA's CPU backend is slow where it has no library kernel, by measured factors of 3 to 20: depthwise convolution, 1x1
-convolution's weight gradient, max-pooling's gradient. The sums written out here are the same sums (tests compare values and
-gradients), and `jax.lax.platform_dependent` keeps the primitives for GPUs and TPUs.
+convolution's weight gradient, max-pooling's gradient, gradients to kernels on large maps (kernel_gradients.py). The sums
+written out here are the same sums (tests compare values and gradients), and `jax.lax.platform_dependent` keeps the
+primitives for GPUs and TPUs.
 """
 
 from collections.abc import Iterator
@@ -19,19 +20,32 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
+from cnnvision.backbones.kernel_gradients import Around, dense_conv, library_conv
+
 Padding = Literal["torch", "SAME", "VALID"]
 
 
 def conv(
-    image: Float[Array, "b h w i"], kernel: Float[Array, "kh kw i o"], stride: int = 1, padding: Padding = "torch"
+    image: Float[Array, "b h w i"],
+    kernel: Float[Array, "k k i o"],
+    stride: int = 1,
+    padding: Padding = "torch",
+    dilation: int = 1,
 ) -> Float[Array, "b _ _ o"]:
-    """Cross-correlation of every channel with every channel."""
+    """Cross-correlation of every channel with every channel; `dilation` is the distance of a kernel's taps, pixels."""
     if kernel.shape[:2] == (1, 1):
         image = image[:, ::stride, ::stride]
         # Two dimensions: with four, XLA's gradient to the kernel begins by transposing the whole gradient image.
         return (image.reshape(-1, image.shape[-1]) @ kernel[0, 0]).reshape(*image.shape[:3], -1)
-    around = _pads(image.shape, kernel.shape[0], stride, padding)
-    return lax.conv_general_dilated(image, kernel, (stride, stride), around, dimension_numbers=("NHWC", "HWIO", "NHWC"))
+    around = _pads(image.shape, (kernel.shape[0] - 1) * dilation + 1, stride, padding)
+    if stride > 1:
+        return library_conv(image, kernel, stride, around, dilation)
+    return lax.platform_dependent(
+        image,
+        kernel,
+        cpu=lambda image, kernel: dense_conv(image, kernel, around, dilation),
+        default=lambda image, kernel: library_conv(image, kernel, 1, around, dilation),
+    )
 
 
 def depthwise_conv(
@@ -55,10 +69,6 @@ def max_pool(image: Float[Array, "b h w c"], size: int, stride: int, padding: Pa
         cpu=lambda image: _shifted_max_pool(image, size, stride, around),
         default=lambda image: _reduce_window_max(image, size, stride, around),
     )
-
-
-Around = tuple[tuple[int, int], tuple[int, int]]
-"""Rows added (above, below) and columns added (left, right)."""
 
 
 def _pads(shape: tuple[int, ...], size: int, stride: int, padding: Padding) -> Around:

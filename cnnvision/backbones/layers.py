@@ -39,9 +39,10 @@ class Conv(nn.Module):
 
     Attributes:
         features: output channels.
-        size: side of the kernel, odd.
+        size: side of the kernel; odd, but for "VALID".
         stride: distance between outputs, pixels.
-        padding: "torch" or "SAME" (backbones/convolution.py).
+        padding: "torch", "SAME" or "VALID" (backbones/convolution.py).
+        dilation: distance of the kernel's taps, pixels.
         use_bias: adds a bias; pointless before a norm.
         dtype: of the arithmetic and of the output.
         kernel_init: from which distribution the kernel is drawn.
@@ -51,6 +52,7 @@ class Conv(nn.Module):
     size: int = 3
     stride: int = 1
     padding: Padding = "torch"
+    dilation: int = 1
     use_bias: bool = False
     dtype: Any = jnp.float32
     kernel_init: Any = fan_out_normal
@@ -58,7 +60,7 @@ class Conv(nn.Module):
     @nn.compact
     def __call__(self, image: Float[Array, "b h w i"]) -> Float[Array, "b _ _ o"]:
         kernel = self.param("kernel", self.kernel_init, (self.size, self.size, image.shape[-1], self.features))
-        output = conv(image.astype(self.dtype), kernel.astype(self.dtype), self.stride, self.padding)
+        output = conv(image.astype(self.dtype), kernel.astype(self.dtype), self.stride, self.padding, self.dilation)
         if self.use_bias:
             bias = self.param("bias", nn.initializers.zeros, (self.features,))
             output = output + bias.astype(self.dtype)[None, None, None]

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from cnnvision.backbones import convolution
+from cnnvision.backbones import convolution, kernel_gradients
 from tests.reference import convolution as reference
 
 PADDINGS = ("torch", "SAME", "VALID")
@@ -37,6 +37,33 @@ def test_conv(height, width, size, stride, padding):
     conv = lambda image, kernel: convolution.conv(image, kernel, stride, padding)
     output, gradients, gradient = values_and_gradients(conv, image, kernel)
     same_numbers((output, *gradients), reference.full(image, kernel, stride, padding, gradient))
+
+
+@pytest.mark.parametrize("dilation", [1, 2, 3])
+@pytest.mark.parametrize("size", [2, 3, 4])
+@pytest.mark.parametrize("rows", [11, 13])
+def test_the_kernel_gradient_in_chunks_of_rows(size, dilation, rows, monkeypatch):
+    """A dilated kernel is one with zeros between its taps."""
+    monkeypatch.setattr(kernel_gradients, "CHUNK", 24)
+    monkeypatch.setattr(kernel_gradients, "FEW_CHANNELS", 0)
+    monkeypatch.setattr(kernel_gradients, "FEW_PIXELS", 0)
+    kernel_gradients.kernel_gradient.clear_cache()
+    image, kernel = drawn(2, rows, 12, 3), drawn(size, size, 3, 4)
+    conv = lambda image, kernel: convolution.conv(image, kernel, padding="VALID", dilation=dilation)
+    output, (to_image, to_kernel), gradient = values_and_gradients(conv, image, kernel)
+    spread = np.zeros(((size - 1) * dilation + 1,) * 2 + (3, 4))
+    spread[::dilation, ::dilation] = kernel
+    expected, expected_to_image, expected_to_kernel = reference.full(image, spread, 1, "VALID", gradient)
+    same_numbers((output, to_image, to_kernel), (expected, expected_to_image, expected_to_kernel[::dilation, ::dilation]))
+
+
+def test_the_kernel_gradient_on_a_large_map_is_the_librarys():
+    image, kernel = drawn(2, 100, 97, 5), drawn(3, 3, 5, 20)
+    output, gradients, gradient = values_and_gradients(convolution.conv, image, kernel)
+    library = lambda image, kernel: kernel_gradients.library_conv(image, kernel, 1, ((1, 1), (1, 1)))
+    expected, back = jax.vjp(library, image, kernel)
+    for ours, theirs in zip((output, *gradients), (expected, *back(gradient)), strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-3)
 
 
 @pytest.mark.parametrize("padding", PADDINGS)

@@ -1,0 +1,82 @@
+"""The gradient of a convolution to its kernel on CPUs, as a sum of matrix products.
+
+XLA's CPU backend computes it as one convolution whose kernel is the whole gradient image. On maps of 128 pixels and more
+that runs at 4 to 15 GFLOP/s on two cores, where the forward pass reaches 60 to 100. Here a few rows at a time are laid out
+as columns (im2col), small enough to stay in the cache, and multiplied: 2 to 9 times as fast. With 16 output channels or
+fewer, and on small maps, the library's way is the faster one.
+"""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+Around = tuple[tuple[int, int], tuple[int, int]]
+"""Rows added (above, below) and columns added (left, right)."""
+
+FEW_CHANNELS = 16
+FEW_PIXELS = 96 * 96
+CHUNK = 384
+"""Pixels of each example that are laid out as columns at a time, about."""
+
+LAYOUT = ("NHWC", "HWIO", "NHWC")
+
+
+def library_conv(image: jax.Array, kernel: jax.Array, stride: int, around: Around, dilation: int = 1) -> jax.Array:
+    """XLA's convolution of [b, h, w, i] with [k, k, i, o]."""
+    steps = (dilation, dilation)
+    return lax.conv_general_dilated(image, kernel, (stride, stride), around, rhs_dilation=steps, dimension_numbers=LAYOUT)
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(2, 3))
+def dense_conv(image: jax.Array, kernel: jax.Array, around: Around, dilation: int) -> jax.Array:
+    """`library_conv` of stride 1, whose gradient to the kernel is computed as this file says."""
+    return library_conv(image, kernel, 1, around, dilation)
+
+
+def _forward(image: jax.Array, kernel: jax.Array, around: Around, dilation: int):
+    return library_conv(image, kernel, 1, around, dilation), (image, kernel)
+
+
+def _backward(around: Around, dilation: int, residuals: tuple[jax.Array, jax.Array], gradient: jax.Array):
+    image, kernel = residuals
+    through = lambda image, kernel: library_conv(image, kernel, 1, around, dilation)
+    if gradient.shape[-1] <= FEW_CHANNELS or gradient.shape[1] * gradient.shape[2] < FEW_PIXELS:
+        return jax.vjp(through, image, kernel)[1](gradient)
+    to_image = jax.vjp(lambda image: through(image, kernel), image)[1](gradient)[0]
+    return to_image, kernel_gradient(image, gradient, len(kernel), around, dilation).astype(kernel.dtype)
+
+
+dense_conv.defvjp(_forward, _backward)
+
+
+@partial(jax.jit, static_argnums=(2, 3, 4))  # layers of one shape are traced once
+def kernel_gradient(image: jax.Array, gradient: jax.Array, size: int, around: Around, dilation: int) -> jax.Array:
+    """float32 [size, size, i, o]: of a convolution of stride 1.
+
+    Args:
+        image: [b, h, w, i].
+        gradient: [b, rows, columns, o], to the convolution's output.
+        size, around, dilation: of the convolution.
+    """
+    b, rows, columns, o = gradient.shape
+    at_once = max(1, CHUNK // columns)
+    missing = -rows % at_once
+    gradient = jnp.pad(gradient, ((0, 0), (0, missing), (0, 0), (0, 0)))
+    padded = jnp.pad(image, ((0, 0), (around[0][0], around[0][1] + missing), around[1], (0, 0)))
+    reach = (size - 1) * dilation
+
+    def add(total: jax.Array, start: jax.Array) -> tuple[jax.Array, None]:
+        part = lax.dynamic_slice_in_dim(padded, start, at_once + reach, axis=1)
+        offsets = [i * dilation for i in range(size)]
+        shifted = [part[:, i : i + at_once, j : j + columns] for i in offsets for j in offsets]
+        as_columns = jnp.concatenate(shifted, axis=-1).reshape(b, at_once * columns, -1)
+        slopes = lax.dynamic_slice_in_dim(gradient, start, at_once, axis=1).reshape(b, at_once * columns, o)
+        # One sum an example, so that a batch split over devices needs no exchange inside the loop.
+        product = lax.dot_general(slopes, as_columns, (((1,), (1,)), ((0,), (0,))), preferred_element_type=jnp.float32)
+        return total + product, None
+
+    zero = jnp.zeros((b, o, size * size * image.shape[-1]), jnp.float32)
+    total = lax.scan(add, zero, jnp.arange(0, rows + missing, at_once))[0]
+    return jnp.sum(total, 0).T.reshape(size, size, image.shape[-1], o)
