@@ -1,0 +1,107 @@
+"""A class for every pixel: IoU over the data set, boundaries and, for two classes, partitions."""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from cnnvision.errors import DataError
+from cnnvision.evaluation import segmentation_metrics as metrics_of
+from cnnvision.types import IGNORE, Example
+
+
+@dataclasses.dataclass(frozen=True)
+class SegmentedImage:
+    """What one image adds to the metrics: enough to resample images (`cnnvision.evaluation.bootstrap`).
+
+    Attributes:
+        id: the example's.
+        confusion: int64 [k, k + 1] pixels, row the true class, column the predicted one, the last "no answer".
+        boundary_f: in [0, 1], NaN where no class has a boundary.
+        rand_error: in [0, 1], of two classes only, else NaN.
+        foreground_rand_score: in [0, 1], of two classes only, else NaN; NaN where the truth has no foreground.
+    """
+
+    id: str
+    confusion: np.ndarray
+    boundary_f: float
+    rand_error: float = float("nan")
+    foreground_rand_score: float = float("nan")
+
+
+class SegmentationEvaluator:
+    """`mean_iou`, `pixel_accuracy`, `dice`, `boundary_f`, `images`, `iou/CLASS`; `rand_error`, `foreground_rand_score`.
+
+    `mean_iou`, `dice` and `pixel_accuracy` come from the confusion counts of the whole data set (they are no means over
+    images), the first two over the classes that occur in truth or prediction. The others are means over the images where
+    they are defined. The last two exist with exactly two classes, of which 1 is the foreground, whose components are cells,
+    and 0 what parts them.
+
+    Pixels that are IGNORE in the truth count nowhere. A prediction of 255 is "no answer", which is wrong.
+
+    Attributes:
+        confusion: int64 [k, k] pixels, row the true class, column the predicted one.
+        unanswered: int64 [k] pixels of each true class for which the prediction names no class.
+        images: one SegmentedImage for each image that counts, in the order of the updates.
+        skipped: number of images without a map, or with one that is IGNORE everywhere; they count nowhere.
+    """
+
+    def __init__(self, classes: Sequence[str]):
+        if not 0 < len(classes) <= IGNORE:
+            raise ValueError(f"semantic maps have 1 to {IGNORE} classes, got {len(classes)}")
+        self.classes = tuple(classes)
+        self.confusion = np.zeros((len(classes), len(classes)), np.int64)
+        self.unanswered = np.zeros(len(classes), np.int64)
+        self.images: list[SegmentedImage] = []
+        self.skipped = 0
+
+    def update(self, examples: Sequence[Example], predictions: Any) -> None:
+        """Adds images.
+
+        Args:
+            examples: with `semantic` uint8 [H, W], ids of `classes` or IGNORE.
+            predictions: `labels` holds for each example a uint8 [H, W] in original pixels, ids of `classes` or 255.
+
+        Raises:
+            DataError: a true map holds an id that is no class.
+            ValueError: a predicted map does, or is not as large as the true one.
+        """
+        for example, labels in zip(examples, predictions.labels, strict=True):
+            if example.semantic is None or (example.semantic == IGNORE).all():
+                self.skipped += 1
+                continue
+            image = self._compare(example, np.asarray(labels))
+            self.confusion += image.confusion[:, :-1]
+            self.unanswered += image.confusion[:, -1]
+            self.images.append(image)
+
+    def _compare(self, example: Example, labels: np.ndarray) -> SegmentedImage:
+        truth, count = example.semantic, len(self.classes)
+        if labels.shape != truth.shape or labels.dtype != np.uint8:
+            raise ValueError(
+                f"{example.id}: the predicted map is {labels.dtype} {labels.shape}, but should be uint8 {truth.shape},"
+                " in the original image's pixels"
+            )
+        try:
+            confusion = metrics_of.confusion_counts(truth, labels, count)
+        except (DataError, ValueError) as error:
+            raise type(error)(f"{example.id}: {error}") from None
+        rand = metrics_of.rand_scores(truth, labels) if count == 2 else ()
+        return SegmentedImage(example.id, confusion, metrics_of.boundary_f(truth, labels), *rand)
+
+    def compute(self) -> dict[str, float]:
+        """Fractions in [0, 1], and the number of images; NaN where nothing counts."""
+        confusion = np.column_stack([self.confusion, self.unanswered])
+        names = ["boundary_f"] + (["rand_error", "foreground_rand_score"] if len(self.classes) == 2 else [])
+        each = {name: np.array([getattr(image, name) for image in self.images], np.float64) for name in names}
+        metrics = {
+            "mean_iou": float(metrics_of.mean_iou(confusion)),
+            "pixel_accuracy": float(metrics_of.pixel_accuracy(confusion)),
+            "dice": float(metrics_of.dice(confusion)),
+            **{name: float(metrics_of.mean_of_defined(values)) for name, values in each.items()},
+            "images": float(len(self.images)),
+        }
+        for name, value in zip(self.classes, metrics_of.class_iou(confusion), strict=True):
+            metrics[f"iou/{name}"] = float(value)
+        return metrics
