@@ -18,7 +18,7 @@ All functions are safe to call from several threads; Pillow releases the interpr
 import contextlib
 import io
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 from PIL import ExifTags, Image, UnidentifiedImageError
@@ -31,6 +31,12 @@ FORMATS = ("JPEG", "PNG", "BMP", "GIF", "TIFF", "WEBP", "PPM")
 
 SUFFIXES = (".jpg", ".jpeg", ".jpe", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm")
 """Suffixes of files that are taken for images, in lower case."""
+
+_CURE_OF_MAPS = "Save class or instance ids as an 8-bit or 16-bit grey, or a palette, PNG."
+
+
+class ColourCodedError(RecordError):
+    """A map whose pixels are colours where numbers were asked for."""
 
 
 def decode_image(data: bytes, file: str) -> np.ndarray:
@@ -72,12 +78,12 @@ def decode_map(data: bytes, file: str) -> np.ndarray:
         [H, W], uint8, or uint16 where the file has 16 bits.
 
     Raises:
-        RecordError: as `decode_image`; also for colour-coded maps, and for JPEG, which does not keep ids.
+        RecordError: as `decode_image`; also for JPEG, which does not keep ids, and for numbers of more than 16 bits or with
+            fractions. ColourCodedError: the channels of a colour file disagree.
     """
     with _reported(file, len(data)):
         image, orientation = _load(data, file)
-        if image.format in ("JPEG", "MPO"):
-            raise _unusable(file, "the map is a JPEG, which changes ids near every edge", "Save maps as PNG.")
+        _check_map(image, file)
         if image.mode == "1":
             values = np.asarray(image.convert("L"))
         elif _has_16_bits(image):
@@ -86,18 +92,49 @@ def decode_map(data: bytes, file: str) -> np.ndarray:
             values = np.asarray(image)
         elif image.mode in ("LA", "PA"):
             values = np.asarray(image)[:, :, 0]
-        elif image.mode in ("RGB", "RGBA"):
+        else:
             values = np.asarray(image)
             if (values[:, :, :1] != values[:, :, 1:3]).any():
-                raise _unusable(
-                    file,
-                    "the map is colour-coded",
-                    "Save class or instance ids as an 8-bit or 16-bit grey, or a palette, PNG.",
-                )
+                raise ColourCodedError(Problem(file, "", "", "", "the map is colour-coded", _CURE_OF_MAPS, "left out"))
             values = values[:, :, 0]
-        else:
-            raise _unusable(file, f"the map has pixels of mode {image.mode}", "Save ids as an 8-bit or 16-bit grey PNG.")
         return np.array(_upright(values, orientation))
+
+
+def decode_colours(data: bytes, file: str) -> np.ndarray:
+    """Decodes one map of classes that are told by their colours.
+
+    Palette files give their colours, grey ones three equal channels; alpha is dropped.
+
+    Args:
+        data: the whole encoded file.
+        file: its name, for errors.
+
+    Returns:
+        uint8 [H, W, 3].
+
+    Raises:
+        RecordError: as `decode_map`; also for 16 bits, which hold no such colours.
+    """
+    with _reported(file, len(data)):
+        image, orientation = _load(data, file)
+        _check_map(image, file)
+        if _has_16_bits(image):
+            raise _unusable(file, "the map has 16 bits, and the table of classes has colours", "Save it with 8-bit colours.")
+        image.info.pop("transparency", None)  # else convert() would look for the transparent colour
+        return np.array(_upright(np.array(image.convert("RGB")), orientation))
+
+
+def map_size(encoded: str | os.PathLike | bytes, file: str) -> tuple[int, int]:
+    """(height, width) of a map as `decode_map` will return it, from the file's header alone.
+
+    Args:
+        encoded: a path, or the file's bytes.
+        file: its name, for errors.
+
+    Raises:
+        RecordError: as `image_size`; also where the header tells that the file cannot hold ids, a JPEG for example.
+    """
+    return _size(encoded, file, _check_map)
 
 
 def image_size(encoded: str | os.PathLike | bytes, file: str) -> tuple[int, int]:
@@ -110,10 +147,16 @@ def image_size(encoded: str | os.PathLike | bytes, file: str) -> tuple[int, int]
     Raises:
         RecordError: the file does not exist, is empty, or is no image that can be read.
     """
-    length = len(encoded) if isinstance(encoded, bytes) else None
-    with _reported(file, length), _open(io.BytesIO(encoded) if length is not None else encoded, file) as image:
-        width, height = image.size
-        return (width, height) if _orientation(image) >= 5 else (height, width)
+    return _size(encoded, file)
+
+
+def has_16_bits(path: str | os.PathLike) -> bool:
+    """Whether a file is an image with pixels of 16 bits, as its header tells."""
+    try:
+        with _reported(str(path), None), _open(path, str(path)) as image:
+            return _has_16_bits(image)
+    except RecordError:
+        return False
 
 
 def is_plain(data: bytes, file: str) -> bool:
@@ -127,6 +170,24 @@ def _load(data: bytes, file: str) -> tuple[Image.Image, int]:
     orientation = _orientation(image)
     image.load()
     return image, orientation
+
+
+def _size(
+    encoded: str | os.PathLike | bytes, file: str, check: Callable[[Image.Image, str], None] | None = None
+) -> tuple[int, int]:
+    length = len(encoded) if isinstance(encoded, bytes) else None
+    with _reported(file, length), _open(io.BytesIO(encoded) if length is not None else encoded, file) as image:
+        if check:
+            check(image, file)
+        width, height = image.size
+        return (width, height) if _orientation(image) >= 5 else (height, width)
+
+
+def _check_map(image: Image.Image, file: str) -> None:
+    if image.format in ("JPEG", "MPO"):
+        raise _unusable(file, "the map is a JPEG, which changes ids near every edge", "Save maps as PNG.")
+    if image.mode not in ("1", "L", "P", "LA", "PA", "RGB", "RGBA") and not _has_16_bits(image):
+        raise _unusable(file, f"the map has pixels of mode {image.mode}", _CURE_OF_MAPS)
 
 
 def _has_16_bits(image: Image.Image) -> bool:

@@ -1,8 +1,9 @@
 """Examines a data set before training does: decodes every image and every map, counts, and reports all faults at once.
 
-Beyond what opening a source finds: images that cannot be decoded, maps of another size than their image, faults of records
-that are only read on demand (TFDS), the same picture twice, within a split or in two of them, and pictures whose lower part
-is the grey that decoders fill in for missing data.
+Beyond what opening a source finds: images that cannot be decoded, maps of another size than their image or with values that
+stand for no class, maps that are ignored everywhere, objects whose masks are empty, faults of records that are only read on
+demand (TFDS), the same picture twice, within a split or in two of them, and pictures whose lower part is the grey that
+decoders fill in for missing data.
 """
 
 import collections
@@ -146,6 +147,7 @@ def _look(source: Source, index: int) -> _Seen:
             check_map_size(example.semantic.shape, example.size, file, "semantic")
         if example.objects is not None and example.objects.masks is not None:
             check_map_size(example.objects.masks.shape[1:], example.size, file, "masks")
+        _report_empty_maps(example, file, findings)
         findings.problems += getattr(source, "faults", lambda _: [])(index)
     except RecordError as error:
         return _Seen(index, None, b"", None, (error.problem,))
@@ -163,6 +165,16 @@ def _look(source: Source, index: int) -> _Seen:
     objects = example.objects and dataclasses.replace(example.objects, masks=None)
     annotation = dataclasses.replace(example, image=None, semantic=None, objects=objects)
     return _Seen(index, annotation, digest, pixels, tuple(findings.problems))
+
+
+def _report_empty_maps(example: Example, file: str, findings: Findings) -> None:
+    if example.semantic is not None and (example.semantic == IGNORE).all():
+        message = "the semantic map is ignored in every pixel, so that nothing is learnt from it"
+        findings.add(file, message, "Draw it, or delete the image.", "kept", field="semantic")
+    masks = None if example.objects is None else example.objects.masks
+    for number in () if masks is None else np.flatnonzero(~masks.any(axis=(1, 2))):
+        message = "the object's mask covers no pixel"
+        findings.add(file, message, "Draw it again, or delete the object.", "kept", f"object {number}", "masks")
 
 
 def _statistics(source: Source, seen: Sequence[_Seen]) -> SplitStatistics:

@@ -29,7 +29,7 @@ def split_names(folder: str) -> tuple[str, ...]:
 def looks_right(root: pathlib.Path) -> bool:
     """Whether `root` holds class folders with images, or split folders of them."""
     parts = [root / split for split in _split_folders(root)] or [root]
-    return any(_files(classes) for part in parts for classes in _folders(part)[:3])
+    return any(files_below(classes) for part in parts for classes in _folders(part)[:3])
 
 
 def open_folder(folder: str, split: str, classes: tuple[str, ...] | None) -> RecordSource:
@@ -53,7 +53,7 @@ def open_folder(folder: str, split: str, classes: tuple[str, ...] | None) -> Rec
     _report_stray_images(root, base, findings)
     files, unknown = [], 0
     for class_folder in folders:
-        found = [(path, file) for path, file in _images(root, class_folder, findings) if splits or _division(file) == part]
+        found = [(path, file) for path, file in _images(root, class_folder, findings) if splits or division(file) == part]
         if class_folder.name in classes:
             files += [(path, file, classes.index(class_folder.name)) for path, file in found]
         else:
@@ -72,26 +72,27 @@ def _split_folders(root: pathlib.Path) -> tuple[str, ...]:
 
 
 def _folders(folder: pathlib.Path) -> list[pathlib.Path]:
-    return sorted(p for p in folder.iterdir() if p.is_dir() and not _ignored(p.name)) if folder.is_dir() else []
+    return sorted(p for p in folder.iterdir() if p.is_dir() and not ignored(p.name)) if folder.is_dir() else []
 
 
-def _ignored(name: str) -> bool:
+def ignored(name: str) -> bool:
+    """Whether a file or folder of that name is no part of the data."""
     return name.startswith(".") or name.lower() in IGNORED
 
 
-def _files(folder: pathlib.Path) -> list[str]:
-    """Paths of all files beneath `folder`, sorted."""
+def files_below(folder: pathlib.Path) -> list[str]:
+    """Paths of all files beneath `folder`, sorted, without what operating systems leave behind."""
     paths = []
     for top, folders, names in os.walk(folder):
-        folders[:] = [name for name in folders if not _ignored(name)]
-        paths += [os.path.join(top, name) for name in names if not _ignored(name)]
+        folders[:] = [name for name in folders if not ignored(name)]
+        paths += [os.path.join(top, name) for name in names if not ignored(name)]
     return sorted(paths)
 
 
 def _images(root: pathlib.Path, class_folder: pathlib.Path, findings: Findings) -> list[tuple[str, str]]:
     """(path, id) of the images of one class; reports what else lies there."""
     images = []
-    for path in _files(class_folder):
+    for path in files_below(class_folder):
         file = pathlib.Path(path).relative_to(root).as_posix()
         if path.lower().endswith(SUFFIXES):
             images.append((path, file))
@@ -110,7 +111,7 @@ def _images(root: pathlib.Path, class_folder: pathlib.Path, findings: Findings) 
 
 def _report_stray_images(root: pathlib.Path, base: pathlib.Path, findings: Findings) -> None:
     for path in sorted(base.iterdir()):
-        if path.is_file() and path.suffix.lower() in SUFFIXES and not _ignored(path.name):
+        if path.is_file() and path.suffix.lower() in SUFFIXES and not ignored(path.name):
             file = path.relative_to(root).as_posix()
             findings.add(file, "the image lies in no class folder", "Move it into the folder of its class.", "left out")
 
@@ -128,6 +129,7 @@ def _report_unknown_class(
     )
 
 
-def _division(file: str) -> str:
+def division(file: str) -> str:
+    """train or val, for a file of a data set without split folders. Args: file: its path within the data set's folder."""
     share = int.from_bytes(hashlib.sha256(file.encode("utf-8", "surrogateescape")).digest()[:8], "big") / 2**64
     return "train" if share < TRAIN_SHARE else "val"

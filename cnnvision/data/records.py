@@ -6,12 +6,13 @@ import difflib
 import functools
 import os
 import pathlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 
-from cnnvision.data.decode import decode_image, image_size
+from cnnvision.data.decode import decode_image, image_size, map_size
 from cnnvision.data.faults import Findings, RecordError, refuse, refuse_empty
+from cnnvision.data.maps import check_map_size
 from cnnvision.errors import DataError, nearest
 from cnnvision.types import COCO_AREA_RANGES, Example, Objects, Problem
 
@@ -35,6 +36,7 @@ class Record:
         size: (height, width), pixels, upright.
         label: class of the whole image, or None.
         objects: without masks; None where the source has no boxes.
+        map: where the map of class or instance ids lies; "" where there is none.
     """
 
     id: str
@@ -42,6 +44,7 @@ class Record:
     size: tuple[int, int]
     label: int | None = None
     objects: Objects | None = None
+    map: str = ""
 
 
 class RecordSource:
@@ -78,23 +81,33 @@ class RecordSource:
         return len(self.records)
 
     def read(self, index: int, image: bool = True, masks: bool = False) -> Example:
-        """The example at `index`; see `Source.read`. These sources have no masks, so `masks` asks for nothing more."""
+        """The example at `index`; see `Source.read`."""
         record = self.records[index]
         pixels = decode_image(self.original(index)[1], record.id) if image else None
         if pixels is not None and pixels.shape[:2] != record.size:
             found, expected = (f"{size[1]} x {size[0]}" for size in (pixels.shape, record.size))
             message = f"the image changed: it had {expected} pixels when the data set was opened"
             raise RecordError(Problem(record.id, "", "", found, message, "Start again.", "left out"))
-        return Example(record.id, record.size, pixels, record.label, record.objects)
+        objects, semantic = self.masks(index) if masks else (record.objects, None)
+        return Example(record.id, record.size, pixels, record.label, objects, semantic)
+
+    def masks(self, index: int) -> tuple[Objects | None, np.ndarray | None]:
+        """What `read` returns as objects and as semantic map where masks are asked for; those with masks override it."""
+        return self.records[index].objects, None
 
     def original(self, index: int) -> tuple[str, bytes]:
         """(file name, the encoded image as it is stored). Raises RecordError where the file is gone."""
         record = self.records[index]
-        try:
-            return record.id, pathlib.Path(record.path).read_bytes()
-        except OSError as error:
-            problem = Problem(record.id, "", "", "", f"cannot be read: {error.strerror}", "Look for the file.", "left out")
-            raise RecordError(problem) from error
+        return record.id, read_bytes(record.path, record.id)
+
+
+def read_bytes(path: str, file: str) -> bytes:
+    """The content of a file. Args: file: its name, for errors. Raises RecordError where it is gone."""
+    try:
+        return pathlib.Path(path).read_bytes()
+    except OSError as error:
+        problem = Problem(file, "", "", "", f"cannot be read: {error.strerror}", "Look for the file.", "left out")
+        raise RecordError(problem) from error
 
 
 def objects_of(boxes: Sequence[Sequence[float]], labels: Sequence[int], crowd: Sequence[bool]) -> Objects:
@@ -104,12 +117,17 @@ def objects_of(boxes: Sequence[Sequence[float]], labels: Sequence[int], crowd: S
     return Objects(corners, np.asarray(labels, np.int32), np.asarray(crowd, bool), area)
 
 
-def measure(files: Sequence[tuple[str, str]], findings: Findings) -> list[tuple[int, int] | None]:
+def measure(
+    files: Sequence[tuple[str, str]],
+    findings: Findings,
+    size_of: Callable[[str, str], tuple[int, int]] = image_size,
+) -> list[tuple[int, int] | None]:
     """Sizes of many images from their headers.
 
     Args:
         files: (path, name in messages) of each.
         findings: gets a problem for each that does not exist, is empty or is no image.
+        size_of: (path, name) -> (height, width); raises RecordError where there is a problem.
 
     Returns:
         (height, width) of each, None where there was a problem.
@@ -117,7 +135,7 @@ def measure(files: Sequence[tuple[str, str]], findings: Findings) -> list[tuple[
 
     def size(file: tuple[str, str]) -> tuple[int, int] | Problem:
         try:
-            return image_size(*file)
+            return size_of(*file)
         except RecordError as error:
             return error.problem
 
@@ -128,6 +146,26 @@ def measure(files: Sequence[tuple[str, str]], findings: Findings) -> list[tuple[
             sizes += pool.map(size, files[start : start + _CHUNK])
     findings.problems.extend(s for s in sizes if isinstance(s, Problem))
     return [None if isinstance(s, Problem) else s for s in sizes]
+
+
+def maps_fit(files: Sequence[tuple[str, str]], sizes: Sequence[tuple[int, int] | None], findings: Findings) -> list[bool]:
+    """Whether each map can be used, as far as its header tells: it can be read, and is as large as its image.
+
+    Args:
+        files: (path, name in messages) of each map.
+        sizes: (height, width) of the image of each; None where that is not known, so that nothing is compared.
+        findings: is told of those that cannot.
+    """
+    fit = []
+    for (_, file), found, size in zip(files, measure(files, findings, map_size), sizes, strict=True):
+        try:
+            if found and size:
+                check_map_size(found, size, file, "size")
+        except RecordError as error:
+            findings.problems.append(error.problem)
+            found = None
+        fit.append(found is not None)
+    return fit
 
 
 def data_folder(kind: str, folder: str) -> pathlib.Path:

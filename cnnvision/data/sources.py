@@ -8,7 +8,7 @@ import dataclasses
 import pathlib
 from collections.abc import Callable
 
-from cnnvision.data import csv_boxes, folders, tfds_source, voc
+from cnnvision.data import coco, csv_boxes, folders, instances, masks, tfds_source, voc
 from cnnvision.errors import DataError, nearest
 from cnnvision.types import Source
 
@@ -34,6 +34,9 @@ KINDS = {
     "shapes": Kind("shapes, shapes:single", tfds_source.open_shapes, tfds_source.shapes_split_names),
     "tfds": Kind("tfds:NAME", tfds_source.open_tfds, tfds_source.tfds_split_names),
     "voc": Kind("voc:DIR", voc.open_voc, voc.split_names, voc.looks_right),
+    "coco": Kind("coco:DIR", coco.open_coco, coco.split_names, coco.looks_right),
+    "instances": Kind("instances:DIR", instances.open_instances, instances.split_names, instances.looks_right),
+    "masks": Kind("masks:DIR", masks.open_masks, masks.split_names, masks.looks_right),
     "csv": Kind("csv:DIR", csv_boxes.open_csv, csv_boxes.split_names, csv_boxes.looks_right),
     "folder": Kind("folder:DIR", folders.open_folder, folders.split_names, folders.looks_right),
 }
@@ -49,7 +52,7 @@ def open_source(name: str, split: str, classes: tuple[str, ...] | None = None) -
             `problems` says.
         classes: the class list to use, for example that of the train split or of a checkpoint; labels are mapped to it by
             name, and what has no name in it is left out. None: the data set's own: that of its
-            train split or, for voc, of all its annotations.
+            train split or, for voc, of all its annotations and, for coco, of the opened file.
 
     Returns:
         A source; its `problems` tell what was left out, repaired or noticed.

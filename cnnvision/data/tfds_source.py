@@ -7,8 +7,9 @@ What is understood, whatever the data set is called:
     semantic                    LabeledImage: its names are the semantic classes.
     instances                   Image: 0, or i + 1 where object i is.
     segmentation_mask           of oxford_iiit_pet: 1 pet, 2 background, 3 border.
+    segmentation_label          of cityscapes, whose image is image_left: the 19 classes that are evaluated; others: IGNORE.
     head_bbox                   of oxford_iiit_pet: one object of the image's class; empty where there is none.
-So cifar10, imagenet2012, oxford_iiit_pet, voc, coco and shapes are read, and others built like them.
+So cifar10, cityscapes, imagenet2012, oxford_iiit_pet, voc, coco and shapes are read, and others built like them.
 
 TFDS's boxes are ymin xmin ymax xmax as fractions of the image. Those of `voc` keep VOC's own count from 1, so that a pixel
 is subtracted from xmin and ymin, as `voc:DIR` does. Records are not read when the data set is opened (it may be large): what
@@ -27,12 +28,35 @@ from cnnvision.data.faults import Findings, RecordError, refuse_empty
 from cnnvision.data.maps import class_map, instance_masks
 from cnnvision.data.records import class_cure, resolve_split
 from cnnvision.errors import DataError
-from cnnvision.types import COCO_AREA_RANGES, Example, Objects, Problem
+from cnnvision.types import COCO_AREA_RANGES, IGNORE, Example, Objects, Problem
 
 PET_CLASSES = ("pet", "background", "border")
 """Semantic classes of oxford_iiit_pet: values 1, 2, 3 of its trimaps."""
 
-_FILE_NAMES = ("image/filename", "file_name", "id", "image/id")
+CITYSCAPES = {
+    7: "road",
+    8: "sidewalk",
+    11: "building",
+    12: "wall",
+    13: "fence",
+    17: "pole",
+    19: "traffic light",
+    20: "traffic sign",
+    21: "vegetation",
+    22: "terrain",
+    23: "sky",
+    24: "person",
+    25: "rider",
+    26: "car",
+    27: "truck",
+    28: "bus",
+    31: "train",
+    32: "motorcycle",
+    33: "bicycle",
+}
+"""Value in cityscapes' maps (its id) -> the class, in the order of its trainId."""
+
+_FILE_NAMES = ("image/filename", "file_name", "id", "image/id", "image_id")
 _CROWD = ("is_crowd", "is_difficult")
 _CORNER_DECIMALS = 3
 """Fractions of float32 come back as pixels with an error below 1e-3; the digits behind that would turn 12 into 11.99998."""
@@ -69,6 +93,7 @@ class TfdsSource:
         self.problems = findings.problems
         self.ids = tuple(f"{self._tfds_split}/{index:06d}" for index in range(count))
         self._counts_from_one = builder.info.name == "voc"
+        self._image = "image" if "image" in features else "image_left"
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -95,12 +120,12 @@ class TfdsSource:
         """(file name, or the id where it is not known; the encoded image as it is stored)."""
         record = self._record(index)
         names = [_text(record[key]) for key in _FILE_NAMES if key in record]
-        return (names or [self.ids[index]])[0], record["image"]
+        return (names or [self.ids[index]])[0], record[self._image]
 
     def _read(self, index: int, image: bool, masks: bool, findings: Findings) -> Example:
         record, file = self._record(index), self.ids[index]
-        pixels = decode_image(record["image"], file) if image else None
-        size = image_size(record["image"], file) if pixels is None else pixels.shape[:2]
+        pixels = decode_image(record[self._image], file) if image else None
+        size = image_size(record[self._image], file) if pixels is None else pixels.shape[:2]
         label = self._labels[record["label"]] if record.get("label", -1) >= 0 else -1
         objects = self._objects(record, size, file, findings, masks)
         semantic = self._semantic(record, size, file) if masks else None
@@ -145,6 +170,9 @@ class TfdsSource:
             return class_map(decode_map(record["semantic"], file), table, size, file)
         if "segmentation_mask" in record and self.semantic_classes == PET_CLASSES:
             return class_map(decode_map(record["segmentation_mask"], file), {1: 0, 2: 1, 3: 2}, size, file)
+        if "segmentation_label" in record and self.semantic_classes == tuple(CITYSCAPES.values()):
+            table = {**dict.fromkeys(range(256), IGNORE), **{value: i for i, value in enumerate(CITYSCAPES)}}
+            return class_map(decode_map(record["segmentation_label"], file), table, size, file)
         return None
 
     def _record(self, index: int) -> dict[str, Any]:
@@ -211,7 +239,7 @@ def _builder(name: str, folder: str) -> Any:
 
 def _class_names(name: str, features: Any) -> tuple[str, ...]:
     """Names of the classes; raises DataError where the features are of no known structure."""
-    if "image" not in features:
+    if "image" not in features and "image_left" not in features:
         raise DataError(f"{name} has no feature 'image', only {', '.join(features)}: it is no data set of labelled images.")
     known = features["objects"].feature if "objects" in features else features
     if "objects" in features and not {"bbox", "label"} <= set(known):
@@ -227,6 +255,8 @@ def _class_names(name: str, features: Any) -> tuple[str, ...]:
 def _semantic_classes(features: Any) -> tuple[str, ...]:
     if "semantic" in features:
         return tuple(features["semantic"].names)
+    if {"image_left", "segmentation_label"} <= set(features):
+        return tuple(CITYSCAPES.values())
     return PET_CLASSES if {"segmentation_mask", "species"} <= set(features) else ()
 
 

@@ -1,11 +1,15 @@
 """Tiny data sets on disk, sound ones and ones with planted faults."""
 
 import io
+import json
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from PIL import Image
+
+from cnnvision.data.doctor import Report
+from cnnvision.types import Problem
 
 CSV_HEADER = "filename,width,height,class,xmin,ymin,xmax,ymax"
 
@@ -93,3 +97,90 @@ def add_to_voc(root: pathlib.Path, stem: str, xml: str | bytes | None, image: by
         write(root / "JPEGImages" / f"{stem}.png", image)
     with open(root / "ImageSets" / "Main" / f"{split}.txt", "a") as names:
         names.write(f"{stem}\n")
+
+
+def two_fields(height: int = 30, width: int = 40, left: int = 0, right: int = 255) -> np.ndarray:
+    """uint8 [height, width], a map: 10 columns of `left`, the others `right`."""
+    values = np.full((height, width), right, np.uint8)
+    values[:, :10] = left
+    return values
+
+
+def masks_set(root: pathlib.Path, **values: int) -> pathlib.Path:
+    """Images and maps, nothing wrong: train has 3 pairs, val 2. Args: values: of `two_fields`."""
+    for seed, file in enumerate(("train/0", "train/1", "train/2", "val/3", "val/4")):
+        split, stem = file.split("/")
+        write(root / split / "image" / f"{stem}.png", encoded(picture(seed)))
+        write(root / split / "mask" / f"{stem}.png", encoded(two_fields(**values)))
+    return root
+
+
+def three_objects() -> np.ndarray:
+    """uint16 [30, 40]: objects 2, 7 and 900, the last one in two pieces."""
+    ids = np.zeros((30, 40), np.uint16)
+    ids[2:5, 3:10] = 7
+    ids[20:, 39] = 2
+    ids[0, 0] = ids[10, 12] = 900
+    return ids
+
+
+def instances_set(root: pathlib.Path) -> pathlib.Path:
+    """Images and maps of instance ids, nothing wrong: train has 2 pairs, val one, each with `three_objects`."""
+    for seed, file in enumerate(("train/0", "train/1", "val/2")):
+        split, stem = file.split("/")
+        write(root / split / "images" / f"{stem}.png", encoded(picture(seed)))
+        write(root / split / "masks" / f"{stem}.png", encoded(Image.fromarray(three_objects())))
+    return root
+
+
+def coco_annotation(id: int, image: int, category: int, box: Sequence[float], **fields: object) -> dict:
+    """One annotation; its segmentation is a rectangle as large as the box, unless `fields` have another."""
+    x, y, width, height = box
+    corners = [x, y, x + width, y, x + width, y + height, x, y + height]
+    default = {"area": width * height, "iscrowd": 0, "segmentation": [corners]}
+    return {"id": id, "image_id": image, "category_id": category, "bbox": list(box), **default, **fields}
+
+
+def coco_set(
+    root: pathlib.Path,
+    annotations: Sequence[object] | None = None,
+    images: Sequence[object] = (),
+    categories: Sequence[object] = ({"id": 7, "name": "dog"}, {"id": 3, "name": "cat"}),
+    **lists: Mapping,
+) -> pathlib.Path:
+    """COCO's layout, nothing wrong: train2017 has images 10 and 20, val2017 has 30; 3 is cat, 7 is dog.
+
+    Args:
+        annotations: of train; by default a dog and a crowd of cats in image 10, and none in 20.
+        images: appended to those of train.
+        categories: of both.
+        lists: replace what is in train's JSON.
+    """
+    if annotations is None:
+        annotations = [
+            coco_annotation(1, 10, 7, (2, 3, 10, 20)),
+            coco_annotation(2, 10, 3, (5.5, 6, 30, 20), iscrowd=1, area=50.5),
+        ]
+    sound = {number: {"id": number, "file_name": f"{number}.png", "height": 30, "width": 40} for number in (10, 20, 30)}
+    for number in sound:
+        split = "val2017" if number == 30 else "train2017"
+        write(root / split / f"{number}.png", encoded(picture(number)))
+    train = {"images": [sound[10], sound[20], *images], "annotations": annotations, "categories": categories, **lists}
+    val = {"images": [sound[30]], "annotations": [coco_annotation(1, 30, 7, (1, 2, 3, 4))], "categories": categories}
+    for split, content in (("train2017", train), ("val2017", val)):
+        write(root / "annotations" / f"instances_{split}.json", json.dumps(content))
+    return root
+
+
+def found(report: Report, **fields: str) -> Problem:
+    """The one problem of a report whose fields are these (`words`: some of its message)."""
+    words = fields.pop("words", "")
+    matching = [p for p in report.problems if words in p.message and all(getattr(p, k) == v for k, v in fields.items())]
+    assert len(matching) == 1, (fields, [str(p) for p in report.problems])
+    assert matching[0].cure and matching[0].message
+    return matching[0]
+
+
+def half(data: bytes) -> bytes:
+    """The first half of a file."""
+    return data[: len(data) // 2]

@@ -1,7 +1,7 @@
 """Tiny prepared TFDS data sets with the features of published ones, written without TensorFlow.
 
 The features are copied from the builders in tensorflow_datasets 4.9.10: image_classification/cifar.py,
-datasets/imagenet2012, datasets/oxford_iiit_pet, object_detection/voc.py, object_detection/coco.py.
+datasets/cityscapes, datasets/imagenet2012, datasets/oxford_iiit_pet, object_detection/voc.py, object_detection/coco.py.
 """
 
 import pathlib
@@ -61,6 +61,24 @@ def cifar10(data_dir: pathlib.Path) -> pathlib.Path:
 
     splits = {"train": [example(i, i) for i in range(3)], "test": [example(i + 3, i) for i in range(2)]}
     return prepare(data_dir, "cifar10", features, splits)
+
+
+def cityscapes(data_dir: pathlib.Path, ids: np.ndarray) -> pathlib.Path:
+    """Config semantic_segmentation; one image of train and one of validation, each with the map `ids`."""
+    features = F.FeaturesDict(
+        {
+            "image_id": F.Text(),
+            "image_left": F.Image(shape=(*ids.shape, 3), encoding_format="png"),
+            "segmentation_label": F.Image(shape=(*ids.shape, 1), encoding_format="png", use_colormap=True),
+        }
+    )
+
+    def example(seed: int) -> dict:
+        image = encoded(picture(seed, *ids.shape))
+        return {"image_id": f"bonn_{seed:06d}_000019", "image_left": image, "segmentation_label": encoded(ids)}
+
+    splits = {"train": [example(1)], "validation": [example(2)]}
+    return prepare(data_dir, "cityscapes", features, splits, "semantic_segmentation")
 
 
 def imagenet2012(data_dir: pathlib.Path) -> pathlib.Path:

@@ -16,25 +16,14 @@ from tests.data.planted import (
     encoded,
     exif,
     folder_set,
+    found,
+    half,
     picture,
     voc_object,
     voc_set,
     voc_xml,
     write,
 )
-
-
-def found(report, **fields):
-    """The one problem of a report whose fields are these (`words`: some of its message)."""
-    words = fields.pop("words", "")
-    matching = [p for p in report.problems if words in p.message and all(getattr(p, k) == v for k, v in fields.items())]
-    assert len(matching) == 1, (fields, [str(p) for p in report.problems])
-    assert matching[0].cure and matching[0].message
-    return matching[0]
-
-
-def half(data: bytes) -> bytes:
-    return data[: len(data) // 2]
 
 
 @pytest.mark.parametrize("make", [csv_set, folder_set, voc_set])

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from cnnvision.data.faults import RecordError
-from cnnvision.data.maps import check_map_size, class_map, instance_masks
+from cnnvision.data.maps import check_map_size, class_map, colour_text, instance_masks, instance_table, masks_of
 from cnnvision.types import IGNORE
 
 RAW = np.array([[0, 255, 7], [7, 0, 0]], np.uint8)
@@ -17,6 +17,29 @@ def test_values_go_through_the_table():
     np.testing.assert_array_equal(
         class_map(RAW.astype(np.uint16) * 9, {0: 0, 2295: 1, 63: 2}, (2, 3), "x"), [[0, 1, 2], [2, 0, 0]]
     )
+
+
+def test_a_table_may_have_values_beyond_those_of_the_file():
+    np.testing.assert_array_equal(class_map(RAW, {0: 0, 7: 1, 255: 2, 300: 3}, (2, 3), "x"), [[0, 2, 1], [1, 0, 0]])
+
+
+def test_colours_go_through_the_table():
+    colours = np.array([[[0, 0, 0], [1, 2, 3]], [[255, 255, 255], [3, 2, 1]]], np.uint8)
+    table = {0xFFFFFF: IGNORE, 0x010203: 0, 0x030201: 4, 0: 0}
+    mapped = class_map(colours, table, (2, 2), "x")
+    np.testing.assert_array_equal(mapped, [[0, 0], [255, 4]])
+    assert mapped.dtype == np.uint8 and colour_text(0x01FF03) == "(1, 255, 3)"
+    rng = np.random.default_rng(0)
+    colours = rng.integers(0, 3, (20, 30, 3), np.uint8) * 127
+    table = {(r << 16 | g << 8 | b) * 127: 9 * r + 3 * g + b for r in range(3) for g in range(3) for b in range(3)}
+    np.testing.assert_array_equal(class_map(colours, table, (20, 30), "x"), colours // 127 @ [9, 3, 1])
+    del table[0x7F00FE], table[0xFEFEFE]
+    with pytest.raises(
+        RecordError, match=r"colours that .*\(found '\(127, 0, 254\) \(254, 254, 254\)'\).*Known colours: \(0, 0, 0\),"
+    ):
+        class_map(colours, table, (20, 30), "x")
+    with pytest.raises(RecordError, match="not as large"):
+        class_map(colours, table, (30, 20), "x")
 
 
 def test_unknown_values_are_named():
@@ -39,4 +62,13 @@ def test_a_map_of_another_size_than_its_image():
 def test_instance_masks():
     masks = instance_masks(np.array([[0, 2], [1, 2]], np.uint16), 3, (2, 2), "x")
     np.testing.assert_array_equal(masks, [[[0, 0], [1, 0]], [[0, 1], [0, 1]], [[0, 0], [0, 0]]])
+    np.testing.assert_array_equal(masks_of(RAW, np.array([255, 7])), [RAW == 255, RAW == 7])
     assert masks.dtype == bool and instance_masks(RAW, 0, (2, 3), "x").shape == (0, 2, 3)
+
+
+def test_the_objects_of_a_map():
+    ids, boxes, areas = instance_table(np.array([[0, 9, 0], [3, 9, 9], [3, 0, 3]], np.uint16))
+    assert ids.tolist() == [3, 9] and boxes.tolist() == [[0, 1, 3, 3], [1, 0, 3, 2]] and areas.tolist() == [3, 3]
+    assert boxes.dtype == areas.dtype == np.float32
+    ids, boxes, areas = instance_table(np.zeros((2, 3), np.uint8))
+    assert ids.shape == areas.shape == (0,) and boxes.shape == (0, 4) and boxes.dtype == np.float32

@@ -4,16 +4,33 @@ import pytest
 
 from cnnvision.data.sources import KINDS, open_source, split_names
 from cnnvision.errors import DataError
-from tests.data.planted import csv_set, folder_set, voc_set
+from tests.data.planted import coco_set, csv_set, folder_set, instances_set, masks_set, voc_set
+
+SETS = {
+    "voc": voc_set,
+    "coco": coco_set,
+    "instances": instances_set,
+    "masks": masks_set,
+    "csv": csv_set,
+    "folder": folder_set,
+}
 
 
-@pytest.mark.parametrize(("kind", "make"), [("voc", voc_set), ("csv", csv_set), ("folder", folder_set)])
+@pytest.mark.parametrize(("kind", "make"), SETS.items())
 def test_a_bare_folder_is_answered_with_its_kind(tmp_path, kind, make):
     make(tmp_path)
     with pytest.raises(DataError, match=f"it looks like {kind}:{tmp_path}. Kinds: shapes"):
         open_source(str(tmp_path), "train")
     assert len(open_source(f"{kind}:{tmp_path}", "train")) >= 2
-    assert split_names(f"{kind}:{tmp_path}") == ("train", "val")
+    years = ("2017",) if kind == "coco" else ("",)
+    assert split_names(f"{kind}:{tmp_path}") == tuple(f"{split}{years[0]}" for split in ("train", "val"))
+
+
+def test_a_table_of_classes_is_no_csv_of_boxes(tmp_path):
+    masks_set(tmp_path)
+    (tmp_path / "classes.csv").write_text("value,name\n0,a\n255,b\n")
+    with pytest.raises(DataError, match="it looks like masks:"):
+        open_source(str(tmp_path), "train")
 
 
 def test_a_folder_of_no_kind(tmp_path):

@@ -68,6 +68,25 @@ def test_pets(data_dir):
     assert headless.objects.boxes.shape == (0, 4) and headless.objects.labels.shape == (0,)
 
 
+def test_cityscapes(data_dir):
+    ids = np.arange(36, dtype=np.uint8).reshape(4, 9)
+    ids[3, 8] = 255
+    prepared.cityscapes(data_dir, ids)
+    source = open_source("tfds:cityscapes", "val")
+    # https://github.com/mcordts/cityscapesScripts, helpers/labels.py: the trainId of each id; what has none is ignored.
+    train_ids = [7, 8, 11, 12, 13, 17, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 31, 32, 33]
+    expected = [train_ids.index(id) if id in train_ids else 255 for id in ids.ravel().tolist()]
+    example = source.read(0, masks=True)
+    assert example.semantic.ravel().tolist() == expected and example.semantic.dtype == np.uint8
+    assert source.classes == () and len(source.semantic_classes) == 19 and example.objects is None and example.label is None
+    assert [source.semantic_classes[i] for i in (0, 6, 13, 18)] == ["road", "traffic light", "car", "bicycle"]
+    np.testing.assert_array_equal(example.image, picture(2, 4, 9))
+    assert source.original(0) == ("bonn_000002_000019", encoded(picture(2, 4, 9))) and source.read(0, image=False).size == (
+        4,
+        9,
+    )
+
+
 def test_a_trimap_of_another_size_or_with_other_values(data_dir):
     prepared.oxford_iiit_pet(data_dir, np.full((30, 41), 2, np.uint8))
     source = open_source("tfds:oxford_iiit_pet", "test")

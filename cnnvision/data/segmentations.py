@@ -1,0 +1,155 @@
+"""COCO's three codings of a mask: polygons, run lengths, and run lengths written as text.
+
+Run lengths count down the columns, first zeros, then ones, and so on. Polygons become masks exactly as pycocotools makes
+them: corners are rounded to fifths of a pixel, edges are walked in such steps, and where the walk passes the centre of a
+column, the column changes between outside and inside. The parts of one object are united.
+"""
+
+import dataclasses
+import itertools
+from collections.abc import Sequence
+
+import numpy as np
+
+STEPS = 5
+"""Steps of the walk along a polygon's edges, a pixel."""
+
+_FIRST_CHARACTER = 48
+_VALUE_BITS, _VALUE, _MORE, _NEGATIVE = 5, 0x1F, 0x20, 0x10
+
+
+@dataclasses.dataclass(frozen=True)
+class Segmentations:
+    """The segmentations of many objects in a few arrays: cheap to keep, and to send to another process.
+
+    Attributes:
+        numbers: float64 [N], coordinates x y x y ... of polygons and run lengths, one part after the other.
+        part_starts: int64 [P + 1], where in `numbers` each part starts, and the last one ends.
+        object_starts: int64 [n + 1], where among the parts each object starts, and the last one ends.
+        runs: bool [n], True where an object's one part is run lengths, False where its parts are polygons.
+    """
+
+    numbers: np.ndarray
+    part_starts: np.ndarray
+    object_starts: np.ndarray
+    runs: np.ndarray
+
+    @classmethod
+    def pack(cls, objects: Sequence[tuple[Sequence[np.ndarray], bool]]) -> "Segmentations":
+        """Packs (parts, whether they are run lengths) of each object."""
+        parts = [part for of_object, _ in objects for part in of_object]
+        return cls(
+            np.concatenate([np.zeros(0), *parts]),
+            np.cumsum([0, *map(len, parts)]),
+            np.cumsum([0, *(len(of_object) for of_object, _ in objects)]),
+            np.array([runs for _, runs in objects], bool),
+        )
+
+    def parts(self, index: int) -> list[np.ndarray]:
+        """The parts of one object; none where nothing is known of its mask."""
+        first, last = self.object_starts[index : index + 2]
+        starts = self.part_starts[first : last + 1].tolist()
+        return [self.numbers[start:end] for start, end in itertools.pairwise(starts)]
+
+    def mask(self, index: int, size: tuple[int, int]) -> np.ndarray | None:
+        """bool [H, W], the mask of one object; None where nothing is known of it. Args: size: (H, W) of the image."""
+        parts = self.parts(index)
+        if not parts:
+            return None
+        counts = parts if self.runs[index] else [polygon_runs(part, size) for part in parts]
+        mask = mask_of_runs(counts[0], size)
+        for others in counts[1:]:
+            mask = mask | mask_of_runs(others, size)
+        return mask
+
+
+def mask_of_runs(counts: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """The mask that run lengths stand for.
+
+    Args:
+        counts: [m] whole numbers >= 0 whose sum is H * W; runs may be empty.
+        size: (H, W).
+
+    Returns:
+        bool [H, W].
+    """
+    height, width = size
+    return np.repeat(np.arange(len(counts)) % 2 == 1, counts.astype(np.int64)).reshape(width, height).T
+
+
+def runs_of_text(text: str) -> np.ndarray:
+    """The run lengths that COCO's compressed coding stands for.
+
+    Each number is written in groups of 5 bits, the lowest first, a character each; a sixth bit says that more follow, and
+    the last group's highest bit that the number is negative. From the fourth on, numbers are differences from the one
+    before the last.
+
+    Args:
+        text: what stands in the file.
+
+    Returns:
+        int64 [m].
+
+    Raises:
+        ValueError: the text is not of that coding.
+    """
+    groups = np.frombuffer(text.encode("utf-8", "surrogatepass"), np.uint8).astype(np.int64) - _FIRST_CHARACTER
+    if not len(groups):
+        return np.zeros(0, np.int64)
+    if groups.min() < 0 or groups.max() >= 2 * _MORE or groups[-1] & _MORE:
+        raise ValueError("it has other characters, or breaks off")
+    ends = np.flatnonzero((groups & _MORE) == 0)
+    starts = np.concatenate([[0], ends[:-1] + 1])
+    lengths = ends - starts + 1
+    if lengths.max() > 8:  # 40 bits: more than any image has pixels
+        raise ValueError("it has a number that is too long")
+    place = np.arange(len(groups)) - np.repeat(starts, lengths)
+    numbers = np.add.reduceat((groups & _VALUE) << (_VALUE_BITS * place), starts)
+    numbers -= np.where(groups[ends] & _NEGATIVE, np.int64(1) << (_VALUE_BITS * lengths), 0)
+    numbers[1::2] = np.cumsum(numbers[1::2])
+    numbers[2::2] = np.cumsum(numbers[2::2])
+    return numbers
+
+
+def polygon_runs(polygon: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """The run lengths of a polygon.
+
+    Args:
+        polygon: float64 [2 k], x y x y ..., continuous pixels; k >= 3. It may leave the image, but not by far: the walk
+            takes `STEPS` steps a pixel.
+        size: (H, W) of the image.
+
+    Returns:
+        int64 [m], of zeros first; runs may be empty.
+    """
+    height, width = size
+    x, y = _walk(polygon.reshape(-1, 2))
+    turns = np.flatnonzero(x[1:] != x[:-1])
+    left, top = np.minimum(x[turns], x[turns + 1]), np.minimum(y[turns], y[turns + 1])
+    column = (left + 0.5) / STEPS - 0.5
+    within = (column == np.floor(column)) & (column >= 0) & (column <= width - 1)
+    row = np.ceil(np.clip((top[within] + 0.5) / STEPS - 0.5, 0, height))
+    changes = np.sort(column[within] * height + row).astype(np.int64)
+    return np.diff(changes, prepend=0, append=height * width)
+
+
+def _walk(corners: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The points of a walk along a polygon's edges: x, y, int64, in steps of 1 / `STEPS` pixels.
+
+    Each edge goes one step a point along its longer side. Numbers are cut, not rounded down, as a C cast does it.
+    """
+    corners = (STEPS * corners + 0.5).astype(np.int64)
+    start, end = corners, np.roll(corners, -1, axis=0)
+    reach = np.abs(end - start)
+    flat = reach[:, 0] >= reach[:, 1]
+    longer = np.where(flat, reach[:, 0], reach[:, 1])
+    backwards = np.where(flat, start[:, 0] > end[:, 0], start[:, 1] > end[:, 1])
+    low, high = (np.where(backwards[:, None], *pair) for pair in ((end, start), (start, end)))
+    shorter = np.where(flat, high[:, 1] - low[:, 1], high[:, 0] - low[:, 0])
+    slope = shorter / np.maximum(longer, 1)
+    edge = np.repeat(np.arange(len(corners)), longer + 1)
+    step = np.arange(len(edge)) - np.repeat(np.cumsum(longer + 1) - (longer + 1), longer + 1)
+    step = np.where(backwards[edge], longer[edge] - step, step)
+    along = step + np.where(flat, low[:, 0], low[:, 1])[edge]
+    across = (np.where(flat, low[:, 1], low[:, 0])[edge] + slope[edge] * step + 0.5).astype(np.int64)
+    return np.where(flat[edge], along, across), np.where(flat[edge], across, along)
