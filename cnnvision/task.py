@@ -111,6 +111,21 @@ class Evaluator(Protocol):
 
 
 @dataclasses.dataclass(frozen=True)
+class BorderWeights:
+    """The weight map of Ronneberger et al. 2015, equation 2, without its class balance: 1 + w0 · exp(−(d1 + d2)² / 2σ²).
+
+    Attributes:
+        w0: weight on top of 1 where two cells touch.
+        sigma: how fast it falls with the distances to the two nearest cells, pixels.
+        background: class id of what parts the cells.
+    """
+
+    w0: float
+    sigma: float
+    background: int
+
+
+@dataclasses.dataclass(frozen=True)
 class InputSpec:
     """What the pipeline must put into a batch.
 
@@ -119,21 +134,28 @@ class InputSpec:
         target: which target struct to fill; "" for none (images alone, to predict on).
         fit: how an image is brought to an input size. "stretch": both sides, aspect ratio lost. "letterbox": the longer
             side, the rest padded. "crop": the shorter side, then the centre `crop_fraction` of it (ImageNet's way).
+            "tile": not resized; training sees random windows, evaluation overlapping tiles with mirrored borders.
         crop_fraction: for "crop" only.
         objects: which objects a batch holds: "all" (up to `max_objects`) or the "largest" alone.
         max_objects: rows of an ObjectTarget; further objects are dropped and counted.
         mask_side: side of instance masks, 0 for none.
         multiple_of: every size must be a multiple of this (the network's largest stride).
+        margin: for "tile": pixels at each side of a tile that are seen, but not answered for.
+        tile_step: for "tile": tiles lie at distances that are a multiple of this, so that all pool the same pixels together.
+        border: weights of a SemanticTarget; None for none.
     """
 
     sizes: tuple[tuple[int, int], ...]
     target: Literal["class", "objects", "semantic", ""]
-    fit: Literal["stretch", "letterbox", "crop"] = "stretch"
+    fit: Literal["stretch", "letterbox", "crop", "tile"] = "stretch"
     crop_fraction: float = 0.875
     objects: Literal["all", "largest"] = "all"
     max_objects: int = 1
     mask_side: int = 0
     multiple_of: int = 1
+    margin: int = 0
+    tile_step: int = 1
+    border: BorderWeights | None = None
 
 
 @dataclasses.dataclass(frozen=True)

@@ -194,8 +194,10 @@ class Batch:
         size: int32 [b, 2], (height, width) of the part of the input that is image; what lies right of it and below is
             padding.
         valid: bool [b], False where the example only fills up the batch (or could not be read).
-        index: int32 [b], position of the example in its source's `ids`.
+        index: int32 [b], position of the example in its source's `ids`. A large image may fill several rows, tile by tile.
         transform: float32 [b, 2, 3], the affine map (x, y, 1) of original pixels -> (x, y) of input pixels.
+        core: int32 [b, 4], x1 y1 x2 y2, whole pixels: the part of the input that the row answers for. All of its image; of
+            a tile what is neither context nor beyond the image.
         target: ClassTarget, ObjectTarget or SemanticTarget; None where there is nothing to learn from (predict).
     """
 
@@ -204,6 +206,7 @@ class Batch:
     valid: Array
     index: Array
     transform: Array
+    core: Array
     target: ClassTarget | ObjectTarget | SemanticTarget | None = None
 
 
@@ -220,3 +223,11 @@ class LocalizationPrediction:
 
     scores: Array
     boxes: Array
+
+
+@struct.dataclass
+class SegmentationPrediction:
+    """A class for every pixel. Attributes: labels: uint8 [b, h, w] class ids, input pixels; IGNORE where the network gives
+    no answer (the rim that convolutions without padding lose)."""
+
+    labels: Array

@@ -1,8 +1,8 @@
 """Pictures of batches, targets and predictions, drawn by their type.
 
-On a sheet targets are solid frames and tints in the colour of their class, predictions are dashed. Each input has a frame of
-its own: green, with a tick, where the prediction is right; red, with a cross, where it is wrong; grey where there is nothing
-to compare. Right means the right class and, for a box, an IoU of at least 0.5. Padding is hatched.
+On a sheet targets are solid frames and tints in the colour of their class, predictions are dashed, or tints beside. Each
+input has a frame of its own: green, with a tick, where the prediction is right; red, with a cross, where it is wrong; grey
+where there is nothing to compare. Right means the right class and, for a box, an IoU of at least 0.5. Padding is hatched.
 """
 
 import io
@@ -17,13 +17,14 @@ from PIL import Image, ImageDraw
 
 from cnnvision import drawing
 from cnnvision.curves import draw_curves
+from cnnvision.overlays import agreement, present, tinted, tinted_map
 from cnnvision.types import (
-    IGNORE,
     Batch,
     ClassPrediction,
     ClassTarget,
     LocalizationPrediction,
     ObjectTarget,
+    SegmentationPrediction,
     SemanticTarget,
 )
 
@@ -72,6 +73,8 @@ def sheet(
     count = min(most, len(batch.valid))
     height, width = batch.image.shape[1:3]
     scale = scale or -(-220 // max(height, width))
+    if isinstance(batch.target, SemanticTarget):
+        columns = min(columns, 2)  # each tile is two or three pictures wide
     lines = 1 if predictions is None else 2
     tiles = [_tile(batch, i, classes, _row(predictions, i), scale, lines) for i in range(count)]
     columns = min(columns, count)
@@ -113,6 +116,8 @@ def annotate(image: np.ndarray, classes: Sequence[str], prediction: Any) -> np.n
     text = max(TEXT, round(max(pixels.shape[:2]) / 40))
     picture = Image.new("RGB", (max(pixels.shape[1], 12 * text), pixels.shape[0] + 2 * text), drawing.PAPER)
     inner, best = Image.fromarray(pixels), _ranking(prediction, classes)
+    if isinstance(prediction, SegmentationPrediction):
+        inner = Image.fromarray(tinted_map(pixels, prediction.labels, scale))
     if isinstance(prediction, LocalizationPrediction):
         box, (words, ink) = prediction.boxes * scale, best[0]
         drawing.rectangle(inner, box, ink, max(2, text // 7))
@@ -123,7 +128,10 @@ def annotate(image: np.ndarray, classes: Sequence[str], prediction: Any) -> np.n
 
 
 def write_png(path: epath.PathLike, array: np.ndarray) -> None:
-    """Writes uint8 [height, width, 3] RGB as PNG, local or remote (gs://); a reader sees the whole file or none."""
+    """Writes uint8 [height, width, 3] RGB, or [height, width] ids, as PNG, local or remote (gs://).
+
+    A reader sees the whole file or none.
+    """
     path, data = epath.Path(path), io.BytesIO()
     Image.fromarray(array).save(data, "PNG")
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -158,11 +166,19 @@ def _tile(batch: Batch, i: int, classes: Sequence[str], prediction: Any, scale: 
     right = None
     inner = Image.fromarray(pixels)
     if valid:
-        inner = Image.fromarray(_tinted(pixels, target, scale))
+        inner = Image.fromarray(tinted(pixels, target, scale))
         described = _describe_target(target, classes)
         _draw_frames(inner, target, scale)
     guess: Parts = []
-    if valid and prediction is not None:
+    if isinstance(target, SemanticTarget):
+        shown = [pixels, np.array(inner)]
+        if prediction is not None:
+            labels = prediction.labels[:image_height, :image_width]
+            shown.append(tinted_map(pixels, labels, scale) if valid else pixels)
+            guess = agreement(labels, target.labels[:image_height, :image_width], classes) if valid else []
+        inner = _side_by_side(shown)
+        width = inner.width
+    elif valid and prediction is not None:
         _draw_prediction(inner, prediction, scale)
         guess, right = _compare(prediction, target, classes)
     if valid:
@@ -179,31 +195,6 @@ def _tile(batch: Batch, i: int, classes: Sequence[str], prediction: Any, scale: 
         draw.text((FRAME, top + LINE + TEXT / 2), sign, fill=frame, font=drawing.font(TEXT + 2), anchor="lm")
         drawing.caption(tile, (FRAME + TEXT + 3, top + LINE), width - TEXT - 3, guess, TEXT)
     return np.array(tile)
-
-
-def _tinted(pixels: np.ndarray, target: Any, scale: int) -> np.ndarray:
-    """Semantic maps and instance masks as tints over the enlarged input."""
-    if isinstance(target, SemanticTarget):
-        labels = drawing.enlarge(target.labels, scale, smooth=False)
-        for label in np.unique(target.labels):
-            if label != IGNORE:
-                pixels = drawing.tint(pixels, labels == label, drawing.colour(int(label)), 0.45)
-    elif isinstance(target, ObjectTarget) and target.masks is not None:
-        for k in np.flatnonzero(target.valid):
-            where = paste_mask(target.masks[k], target.boxes[k] * scale, pixels.shape[:2])
-            pixels = drawing.tint(pixels, where, drawing.colour(int(target.labels[k])), 0.4)
-    return pixels
-
-
-def paste_mask(mask: np.ndarray, box: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """A mask that was cropped to its box, back in its image: bool [m, m] -> bool [height, width] of `size`."""
-    x1, y1, x2, y2 = (round(float(value)) for value in box)
-    result = np.zeros(size, bool)
-    side = (max(1, x2 - x1), max(1, y2 - y1))
-    whole = np.array(Image.fromarray(mask.astype(np.uint8) * 255).resize(side, Image.Resampling.BILINEAR)) >= 128
-    part = result[max(0, y1) : y1 + side[1], max(0, x1) : x1 + side[0]]
-    part |= whole[max(0, -y1) :, max(0, -x1) :][: part.shape[0], : part.shape[1]]
-    return result
 
 
 def _draw_frames(picture: Image.Image, target: Any, scale: int) -> None:
@@ -230,7 +221,7 @@ def _describe_target(target: Any, classes: Sequence[str]) -> Parts:
         found = np.unique(target.labels[target.valid])
         return [_name(int(label), classes) for label in found] or [("no object", None)]
     if isinstance(target, SemanticTarget):
-        return [_name(int(label), classes) for label in np.unique(target.labels) if label != IGNORE]
+        return [_name(label, classes) for label in present(target.labels)]
     return []
 
 
@@ -238,8 +229,14 @@ def _name(label: int, classes: Sequence[str]) -> tuple[str, drawing.Colour]:
     return classes[label], drawing.colour(label)
 
 
+def _side_by_side(pictures: Sequence[np.ndarray]) -> Image.Image:
+    """Pictures of one size in a row: of maps the image, the truth and what is predicted."""
+    gap = np.full((pictures[0].shape[0], FRAME, 3), drawing.PAPER, np.uint8)
+    return Image.fromarray(np.concatenate([part for picture in pictures for part in (gap, picture)][1:], axis=1))
+
+
 def _check_drawable(prediction: Any) -> None:
-    if not isinstance(prediction, LocalizationPrediction | ClassPrediction):
+    if not isinstance(prediction, LocalizationPrediction | ClassPrediction | SegmentationPrediction):
         raise ValueError(f"no way to draw predictions of type {type(prediction).__name__}")
 
 
@@ -251,7 +248,11 @@ def _draw_prediction(picture: Image.Image, prediction: Any, scale: int) -> None:
 
 
 def _ranking(prediction: Any, classes: Sequence[str]) -> Parts:
-    """The three best classes with their scores."""
+    """The three best classes with their scores, or with the shares of the image that they cover."""
+    if isinstance(prediction, SegmentationPrediction):
+        shares = np.bincount(prediction.labels.ravel(), minlength=256)[: len(classes)] / max(prediction.labels.size, 1)
+        largest = [int(k) for k in np.argsort(-shares, kind="stable") if shares[k] > 0][:6]
+        return [(f"{classes[k]} {shares[k]:.0%}", drawing.colour(k)) for k in largest]
     best = np.argsort(-prediction.scores, kind="stable")[:3]
     return [(f"{classes[k]} {prediction.scores[k]:.2f}", drawing.colour(int(k))) for k in best]
 

@@ -18,7 +18,8 @@ def base() -> ConfigDict:
             eval_split="val",
             eval_examples=0,  # evaluate on the first so many alone; 0 for all
             size=(128, 128),  # height, width of the network's input, pixels
-            fit="stretch",  # "stretch", "letterbox" (pad right and bottom) or "crop" (centre, ImageNet's way)
+            fit="stretch",  # "stretch", "letterbox" (pad right and bottom), "crop" (centre, ImageNet's way) or "tile"
+            margin=-1,  # "tile": pixels at each side that only give context; -1 for as far as the network sees
             batch_size=32,  # of all devices and processes together
             eval_batch_size=64,
             threads=2,  # that read and augment ahead, in this process
@@ -32,6 +33,10 @@ def base() -> ConfigDict:
                 crop_aspect=(1.0, 1.0),  # (least, most) factor on the cut's width / height
                 translate=0.0,  # most shift of the cut, as a share of its sides
                 rotate=0.0,  # most degrees, either way
+                zoom=(1.0, 1.0),  # "tile": (least, most) enlargement
+                quarter_turns=False,  # "tile": by 0, 90, 180 or 270 degrees
+                elastic=0.0,  # "tile": standard deviation of displacements on a coarse grid, pixels
+                elastic_grid=3,  # its points along each side
                 brightness=0.0,  # the factor is drawn from 1 ± this
                 contrast=0.0,
                 saturation=0.0,
@@ -78,6 +83,22 @@ def base() -> ConfigDict:
     return config
 
 
+def pixel_loss() -> ConfigDict:
+    """The losses of models with an answer for each pixel: a weighted sum of terms; a term of weight 0 is left out."""
+    return ConfigDict(
+        dict(
+            cross_entropy=1.0,
+            dice=0.0,
+            focal=0.0,
+            focal_gamma=2.0,
+            class_weights=(),  # one for each class, on cross entropy and focal loss; () for none
+            border_w0=0.0,  # on top of 1, where two cells touch (U-Net, equation 2); 0 for none
+            border_sigma=5.0,  # pixels
+            border_background="",  # the class that parts cells; "" for the first
+        )
+    )
+
+
 def no_variant(variant: str, *known: str) -> ConfigError:
     """The error for a variant that a config file does not have; `known` are those it has."""
     return ConfigError(f"--config: there is no variant {variant!r}.{nearest(variant, known)}")
@@ -88,10 +109,21 @@ def smoke(config: ConfigDict) -> ConfigDict:
 
     The numbers that come out mean nothing; the path through the code is the same, with the smallest backbone.
     """
-    config.model.backbone = ConfigDict(dict(name="small", width=8, layers=2, norm="batch", frozen_stages=0, dtype="float32"))
-    config.model.pretrained = ""
-    if "stride" in config.model:
-        config.model.stride = 0  # the last
+    model = config.model
+    if "backbone" in model and model.backbone.name == "contracting_path":
+        model.backbone.width, model.backbone.depth = 4, 2
+    elif "backbone" in model:
+        model.backbone = ConfigDict(dict(name="small", width=8, layers=2, norm="batch", frozen_stages=0, dtype="float32"))
+        model.pretrained = ""
+    if "stride" in model:
+        model.stride = 0  # the last
+    for key, value in dict(width=4, depth=2, hidden=8, kernels=(4, 4), window=21, samples=16).items():
+        if key in model:
+            model[key] = value
+    if "decoder" in model:
+        model.decoder.widths = ()
+    if config.data.source.partition(":")[0] != "shapes":
+        config.data.source = "shapes"
     config.data.size = (64, 64)
     config.data.batch_size = 8
     config.data.eval_batch_size = 8

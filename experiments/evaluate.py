@@ -19,7 +19,7 @@ def run(workdir, data: str | None = None, split: str | None = None, step: int | 
 
     from cnnvision import visualize
     from cnnvision.data.sources import open_source
-    from experiments.runs import evaluation_of, load
+    from experiments.runs import evaluation_of, load, names_of
 
     trained = load(workdir, step)
     name, split = data or trained.config.data.source, split or trained.config.data.eval_split
@@ -29,6 +29,7 @@ def run(workdir, data: str | None = None, split: str | None = None, step: int | 
     if len(source.problems) > 5:
         say(f"… and {len(source.problems) - 5} more problems: python -m experiments.doctor --data={name}")
     evaluation = evaluation_of(trained.task, source, trained.config, trained.mesh)
+    classes = names_of(trained.task, trained.info)
     metrics, shown = evaluation.run(trained.params, trained.model_state, keep=visualize.MOST)
     for problem in evaluation.failures:
         say(f"not used: {problem}")
@@ -37,9 +38,9 @@ def run(workdir, data: str | None = None, split: str | None = None, step: int | 
         folder = epath.Path(workdir) / "evaluation"
         folder.mkdir(parents=True, exist_ok=True)
         values = {key: value if value == value else None for key, value in metrics.items()}
-        about = {"step": trained.step, "data": name, "split": split, "classes": to_json(trained.info.classes)}
+        about = {"step": trained.step, "data": name, "split": split, "classes": to_json(classes)}
         (folder / f"{label}.json").write_text(json.dumps({**about, "metrics": values}, indent=1))
-        visualize.write_sheet(folder / f"{label}.png", shown, trained.info.classes)
+        visualize.write_sheet(folder / f"{label}.png", shown, classes)
         say(f"Step {trained.step} of {workdir} on {name} {split}. Written: {folder / label}.json and .png")
     return metrics
 

@@ -2,9 +2,10 @@
 
     python -m experiments.predict --workdir=DIR --images=GLOB_OR_DIR --output=DIR [--step=N]
 
-Writes one annotated PNG an image, and predictions.json: file, width, height, class, score, box ([x1, y1, x2, y2] in the
-original image's pixels). An image that cannot be read is named there and on the screen, and the others are predicted.
-What lies in the output folder is not predicted on again.
+Writes one annotated PNG an image, and predictions.json: file, width, height; class, score and box ([x1, y1, x2, y2] in the
+original image's pixels), or, of a network with a class for every pixel, mask (a PNG of class ids, as large as the image)
+and the share of the image that each class covers. An image that cannot be read is named there and on the screen, and the
+others are predicted. What lies in the output folder is not predicted on again.
 """
 
 import json
@@ -17,6 +18,11 @@ from experiments.command_line import Parser, cache_compilations, main
 
 def describe(prediction: Any, classes: tuple[str, ...]) -> dict[str, Any]:
     """One image's prediction (original pixels) as JSON values."""
+    if hasattr(prediction, "labels"):
+        import numpy as np
+
+        counts = np.bincount(prediction.labels.ravel(), minlength=256) / prediction.labels.size
+        return {"shares": {name: round(float(counts[index]), 6) for index, name in enumerate(classes)}}
     best = int(prediction.scores.argmax())
     found = {"class": classes[best], "score": round(float(prediction.scores[best]), 6)}
     if hasattr(prediction, "boxes"):
@@ -31,12 +37,13 @@ def run(workdir, images: str, output: str, step: int | None = None, say=print) -
     from cnnvision import visualize
     from cnnvision.data.loose import LooseImages
     from cnnvision.errors import RunError
-    from experiments.runs import evaluation_of, load
+    from experiments.runs import evaluation_of, load, names_of
 
     folder = pathlib.Path(output)
     if folder.is_file():
         raise RunError(f"--output: {output} is a file; name a folder")
     source, trained = LooseImages(images, without=folder), load(workdir, step)
+    classes = names_of(trained.task, trained.info)
     position = {name: index for index, name in enumerate(source.ids)}
     folder.mkdir(parents=True, exist_ok=True)
     found: dict[int, dict[str, Any]] = {}
@@ -46,9 +53,12 @@ def run(workdir, images: str, output: str, step: int | None = None, say=print) -
             index = position[example.id]
             prediction = jax.tree.map(lambda x, row=row: x[row], predictions)
             height, width = example.size
-            description = describe(prediction, trained.info.classes)
+            description = describe(prediction, classes)
             found[index] = {"file": example.id, "width": width, "height": height, **description}
-            picture = visualize.annotate(source.read(index).image, trained.info.classes, prediction)
+            if hasattr(prediction, "labels"):
+                found[index]["mask"] = f"{example.id}.mask.png"
+                visualize.write_png(folder / found[index]["mask"], prediction.labels)
+            picture = visualize.annotate(source.read(index).image, classes, prediction)
             visualize.write_png(folder / f"{example.id}.png", picture)
 
     evaluation = evaluation_of(trained.task, source, trained.config, trained.mesh, targets=False)

@@ -41,7 +41,7 @@ NEEDED = {
 """Sections and keys without which a config.json cannot be read."""
 
 PRECISIONS = ("default", "high", "highest")
-FITS = ("stretch", "letterbox", "crop")
+FITS = ("stretch", "letterbox", "crop", "tile")
 
 
 def data_info(source: Source) -> DataInfo:
@@ -61,7 +61,7 @@ def check_config(config: ConfigDict, mesh: jax.sharding.Mesh) -> None:
     check_name("config.training.matmul_precision", config.training.matmul_precision, PRECISIONS)
     check_name("config.data.fit", config.data.fit, FITS)
     check_range("config.data.eval_examples", config.data.eval_examples, 0, 10**9)
-    loading(config)
+    loading(config).augment.check_fit(config.data.fit)
     make_optimizer(config.optimizer, config.training.steps, {})
     if len(config.data.size) != 2 or not all(type(side) is int and side >= 1 for side in config.data.size):
         raise ConfigError(f"config.data.size: {config.data.size} must be (height, width), in whole pixels")
@@ -83,6 +83,11 @@ def check_size(task: Task) -> None:
 def loading(config: ConfigDict) -> DataOptions:
     """The keys of `config.data` that the pipeline reads."""
     return DataOptions.read({field.name: config.data[field.name] for field in dataclasses.fields(DataOptions)})
+
+
+def names_of(task: Task, info: DataInfo) -> tuple[str, ...]:
+    """Names of the classes that a task predicts."""
+    return info.semantic_classes if task.inputs.target == "semantic" else info.classes
 
 
 def empty_batch(task: Task, rows: int) -> Batch:
@@ -145,7 +150,7 @@ def join(config: ConfigDict, workdir: epath.PathLike, mesh: jax.sharding.Mesh | 
         ),
         batch_size=config.data.batch_size,
         evaluation=evaluation_of(task, first(eval_source, config.data.eval_examples), config, mesh),
-        classes=info.classes,
+        classes=names_of(task, info),
         fingerprint=fingerprint_of(selection.source, config.data.source),
         record=lambda: record_config(config, info, workdir),
         say=say,

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cnnvision import drawing, visualize
+from cnnvision import drawing, overlays, visualize
 from cnnvision.curves import _panels, _series, draw_curves
 from cnnvision.types import (
     IGNORE,
@@ -17,6 +17,7 @@ from cnnvision.types import (
     ClassTarget,
     LocalizationPrediction,
     ObjectTarget,
+    SegmentationPrediction,
     SemanticTarget,
 )
 
@@ -33,6 +34,7 @@ def batch_of(target, count=3, size=(SIDE, SIDE)):
         valid=np.ones(count, bool),
         index=np.arange(count, dtype=np.int32),
         transform=np.tile(np.eye(2, 3, dtype=np.float32), (count, 1, 1)),
+        core=np.tile(np.array([0, 0, size[1], size[0]], np.int32), (count, 1)),
         target=target,
     )
 
@@ -52,11 +54,13 @@ def scores_of(best, k=3):
     return (0.05 + 0.85 * np.eye(k, dtype=np.float32))[np.array(best)]
 
 
-def tile_of(sheet, i):
-    """The enlarged input of the i-th of three tiles side by side, and the colour of its frame."""
+def tile_of(sheet, i, pictures=1):
+    """The enlarged input of the i-th of three tiles side by side, and the colour of its frame; it may be several pictures
+    wide."""
     side = SCALE * SIDE
     top, left = visualize.GAP, visualize.GAP + i * (side + 2 * visualize.FRAME + visualize.GAP)
-    inner = sheet[top + visualize.FRAME :, left + visualize.FRAME :][:side, :side]
+    width = pictures * (side + visualize.FRAME) - visualize.FRAME
+    inner = sheet[top + visualize.FRAME :, left + visualize.FRAME :][:side, :width]
     return inner, tuple(int(value) for value in sheet[top + 1, left + 1])
 
 
@@ -114,11 +118,19 @@ def test_padding_and_missing_examples_are_hatched():
 def test_semantic_maps_are_tinted_and_ignored_pixels_are_not():
     labels = np.full((3, SIDE, SIDE), IGNORE, np.uint8)
     labels[:, :50, :50], labels[:, 50:, :50] = 0, 2
-    inner, _ = tile_of(visualize.sheet(batch_of(SemanticTarget(labels=labels)), CLASSES), 0)
-    assert (inner[:, SCALE * 50 :] == 60).all()
-    one, other = inner[30, 30].astype(int), inner[-30, 30].astype(int)
-    expected = [(60 * 0.55 + 0.45 * np.array(drawing.colour(k))).astype(int) for k in (0, 2)]
+    batch = batch_of(SemanticTarget(labels=labels))
+    inner, _ = tile_of(visualize.sheet(batch, CLASSES), 0, pictures=2)
+    image, truth = inner[:, : SCALE * SIDE], inner[:, SCALE * SIDE + visualize.FRAME :]
+    assert (image == 60).all() and (truth[:, SCALE * 50 :] == 60).all()
+    one, other = truth[30, 30].astype(int), truth[-30, 30].astype(int)
+    expected = [(60 * 0.4 + 0.6 * np.array(drawing.colour(k))).astype(int) for k in (0, 2)]
     np.testing.assert_allclose([one, other], expected, atol=1)
+
+    found = np.full((3, SIDE, SIDE), 1, np.uint8)
+    inner, _ = tile_of(visualize.sheet(batch, CLASSES, SegmentationPrediction(found)), 0, pictures=3)
+    guess = inner[:, 2 * (SCALE * SIDE + visualize.FRAME) :]
+    expected = (24 + 0.6 * np.array(drawing.colour(1))).astype(int)
+    np.testing.assert_allclose(guess, np.broadcast_to(expected, guess.shape), atol=1)
 
 
 def test_masks_are_tinted_within_their_boxes():
@@ -132,11 +144,11 @@ def test_masks_are_tinted_within_their_boxes():
 
 def test_pasted_masks_fill_their_boxes():
     full = np.ones((7, 7), bool)
-    pasted = visualize.paste_mask(full, np.array([3.0, 4.0, 9.0, 6.0]), (10, 12))
+    pasted = overlays.paste_mask(full, np.array([3.0, 4.0, 9.0, 6.0]), (10, 12))
     expected = np.zeros((10, 12), bool)
     expected[4:6, 3:9] = True
     np.testing.assert_array_equal(pasted, expected)
-    partly = visualize.paste_mask(full, np.array([-3.0, 8.0, 2.0, 14.0]), (10, 12))
+    partly = overlays.paste_mask(full, np.array([-3.0, 8.0, 2.0, 14.0]), (10, 12))
     expected = np.zeros((10, 12), bool)
     expected[8:, :2] = True
     np.testing.assert_array_equal(partly, expected)

@@ -14,14 +14,16 @@ from typing import Any
 import jax.numpy as jnp
 
 from cnnvision.backbones.backbone import Backbone
+from cnnvision.backbones.contracting_path import ContractingPath
 from cnnvision.backbones.efficientnet_lite import EfficientNetLite0
 from cnnvision.backbones.resnet import ResNet
 from cnnvision.backbones.small import SmallNet
 from cnnvision.backbones.vgg import VGG16, VGG16BN
-from cnnvision.errors import ConfigError, nearest
+from cnnvision.errors import ConfigError, check_name, nearest
 
 BACKBONES: dict[str, Callable[..., Backbone]] = {
     "small": SmallNet,
+    "contracting_path": ContractingPath,
     "resnet18": partial(ResNet, depth=18),
     "resnet34": partial(ResNet, depth=34),
     "resnet50": partial(ResNet, depth=50),
@@ -35,6 +37,11 @@ BACKBONES: dict[str, Callable[..., Backbone]] = {
 
 DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16, "float16": jnp.float16}
 """Name in a config -> compute dtype."""
+
+
+def read_dtype(name: str, where: str = "config.model.dtype") -> Any:
+    """The compute dtype that a config names. Raises ConfigError."""
+    return DTYPES[check_name(where, name, DTYPES)]
 
 
 def make_backbone(name: str, **options: Any) -> Backbone:

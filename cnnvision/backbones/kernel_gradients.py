@@ -16,7 +16,7 @@ Around = tuple[tuple[int, int], tuple[int, int]]
 """Rows added (above, below) and columns added (left, right)."""
 
 FEW_CHANNELS = 16
-FEW_PIXELS = 96 * 96
+FEW_PIXELS = 64 * 64
 CHUNK = 384
 """Pixels of each example that are laid out as columns at a time, about."""
 

@@ -81,6 +81,8 @@ class Row:
         objects: those that are visible, in input pixels (masks bool [n, h, w]); None where the source has no boxes.
         largest: position among `objects` of the largest object of the original; None where it is not visible.
         semantic: uint8 [h, w] or None.
+        cells: int32 [h, w], 0 or which object a pixel belongs to, where weights of borders are asked for; or None.
+        core: x1 y1 x2 y2, whole pixels: the part that the row answers for; None for all of the image.
     """
 
     index: int
@@ -90,6 +92,8 @@ class Row:
     objects: Objects | None = None
     largest: int | None = None
     semantic: np.ndarray | None = None
+    cells: np.ndarray | None = None
+    core: Rectangle | None = None
 
 
 def fitted(size: tuple[int, int], out: tuple[int, int], spec: InputSpec) -> Augmentation:
@@ -119,16 +123,10 @@ def sample(
             again up to `TRIES` times, then left at the plain fit.
     """
     draws = rng.random(6)
-    brightness, contrast, saturation, hue = 2.0 * draws[2:] - 1.0
     common = {
         "flip": bool(draws[0] < options.flip),
         "flip_vertical": bool(draws[1] < options.flip_vertical),
-        "colours": Colours(
-            brightness=1.0 + options.brightness * brightness,
-            contrast=1.0 + options.contrast * contrast,
-            saturation=1.0 + options.saturation * saturation,
-            hue=options.hue * hue,
-        ),
+        "colours": draw_colours(2.0 * draws[2:] - 1.0, options),
         "fill": options.fill,
     }
     for geometry in rng.random((TRIES, 7)):
@@ -138,6 +136,17 @@ def sample(
         if keep is None or _visible(keep[None], drawn)[1][0] >= max(options.min_visible, 1e-6):
             return drawn
     return dataclasses.replace(fitted(size, out, spec), **common)
+
+
+def draw_colours(draws: np.ndarray, options: AugmentOptions) -> Colours:
+    """The change of colours from four draws in [−1, 1]."""
+    brightness, contrast, saturation, hue = draws
+    return Colours(
+        brightness=1.0 + options.brightness * brightness,
+        contrast=1.0 + options.contrast * contrast,
+        saturation=1.0 + options.saturation * saturation,
+        hue=options.hue * hue,
+    )
 
 
 def _base_window(size: tuple[int, int], out: tuple[int, int], spec: InputSpec) -> tuple[float, float, float, float]:

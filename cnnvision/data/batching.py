@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from cnnvision.data.augment import Row
+from cnnvision.data.borders import border_weights, connected_cells
 from cnnvision.data.resampling import resize
 from cnnvision.errors import ConfigError
 from cnnvision.task import InputSpec
@@ -36,6 +37,7 @@ def make_batch(rows: Sequence[Row | None], spec: InputSpec, size: tuple[int, int
     valid = np.zeros(count, bool)
     index = np.zeros(count, np.int32)
     transform = np.tile(IDENTITY, (count, 1, 1))
+    core = np.zeros((count, 4), np.int32)
     for i, row in enumerate(rows):
         if row is None:
             continue
@@ -44,8 +46,10 @@ def make_batch(rows: Sequence[Row | None], spec: InputSpec, size: tuple[int, int
             raise ValueError(f"make_batch: row {i} is {(height, width)} pixels, more than the input's {tuple(size)}")
         image[i, :height, :width] = row.image
         sizes[i], valid[i], index[i], transform[i] = (height, width), True, row.index, row.transform
+        core[i] = row.core or (0, 0, width, height)
     target, dropped = _TARGETS[spec.target](rows, spec, size) if spec.target else (None, 0)
-    return Batch(image=image, size=sizes, valid=valid, index=index, transform=transform, target=target), dropped
+    batch = Batch(image=image, size=sizes, valid=valid, index=index, transform=transform, core=core, target=target)
+    return batch, dropped
 
 
 def empty_batch(spec: InputSpec, batch_size: int) -> Batch:
@@ -120,7 +124,14 @@ def _semantic_target(rows: Sequence[Row | None], spec: InputSpec, size: tuple[in
         if row.semantic is None:
             raise ConfigError("this model learns semantic maps, and the data have none: take a source with maps.")
         labels[i, : row.semantic.shape[0], : row.semantic.shape[1]] = row.semantic
-    return SemanticTarget(labels=labels), 0
+    if spec.border is None:
+        return SemanticTarget(labels=labels), 0
+    weights = np.zeros(labels.shape, np.float32)
+    for i, row in enumerate(rows):
+        if row is not None:
+            cells = connected_cells(row.semantic, spec.border.background) if row.cells is None else row.cells
+            weights[i, : cells.shape[0], : cells.shape[1]] = border_weights(cells, spec.border.w0, spec.border.sigma)
+    return SemanticTarget(labels=labels, weights=weights), 0
 
 
 _TARGETS = {"class": _class_target, "objects": _object_target, "semantic": _semantic_target}
@@ -146,6 +157,10 @@ def validate(batch: Batch, num_classes: int, num_semantic_classes: int = 0) -> N
     least = batch.valid.astype(np.int32)[:, None]
     _check((batch.size >= least) & (batch.size <= [height, width]), batch.size, "size", f"1 … {(height, width)} where valid")
     _check(batch.index >= 0, batch.index, "index", ">= 0")
+    _shape(batch.core, "core", "int32", (count, 4))
+    ends = np.concatenate([batch.core[:, 2:], batch.core[:, 2:]], axis=1)
+    inside = (batch.core >= 0) & (batch.core <= ends) & (ends <= [width, height] * 2)
+    _check(inside, batch.core, "core", "whole pixels x1 <= x2, y1 <= y2 within the input")
     target = batch.target
     if isinstance(target, ClassTarget):
         _shape(target.labels, "target.labels", "int32", (count,))

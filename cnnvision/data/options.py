@@ -23,6 +23,11 @@ class AugmentOptions:
         crop_aspect: (least, most) factor on the window's width / height, drawn evenly on a log scale.
         translate: the window moves by up to this fraction of its width and of its height, to either side.
         rotate: the image turns by up to this many degrees, to either side.
+        zoom: fit "tile" only: (least, most) enlargement of the window, drawn evenly on a log scale.
+        quarter_turns: fit "tile" only: turns by 0, 90, 180 or 270 degrees, each as likely.
+        elastic: fit "tile" only: standard deviation of the displacements at the points of a grid, input pixels, between
+            which the image is bent smoothly (Ronneberger et al. 2015, section 3.1: 10 pixels, a grid of 3).
+        elastic_grid: points of that grid along each side.
         brightness: the factor on all values is drawn from 1 ± this.
         contrast: the factor on the distance from the image's mean grey is drawn from 1 ± this.
         saturation: the factor on the distance from each pixel's own grey is drawn from 1 ± this.
@@ -37,6 +42,10 @@ class AugmentOptions:
     crop_aspect: tuple[float, float] = (1.0, 1.0)
     translate: float = 0.0
     rotate: float = 0.0
+    zoom: tuple[float, float] = (1.0, 1.0)
+    quarter_turns: bool = False
+    elastic: float = 0.0
+    elastic_grid: int = 3
     brightness: float = 0.0
     contrast: float = 0.0
     saturation: float = 0.0
@@ -53,14 +62,27 @@ class AugmentOptions:
         _check_number(given, "translate", 0.0, 0.9, where)
         _check_number(given, "rotate", 0.0, 180.0, where)
         _check_number(given, "hue", 0.0, 0.5, where)
+        _check_number(given, "elastic", 0.0, 1000.0, where)
+        _check_range(given, "zoom", 0.0, 16.0, where)
         _check_range(given, "crop_area", 0.0, 16.0, where)
         _check_range(given, "crop_aspect", 0.0, 16.0, where)
+        if not isinstance(given.get("quarter_turns", False), bool):
+            raise ConfigError(f"{where}.quarter_turns = {given['quarter_turns']!r}: must be true or false.")
+        if "elastic_grid" in given and not (_is_integer(given["elastic_grid"]) and 2 <= given["elastic_grid"] <= 64):
+            raise ConfigError(f"{where}.elastic_grid = {given['elastic_grid']!r}: must be an integer in 2 … 64.")
         if "fill" in given:
             fill = given["fill"]
             if not _is_list(fill) or len(fill) != 3 or not all(_is_integer(v) and 0 <= v <= 255 for v in fill):
                 raise ConfigError(f"{where}.fill = {fill!r}: must be three integers in 0 … 255, an RGB colour.")
             given["fill"] = tuple(int(value) for value in fill)
         return cls(**given)
+
+    def check_fit(self, fit: str, where: str = "config.data.augment") -> None:
+        """Raises ConfigError where an option is set that does nothing with this `fit`: it would be taken for done."""
+        for key in ("crop_area", "crop_aspect", "translate") if fit == "tile" else ("zoom", "quarter_turns", "elastic"):
+            if getattr(self, key) != getattr(AugmentOptions(), key):
+                other = "for other fits" if fit == "tile" else 'for fit "tile" alone'
+                raise ConfigError(f"{where}.{key} = {getattr(self, key)!r}: is {other}, and config.data.fit is {fit!r}.")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -99,7 +121,7 @@ class DataOptions:
         return cls(**given)
 
 
-READ_ELSEWHERE = ("source", "train_split", "eval_split", "eval_examples", "size", "fit")
+READ_ELSEWHERE = ("source", "train_split", "eval_split", "eval_examples", "size", "fit", "margin")
 """Keys of `config.data` that say which examples there are and what a model wants of them, not how batches are made."""
 
 _INTEGERS = {

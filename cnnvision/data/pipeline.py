@@ -23,6 +23,7 @@ from cnnvision.data.batching import make_batch, validate
 from cnnvision.data.cache import cached
 from cnnvision.data.faults import RecordError
 from cnnvision.data.options import DataOptions
+from cnnvision.data.windows import Tile, all_tiles, cut_tile, cut_window, sample_window
 from cnnvision.data.worker import WorkerStart, from_workers, parse_flags, release_shared_memory
 from cnnvision.errors import ConfigError, DataError
 from cnnvision.task import InputSpec
@@ -120,6 +121,8 @@ class TrainLoader:
 
         def place(example):
             rng = order.example_rng(self.seed, epoch, example.id)
+            if spec.fit == "tile":
+                return cut_window(sample_window(rng, augment, example.size, size), example, index, spec)
             drawn = sample(rng, augment, example.size, size, spec, _box_to_keep(example, spec))
             return apply(drawn, example, index, augment.min_visible)
 
@@ -141,21 +144,32 @@ class EvalLoader:
         rows: the source and what to make of it.
         batch_size: of all processes.
         share: rows of this process within the global batch.
+        tiles: for fit "tile": (index, tile) of each row of the whole split; None where each example is one row.
     """
 
     rows: Rows
     batch_size: int
     share: slice
+    tiles: tuple[tuple[int, Tile], ...] | None = None
+
+    @property
+    def steps(self) -> int:
+        """How many batches there are."""
+        return -(-len(self.rows.source if self.tiles is None else self.tiles) // self.batch_size)
 
     def __call__(self, step: int) -> Loaded:
-        spec, count = self.rows.spec, len(self.rows.source)
-        size = spec.sizes[0]
-        indices = range(step * self.batch_size, (step + 1) * self.batch_size)[self.share]
-        rows = [self._row(index, size) if index < count else None for index in indices]
-        return self.rows.load(step, rows, size)
+        places = range(step * self.batch_size, (step + 1) * self.batch_size)[self.share]
+        return self.rows.load(step, [self._row(place) for place in places], self.rows.spec.sizes[0])
 
-    def _row(self, index: int, size: tuple[int, int]) -> Row | Problem:
-        return self.rows.read(index, lambda example: apply(fitted(example.size, size, self.rows.spec), example, index))
+    def _row(self, place: int) -> Row | Problem | None:
+        spec, size = self.rows.spec, self.rows.spec.sizes[0]
+        if self.tiles is None:
+            make = lambda example: apply(fitted(example.size, size, spec), example, place)
+            return self.rows.read(place, make) if place < len(self.rows.source) else None
+        if place >= len(self.tiles):
+            return None
+        index, tile = self.tiles[place]
+        return self.rows.read(index, lambda example: cut_tile(tile, example, index, spec))
 
 
 def train_batches(
@@ -186,6 +200,7 @@ def train_batches(
     """
     options = DataOptions.read(data_config)
     _check(source, spec)
+    options.augment.check_fit(spec.fit)
     share = order.rows_of_process(options.batch_size, process_index, process_count)
     rows = Rows(cached(source, options.cache_mb), spec)
     return _closed_at_exit(_ahead(TrainLoader(rows, options, seed, share), rows, start_step, stop_step, options))
@@ -217,8 +232,8 @@ def eval_batches(
     _check(source, spec)
     share = order.rows_of_process(options.eval_batch_size, process_index, process_count, "eval_batch_size")
     rows = Rows(cached(source, options.cache_mb), spec)
-    steps = -(-len(source) // options.eval_batch_size)
-    return _closed_at_exit(_ahead(EvalLoader(rows, options.eval_batch_size, share), rows, 0, steps, options, patient=True))
+    loader = EvalLoader(rows, options.eval_batch_size, share, all_tiles(source, spec) if spec.fit == "tile" else None)
+    return _closed_at_exit(_ahead(loader, rows, 0, loader.steps, options, patient=True))
 
 
 def _check(source: Source, spec: InputSpec) -> None:
@@ -227,6 +242,8 @@ def _check(source: Source, spec: InputSpec) -> None:
         raise DataError(f"{source.name} ({source.split}): no usable example.")
     if spec.target == "semantic" and not source.semantic_classes:
         raise ConfigError(f"{source.name}: the model learns semantic maps, and this source has none.")
+    if spec.fit == "tile" and spec.target not in ("semantic", ""):
+        raise ConfigError('config.data.fit: "tile" is for models that answer pixel by pixel; take "stretch" or "letterbox".')
 
 
 def _ahead(

@@ -4,12 +4,16 @@ from collections.abc import Callable
 from typing import Any
 
 from cnnvision.errors import check_name
-from cnnvision.models import classifier, localizer
+from cnnvision.models import classifier, encdec, fullres, localizer, patchnet, unet
 from cnnvision.task import DataInfo, Task
 
 MODELS: dict[str, Callable[[Any, DataInfo], Task]] = {
     "classifier": classifier.make_task,
     "localizer": localizer.make_task,
+    "patchnet": patchnet.make_task,
+    "fullres": fullres.make_task,
+    "encdec": encdec.make_task,
+    "unet": unet.make_task,
 }
 """name in a config's `model.name` -> make_task(config, info)."""
 

@@ -15,6 +15,7 @@ from cnnvision.backbones import make_backbone
 from cnnvision.errors import check_range
 from cnnvision.evaluation.classification import ClassificationEvaluator
 from cnnvision.heads.classification import ClassificationHead, accuracy, class_loss
+from cnnvision.models.binding import bind, trainable_with
 from cnnvision.ops.images import normalize
 from cnnvision.pretrained.start import warm_start
 from cnnvision.task import DataInfo, InputSpec, LossAux, Task
@@ -48,27 +49,16 @@ def make_task(config: Any, info: DataInfo) -> Task:
     head = ClassificationHead(len(info.classes), dropout=model.dropout, dtype=backbone.dtype)
     network = Classifier(backbone=backbone, head=head)
 
-    def init(key, batch):
-        variables = dict(network.init(key, batch, train=False))
-        return variables.pop("params"), variables
-
-    def apply(params, model_state, batch, key, train):
-        variables = {"params": params, **model_state}
-        if not train:
-            return network.apply(variables, batch, train=False), model_state
-        return network.apply(variables, batch, train=True, rngs={"dropout": key}, mutable=list(model_state))
-
-    def trainable(params):
-        return {**jax.tree.map(lambda leaf: True, params), "backbone": backbone.trainable(params["backbone"])}
+    init, apply = bind(network)
 
     def loss(params, model_state, batch, key, train):
-        logits, model_state = apply(params, model_state, batch, key, train)
+        logits, model_state = apply(params, model_state, batch, key=key, train=train)
         labels, valid = batch.target.labels, batch.valid & batch.target.valid
         L = 1.0 * class_loss(logits, labels, valid, model.label_smoothing)
         return L, LossAux(model_state, {"accuracy": accuracy(logits, labels, valid)})
 
     def predict(params, model_state, batch):
-        logits, _ = apply(params, model_state, batch, None, train=False)
+        logits, _ = apply(params, model_state, batch)
         return ClassPrediction(scores=jax.nn.softmax(logits.astype(jnp.float32), axis=-1))
 
     return Task(
@@ -77,7 +67,7 @@ def make_task(config: Any, info: DataInfo) -> Task:
         ),
         init=init,
         warm_start=warm_start(model.pretrained, model.backbone.name),
-        trainable=trainable,
+        trainable=trainable_with(backbone),
         loss=loss,
         predict=predict,
         evaluator=lambda: ClassificationEvaluator(info.classes),

@@ -24,6 +24,7 @@ from cnnvision.evaluation.localization import LocalizationEvaluator
 from cnnvision.heads import box_regression, classification
 from cnnvision.heads.box_regression import BOX_LOSSES, BoxRegressionHead, box_loss, decode
 from cnnvision.heads.classification import ClassificationHead, accuracy, class_loss
+from cnnvision.models.binding import bind, trainable_with
 from cnnvision.ops import boxes as box_ops
 from cnnvision.ops.images import normalize
 from cnnvision.pretrained.start import warm_start
@@ -73,21 +74,10 @@ def make_task(config: Any, info: DataInfo) -> Task:
         box_head=BoxRegressionHead(model.box_pooling, dropout=model.dropout, dtype=backbone.dtype),
     )
 
-    def init(key, batch):
-        variables = dict(network.init(key, batch, train=False))
-        return variables.pop("params"), variables
-
-    def apply(params, model_state, batch, key, train):
-        variables = {"params": params, **model_state}
-        if not train:
-            return network.apply(variables, batch, train=False), model_state
-        return network.apply(variables, batch, train=True, rngs={"dropout": key}, mutable=list(model_state))
-
-    def trainable(params):
-        return {**jax.tree.map(lambda leaf: True, params), "backbone": backbone.trainable(params["backbone"])}
+    init, apply = bind(network)
 
     def loss(params, model_state, batch, key, train):
-        (logits, fractions), model_state = apply(params, model_state, batch, key, train)
+        (logits, fractions), model_state = apply(params, model_state, batch, key=key, train=train)
         target, (height, width) = batch.target, batch.image.shape[1:3]
         boxes, labels = target.boxes[:, 0], target.labels[:, 0]
         valid = batch.valid & target.valid[:, 0]
@@ -104,7 +94,7 @@ def make_task(config: Any, info: DataInfo) -> Task:
         return L, LossAux(model_state, metrics)
 
     def predict(params, model_state, batch):
-        (logits, fractions), _ = apply(params, model_state, batch, None, train=False)
+        (logits, fractions), _ = apply(params, model_state, batch)
         height, width = batch.image.shape[1:3]
         scores = jax.nn.softmax(logits.astype(jnp.float32), axis=-1)
         return LocalizationPrediction(scores=scores, boxes=decode(fractions, height, width))
@@ -119,7 +109,7 @@ def make_task(config: Any, info: DataInfo) -> Task:
         ),
         init=init,
         warm_start=warm_start(model.pretrained, model.backbone.name, "class_head"),
-        trainable=trainable,
+        trainable=trainable_with(backbone),
         loss=loss,
         predict=predict,
         evaluator=lambda: LocalizationEvaluator(info.classes),

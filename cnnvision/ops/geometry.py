@@ -39,6 +39,33 @@ def clip_boxes(boxes: Float[np.ndarray, "*n 4"], size: tuple[int, int]) -> Float
     return np.clip(boxes, 0, np.array([width, height, width, height], boxes.dtype))
 
 
+def paste_original(
+    canvas: np.ndarray, labels: np.ndarray, transform: Float[np.ndarray, "2 3"], core: tuple[int, int, int, int]
+) -> None:
+    """Puts the class map of one row into the map of its original image: the one function that does, as `to_original` is
+    for boxes. Each original pixel whose centre falls into the core takes the class there.
+
+    Args:
+        canvas: uint8 [H, W], original pixels; written to.
+        labels: uint8 [h, w], input pixels.
+        transform: original -> input pixels; it neither turns nor shears, as no transform of evaluation does.
+        core: x1 y1 x2 y2, whole input pixels: what the row answers for.
+    """
+    x1, y1, x2, y2 = core
+    if x1 >= x2 or y1 >= y2:
+        return
+    found = []
+    for axis, (length, start, stop) in enumerate(zip(canvas.shape[::-1], (x1, y1), (x2, y2), strict=True)):
+        scale, offset = (float(value) for value in (transform[axis, axis], transform[axis, 2]))
+        place = (np.arange(length) + 0.5) * scale + offset
+        # Half of the last bits of float32: the ends of the core must not be lost to rounding.
+        inside = np.flatnonzero((place > start - 1e-3) & (place < stop + 1e-3))
+        found.append((inside, np.clip(np.floor(place[inside]).astype(int), start, stop - 1)))
+    (columns, from_columns), (rows, from_rows) = found
+    if len(rows) and len(columns):
+        canvas[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1] = labels[from_rows[:, None], from_columns]
+
+
 def to_original(
     boxes: Float[np.ndarray, "*n 4"], transform: Float[np.ndarray, "2 3"], size: tuple[int, int]
 ) -> Float[np.ndarray, "*n 4"]:

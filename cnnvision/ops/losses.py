@@ -37,3 +37,36 @@ def giou_loss(predictions: Float[Array, "*n 4"], targets: Float[Array, "*n 4"]) 
     A prediction's corners are put in order first (step 1): else a box of negative width would have no gradient.
     """
     return 1.0 - box_ops.giou(box_ops.ordered(predictions), targets)
+
+
+def pixel_cross_entropy(logits: Float[Array, "*n k"], labels: Int[Array, "*n"]) -> Float[Array, "*n"]:
+    """`cross_entropy` for many elements and few classes: picks by comparing, which vectorises where a gather would not.
+
+    A label outside [0, k) picks nothing: its loss is 0.
+    """
+    log_probabilities = jax.nn.log_softmax(logits.astype(jnp.float32), axis=-1)
+    return -jnp.sum(log_probabilities * jax.nn.one_hot(labels, logits.shape[-1]), axis=-1)
+
+
+def focal(logits: Float[Array, "*n k"], labels: Int[Array, "*n"], gamma: float = 2.0) -> Float[Array, "*n"]:
+    """−(1 − p)^γ log p of the true class's probability p (Lin et al. 2017, equation 4); 0 for labels outside [0, k)."""
+    loss = pixel_cross_entropy(logits, labels)
+    # 1 − p is 0 where the loss is, and 0^γ has no gradient there for γ < 1.
+    return jnp.maximum(-jnp.expm1(-loss), 1e-7) ** gamma * loss
+
+
+def soft_dice(
+    probabilities: Float[Array, "b n k"], labels: Int[Array, "b n"], weights: Float[Array, "b n"]
+) -> Float[Array, "b k"]:
+    """1 − (2 Σ p g + 1) / (Σ p² + Σ g + 1) of each image and class, in [0, 1) (Milletari et al. 2016, section 3, with 1
+    added above and below, so that a class which is neither there nor predicted costs nothing).
+
+    Args:
+        probabilities: of each pixel, summing to one over the classes.
+        labels: class ids; g is 1 where the label is the class.
+        weights: of each pixel in the sums, 0 where it does not count.
+    """
+    truth = jax.nn.one_hot(labels, probabilities.shape[-1]) * weights[..., None]
+    overlap = jnp.sum(probabilities * truth, axis=1)
+    total = jnp.sum(jnp.square(probabilities) * weights[..., None], axis=1) + jnp.sum(truth, axis=1)
+    return 1.0 - (2.0 * overlap + 1.0) / (total + 1.0)

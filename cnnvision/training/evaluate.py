@@ -12,8 +12,8 @@ import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
-from cnnvision.ops.geometry import to_original
 from cnnvision.task import Mean, Task
+from cnnvision.training.originals import Originals
 from cnnvision.training.sharding import put_batch
 from cnnvision.training.step import CompiledOnce
 from cnnvision.types import Batch, Problem, Source
@@ -46,12 +46,14 @@ class SplitEvaluation:
     Attributes:
         compiled: the program and the record of its compilations.
         failures: problems of examples that could not be read in the last run.
+        evaluator: of the last run, with what it knows beside its metrics.
     """
 
     def __init__(self, task: Task, source: Source, batches: Callable[[], Iterable[Any]], mesh: jax.sharding.Mesh):
         self.task, self.source, self.batches, self.mesh = task, source, batches, mesh
         self.compiled = CompiledOnce("predict", jax.jit(make_predict_step(task)), time.perf_counter)
         self.failures: list[Problem] = []
+        self.evaluator: Any = None
 
     def run(
         self, params: Any, model_state: Any, keep: int = 0, collect: Callable[[Any, Any], None] | None = None
@@ -67,9 +69,19 @@ class SplitEvaluation:
             metrics of the evaluator and, as `loss` and `loss/…`, of the loss (none where the batches have no targets); what
             is kept, in small batches with predictions in input pixels.
         """
-        evaluator, totals, kept, self.failures = self.task.evaluator(), {}, [], []
+        self.evaluator, totals, kept, self.failures = self.task.evaluator(), {}, [], []
         wanted = np.linspace(0, len(self.source) - 1, min(keep, len(self.source))).astype(int)
+        originals = Originals(self.source, masks=self.task.inputs.target == "semantic")
+        targets = False
+
+        def pass_on(examples, predictions):
+            if examples and targets:
+                self.evaluator.update(examples, predictions)
+            if examples and collect:
+                collect(examples, predictions)
+
         for loaded in self.batches():
+            targets = loaded.batch.target is not None
             self.failures += loaded.failures
             batch = put_batch(loaded.batch, self.mesh)
             predictions, metrics = self.compiled(params, model_state, batch)
@@ -79,34 +91,13 @@ class SplitEvaluation:
             if len(chosen):
                 pair = (loaded.batch, jax.tree.map(_local_rows, predictions))
                 kept.append(jax.tree.map(lambda x, chosen=chosen: x[chosen], pair))
-            everything = _gather((predictions, batch.index, batch.valid, batch.transform))
-            predictions, index, valid, transform = everything
-            rows = np.flatnonzero(valid)
-            examples = [self.source.read(int(i), image=False, masks=False) for i in index[rows]]
-            predictions = jax.tree.map(lambda x, rows=rows: x[rows], predictions)
-            original = in_original_pixels(predictions, transform[rows], [example.size for example in examples])
-            if loaded.batch.target is not None:
-                evaluator.update(examples, original)
-            if collect:
-                collect(examples, original)
+            pass_on(*originals.add(*_gather((predictions, batch.index, batch.valid, batch.transform, batch.core))))
+        pass_on(*originals.rest())
         if not totals:
             return {}, kept
         terms = [totals.pop(name) for name in list(totals) if name.startswith("term")]
         losses = {name: float(mean.value()) for name, mean in totals.items() if name.startswith("loss")}
-        return {**evaluator.compute(), "loss": float(sum(float(term.value()) for term in terms)), **losses}, kept
-
-
-def in_original_pixels(predictions: Any, transform: np.ndarray, sizes: list[tuple[int, int]]) -> Any:
-    """Predictions (NumPy, input pixels) -> the same with boxes in the pixels of the original images.
-
-    Args:
-        transform: float [n, 2, 3], original -> input pixels.
-        sizes: (height, width) of each original image.
-    """
-    if not hasattr(predictions, "boxes"):
-        return predictions
-    boxes = [to_original(b, t, s) for b, t, s in zip(predictions.boxes, transform, sizes, strict=True)]
-    return predictions.replace(boxes=np.stack(boxes) if boxes else predictions.boxes)
+        return {**self.evaluator.compute(), "loss": float(sum(float(term.value()) for term in terms)), **losses}, kept
 
 
 def _local_rows(x: jax.Array) -> np.ndarray:

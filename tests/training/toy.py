@@ -89,6 +89,7 @@ def make_batch(seed: int, size: int = 16, invalid: int = 0) -> Batch:
         valid=valid,
         index=np.arange(size, dtype=np.int32),
         transform=np.broadcast_to(np.eye(2, 3, dtype=np.float32), (size, 2, 3)).copy(),
+        core=np.tile(np.array([0, 0, *SIZE], np.int32), (size, 1)),
         target=ClassTarget(labels=labels, valid=np.ones(size, bool)),
     )
 

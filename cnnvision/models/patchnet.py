@@ -1,0 +1,252 @@
+"""A class for every pixel from the window around it (Ciresan, Giusti, Gambardella and Schmidhuber 2012, "Deep neural
+networks segment neuronal membranes in electron microscopy images").
+
+Section 2. A small network sees a square window and names the class of its middle pixel: convolutions, each followed by 2×2
+max-pooling, then a fully connected layer. Their N4 sees 95×95 pixels: 48 maps after kernels of 4, 5, 4 and 4 pixels, 200
+hidden units. Windows that reach beyond the image are filled by mirroring it. Training draws as many pixels of each class.
+
+The same weights run in two ways.
+    patches  window by window, as the paper trains and predicts. Neighbouring windows share nearly everything, and all of it
+             is computed again.
+    dense    all windows of an image at once (Giusti et al. 2013, "Fast image scanning with deep max-pooling convolutional
+             neural networks"; Masci et al. 2013 for training): nothing is skipped by pooling, so each later layer takes its
+             taps further apart. Equal to rounding.
+
+Deviations: ReLU units and He's initialisation; Adam in place of plain gradient descent; no foveation and no calibration of
+the probabilities; training on all pixels at once (`samples` = 0) is an option.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Bool, Float, Int, UInt8
+
+from cnnvision.backbones import read_dtype
+from cnnvision.backbones.backbone import IMAGENET_MEAN, IMAGENET_STD
+from cnnvision.backbones.convolution import max_pool
+from cnnvision.backbones.layers import Conv
+from cnnvision.errors import ConfigError, check_name, check_range
+from cnnvision.evaluation.segmentation import SegmentationEvaluator
+from cnnvision.heads.segmentation import SegmentationHead, pixel_accuracy, predict_labels, segmentation_terms
+from cnnvision.models.binding import bind, normalized
+from cnnvision.models.pixel_inputs import pixel_inputs
+from cnnvision.task import DataInfo, Key, Loss, LossAux, Task
+from cnnvision.types import IGNORE, SemanticTarget
+
+WAYS = ("dense", "patches")
+
+
+class PatchNet(nn.Module):
+    """Attributes:
+    classes: number of logits.
+    kernels: side of each convolution's kernel; 2×2 max-pooling follows each.
+    window: side of the window, pixels, odd.
+    width: maps of each convolution.
+    hidden: units of the fully connected layer.
+    dtype: of the arithmetic.
+    """
+
+    mean: ClassVar[tuple[float, float, float]] = IMAGENET_MEAN
+    std: ClassVar[tuple[float, float, float]] = IMAGENET_STD
+
+    classes: int
+    kernels: Sequence[int] = (4, 5, 4, 4)
+    window: int = 95
+    width: int = 48
+    hidden: int = 200
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, image: Float[Array, "n _ _ 3"], dense: bool = True, train: bool = False) -> Float[Array, "n _ _ k"]:
+        """Logits of the middle pixels of windows.
+
+        Args:
+            image: normalised; whole mirrored images [n, h + window − 1, w + window − 1, 3], or windows of that side.
+            dense: whether every window of an image is asked for, or `image` is windows already.
+            train: has no effect, there being nothing random and no statistics.
+
+        Returns:
+            [n, h, w, classes], or of windows [n, 1, 1, classes].
+        """
+        apart = 1  # distance of neighbours after the poolings so far, pixels
+        for i, size in enumerate(self.kernels, 1):
+            conv = Conv(self.width, size, padding="VALID", dilation=apart, use_bias=True, dtype=self.dtype, name=f"conv{i}")
+            image = jax.nn.relu(conv(image))
+            image = spread_max_pool(image, apart) if dense else max_pool(image, 2, 2)
+            apart = 2 * apart if dense else 1
+        side = sides(self.window, self.kernels)[-1]
+        full = Conv(self.hidden, side, padding="VALID", dilation=apart, use_bias=True, dtype=self.dtype, name="hidden")
+        return SegmentationHead(self.classes, name="head")(jax.nn.relu(full(image)))
+
+
+def sides(window: int, kernels: Sequence[int]) -> list[int]:
+    """Side of the map after each convolution and its pooling, for a window of so many pixels.
+
+    Raises:
+        ValueError: a pooling meets an odd side, or nothing is left.
+    """
+    found = []
+    for size in kernels:
+        window -= size - 1
+        if window < 2 or window % 2:
+            raise ValueError(f"a map of {window} pixels cannot be pooled two by two")
+        window //= 2
+        found.append(window)
+    return found
+
+
+def spread_max_pool(image: Float[Array, "b h w c"], apart: int) -> Float[Array, "b _ _ c"]:
+    """2×2 max-pooling at every place: the largest of four pixels that lie `apart` pixels from each other."""
+    image = jnp.maximum(image[:, :-apart], image[:, apart:])
+    return jnp.maximum(image[:, :, :-apart], image[:, :, apart:])
+
+
+def mirrored(image: Float[Array, "b h w 3"], window: int) -> Float[Array, "b _ _ 3"]:
+    """The image with half a window of its mirror image on each side."""
+    half = window // 2
+    return jnp.pad(image, ((0, 0), (half, half), (half, half), (0, 0)), mode="reflect")
+
+
+def windows_at(image: Float[Array, "h w 3"], places: Int[Array, "n 2"], window: int) -> Float[Array, "n p p 3"]:
+    """The windows around pixels (row, column) of one mirrored image."""
+    return jax.vmap(lambda place: lax.dynamic_slice(image, (place[0], place[1], 0), (window, window, 3)))(places)
+
+
+def draw_pixels(
+    key: Key, labels: UInt8[Array, "h w"], classes: int, count: int
+) -> tuple[Int[Array, "n 2"], Bool[Array, "n"]]:
+    """Pixels of one image, drawn without replacement, each class that is there as likely as the next (section 2).
+
+    Args:
+        key: of this image and step.
+        labels: class ids; IGNORE is never drawn.
+        count: how many.
+
+    Returns:
+        int32 [count, 2] (row, column); bool [count], False where there were fewer pixels than that.
+    """
+    flat = labels.reshape(-1).astype(jnp.int32)
+    counts = jnp.sum(jax.nn.one_hot(flat, classes), axis=0)
+    rarity = -jnp.log(jnp.maximum(counts, 1.0))[jnp.minimum(flat, classes - 1)]
+    score = jnp.where(flat == IGNORE, -jnp.inf, rarity + jax.random.gumbel(key, flat.shape))
+    best, index = lax.top_k(score, count)
+    return jnp.stack([index // labels.shape[1], index % labels.shape[1]], axis=-1), jnp.isfinite(best)
+
+
+def _read(config: Any, info: DataInfo) -> PatchNet:
+    model = config.model
+    for key, most in (("window", 2047), ("width", 4096), ("hidden", 65536), ("chunk", 2**20)):
+        check_range(f"config.model.{key}", model[key], 1, most)
+    check_range("config.model.samples", model.samples, 0, config.data.size[0] * config.data.size[1])
+    check_name("config.model.run", model.run, WAYS)
+    if not model.kernels or min(model.kernels) < 1:
+        raise ConfigError(f"config.model.kernels = {tuple(model.kernels)}: must be sides of kernels, at least one")
+    try:
+        sides(model.window, model.kernels)
+        if not model.window % 2:
+            raise ValueError("an even window has no middle pixel")
+    except ValueError as error:
+        near = [w for w in range(1, 2 * model.window + 256, 2) if _works(w, model.kernels)]
+        near = sorted(sorted(near, key=lambda w: abs(w - model.window))[:2])
+        raise ConfigError(f"config.model.window = {model.window}: {error}; with kernels {tuple(model.kernels)} take "
+                          f"{' or '.join(map(str, near)) or 'other kernels'}") from error  # fmt: skip
+    if min(config.data.size) <= model.window // 2:
+        raise ConfigError(f"config.data.size: {tuple(config.data.size)} cannot be mirrored by half a window, "
+                          f"{model.window // 2} pixels; take a larger size or a smaller config.model.window")  # fmt: skip
+    return PatchNet(len(info.semantic_classes), tuple(model.kernels), model.window, model.width, model.hidden,
+                    read_dtype(model.dtype))  # fmt: skip
+
+
+def _works(window: int, kernels: Sequence[int]) -> bool:
+    try:
+        return bool(sides(window, kernels))
+    except ValueError:
+        return False
+
+
+Logits = Callable[..., Array]
+"""(images, dense=…) -> logits: the network with its parameters bound."""
+
+
+def window_by_window(logits_of: Logits, image: Float[Array, "b h w 3"], window: int, chunk: int) -> Array:
+    """Logits [b, h, w, k] of whole images, `chunk` windows at a time."""
+    b, height, width, _ = image.shape
+    places = jnp.stack(jnp.meshgrid(jnp.arange(height), jnp.arange(width), indexing="ij"), axis=-1).reshape(-1, 2)
+    missing = -len(places) % chunk
+    chunks = jnp.pad(places, ((0, missing), (0, 0))).reshape(-1, chunk, 2)
+    of_chunk = lambda padded, part: logits_of(windows_at(padded, part, window), dense=False)[:, 0, 0]
+    of_image = lambda padded: lax.map(lambda part: of_chunk(padded, part), chunks)
+    found = lax.map(of_image, mirrored(image, window))
+    return found.reshape(b, height * width + missing, -1)[:, : height * width].reshape(b, height, width, -1)
+
+
+def sampled(
+    logits_of: Logits,
+    image: Float[Array, "b h w 3"],
+    target: SemanticTarget,
+    key: Key,
+    window: int,
+    classes: int,
+    count: int,
+) -> tuple[Array, SemanticTarget]:
+    """Logits [b, count, 1, k] of pixels drawn from each image, and their target."""
+    keys = jax.random.split(key, len(image))
+    places, drawn = jax.vmap(lambda key, labels: draw_pixels(key, labels, classes, count))(keys, target.labels)
+    windows = jax.vmap(lambda image, places: windows_at(image, places, window))(mirrored(image, window), places)
+    logits = logits_of(windows.reshape(-1, *windows.shape[2:]), dense=False)
+    pick = jax.vmap(lambda plane, places: plane[places[:, 0], places[:, 1]])
+    labels = jnp.where(drawn, pick(target.labels, places), jnp.uint8(IGNORE))
+    weights = None if target.weights is None else pick(target.weights, places)[..., None]
+    return logits.reshape(len(image), count, 1, classes), SemanticTarget(labels[..., None], weights)
+
+
+def make_task(config: Any, info: DataInfo) -> Task:
+    """The patch classifier as the training loop sees it.
+
+    Args:
+        config: `model` holds kernels, window, width, hidden, dtype; samples: pixels drawn from each image in a step, 0 for
+            all of them; run: "dense" or "patches", how it predicts; chunk: windows at a time; loss; average. `data` holds
+            size, fit and margin.
+        info: the semantic classes.
+    """
+    model = config.model
+    inputs = pixel_inputs(config, info, reach=model.window // 2, stride=1)
+    network, classes = _read(config, info), len(info.semantic_classes)
+    images = lambda batch: normalized(network)(batch)[0]
+    init, apply = bind(network, lambda batch: (mirrored(images(batch), model.window),))
+    bound = lambda params: lambda image, dense: apply(params, {}, image, dense)[0]
+
+    def loss(params, model_state, batch, key, train):
+        image, target, logits_of = images(batch), batch.target, bound(params)
+        if train and model.samples:
+            logits, target = sampled(logits_of, image, target, key, model.window, classes, model.samples)
+        else:
+            logits = logits_of(mirrored(image, model.window), dense=True)
+        terms = segmentation_terms(model.loss, logits, target, batch.valid)
+        L = sum((model.loss[name] * term for name, term in terms.items()), start=Loss(()))
+        metrics = {f"loss/{name}": term for name, term in terms.items()}
+        metrics["pixel_accuracy"] = pixel_accuracy(logits, target.labels, batch.valid)
+        return L, LossAux(model_state, metrics)
+
+    def predict(params, model_state, batch):
+        logits_of = bound(params)
+        ways = {
+            "dense": lambda image: logits_of(mirrored(image, model.window), dense=True),
+            "patches": lambda image: window_by_window(logits_of, image, model.window, model.chunk),
+        }
+        return predict_labels(ways[model.run], images(batch), model.average)
+
+    return Task(
+        inputs=inputs,
+        init=init,
+        warm_start=lambda params, model_state: (params, model_state, ""),
+        trainable=lambda params: jax.tree.map(lambda leaf: True, params),
+        loss=loss,
+        predict=predict,
+        evaluator=lambda: SegmentationEvaluator(info.semantic_classes),
+        best=("mean_iou", "max"),
+    )

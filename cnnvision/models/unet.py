@@ -1,0 +1,167 @@
+"""U-Net (Ronneberger, Fischer and Brox 2015, "U-Net: convolutional networks for biomedical image segmentation").
+
+Section 2. A contracting path (backbones/contracting_path.py: pairs of 3×3 convolutions, 2×2 max-pooling, channels doubled
+at each step) and an expanding path (necks/decoder.py: up-convolutions 2×2 that halve the channels, concatenation with the
+cropped features of the same level, pairs of 3×3 convolutions), then a 1×1 convolution to the classes. With width 64, depth
+4, no padding and no norm it is the paper's network: 31.0 million parameters, 572×572 pixels in, 388×388 out.
+
+"Overlap-tile" (figure 2): config.data.fit = "tile"; borders are mirrored. Section 3: weights that make thin borders between
+touching cells count (config.model.loss.border_w0, border_sigma), He's initialisation. Section 3.1: elastic deformation by
+displacements on a 3×3 grid (config.data.augment.elastic), dropout at the end of the contracting path. Section 4: predictions
+averaged over rotations (config.model.average).
+
+Any backbone can be the contracting path: its features of each stride are then the skips, and the input's own resolution is
+reached by one more up-convolution without a skip.
+
+Deviations: colour images, so three input channels; the weight map has no class balance (class weights are a key of their
+own) and weighs the background between cells only; the loss is divided by the sum of the weights, not left a sum, so that
+the learning rate means the same for any crop; AdamW in place of momentum 0.99 with one image a batch; `padding` "same" and
+BatchNorm are the defaults of our configs.
+"""
+
+from typing import Any
+
+import flax.linen as nn
+from jaxtyping import Array, Bool, Float
+
+from cnnvision.backbones import make_backbone
+from cnnvision.backbones.backbone import Backbone
+from cnnvision.backbones.contracting_path import ContractingPath
+from cnnvision.errors import ConfigError, check_name
+from cnnvision.evaluation.segmentation import SegmentationEvaluator
+from cnnvision.heads.segmentation import (
+    SegmentationHead,
+    middle,
+    pixel_accuracy,
+    predict_labels,
+    segmentation_terms,
+)
+from cnnvision.models.binding import bind, normalized, trainable_with
+from cnnvision.models.pixel_inputs import pixel_inputs
+from cnnvision.necks.decoder import UPSAMPLINGS, Decoder, level_widths
+from cnnvision.pretrained.start import warm_start
+from cnnvision.task import DataInfo, InputSpec, Loss, LossAux, Task
+
+
+class UNet(nn.Module):
+    """Attributes: backbone: the contracting path; decoder: the expanding path; head: the 1×1 convolution."""
+
+    backbone: Backbone
+    decoder: Decoder
+    head: SegmentationHead
+
+    def __call__(self, image: Float[Array, "b h w 3"], valid: Bool[Array, "b"], train: bool) -> Float[Array, "b _ _ k"]:
+        """Normalised images -> logits, of the input's size, or of its middle without padding."""
+        return self.head(self.decoder(self.backbone(image, train, valid), train, valid))
+
+
+def output_side(side: int, depth: int) -> int:
+    """How many pixels wide the paper's network answers for `side` pixels of input (figure 1: 572 -> 388 at depth 4).
+
+    Raises:
+        ValueError: a max-pooling meets an odd side, or nothing is left.
+    """
+    for _ in range(depth):
+        side -= 4
+        if side < 2 or side % 2:
+            raise ValueError(f"{side} pixels cannot be pooled two by two")
+        side //= 2
+    side -= 4
+    for _ in range(depth):
+        side = 2 * side - 4
+    if side < 1:
+        raise ValueError("no pixel is left")
+    return side
+
+
+def fitting_side(side: int, depth: int) -> int:
+    """The input side nearest to `side` that the network without padding takes."""
+    fits = []
+    for candidate in range(1, side + 8 * 2**depth + 4):
+        try:
+            output_side(candidate, depth)
+        except ValueError:
+            continue
+        fits.append(candidate)
+    return min(fits, key=lambda candidate: abs(candidate - side))
+
+
+def reach(depth: int, bilinear: bool = False) -> int:
+    """How many pixels away an input pixel can be that an answer depends on: 92 and more at depth 4, by where a pixel lies
+    in the grid of the poolings. Each pixel's range is followed from the answer back to the image.
+    """
+    furthest = 0
+    for pixel in range(2**depth):
+        low = high = pixel
+        for _ in range(depth):
+            low, high = low - 2, high + 2  # the pair of convolutions of this level
+            low, high = ((low - 1) // 2, (high + 1) // 2) if bilinear else (low // 2, high // 2)
+        for _ in range(depth):
+            low, high = 2 * (low - 2), 2 * (high + 2) + 1
+        furthest = max(furthest, pixel - (low - 2), high + 2 - pixel)
+    return furthest
+
+
+def _inputs(config: Any, info: DataInfo, backbone: Backbone) -> InputSpec:
+    stride, size = max(backbone.strides), tuple(config.data.size)
+    if not isinstance(backbone, ContractingPath):
+        return pixel_inputs(config, info, reach=2 * stride, stride=stride)
+    if backbone.padding == "same":
+        bilinear = config.model.decoder.upsampling == "bilinear"
+        return pixel_inputs(config, info, reach=reach(backbone.depth, bilinear), stride=stride)
+    try:
+        outputs = [output_side(side, backbone.depth) for side in size]
+    except ValueError as error:
+        near = tuple(fitting_side(side, backbone.depth) for side in size)
+        raise ConfigError(f"config.data.size: {size} does not fit a U-Net without padding: {error}; e.g. {near}") from error
+    return pixel_inputs(config, info, reach=0, stride=stride, lost=(size[0] - outputs[0]) // 2)
+
+
+def make_task(config: Any, info: DataInfo) -> Task:
+    """U-Net as the training loop sees it.
+
+    Args:
+        config: `model` holds backbone ("contracting_path" for the paper's), pretrained, skips, decoder (widths, upsampling,
+            norm), loss, average; `data` holds size, fit and margin.
+        info: the semantic classes.
+    """
+    model = config.model
+    backbone = make_backbone(**model.backbone)
+    check_name("config.model.decoder.upsampling", model.decoder.upsampling, UPSAMPLINGS)
+    inputs = _inputs(config, info, backbone)
+    valid_padding = isinstance(backbone, ContractingPath) and backbone.padding == "valid"
+    decoder = Decoder(
+        widths=level_widths(model.decoder.widths, backbone.channels),
+        upsampling=model.decoder.upsampling,
+        skips=model.skips,
+        padding="VALID" if valid_padding else "torch",
+        norm=check_name("config.model.decoder.norm", model.decoder.norm, ("batch", "group", "none")),
+        dtype=backbone.dtype,
+    )
+    network = UNet(backbone, decoder, SegmentationHead(len(info.semantic_classes)))
+    arguments = normalized(backbone)
+    init, apply = bind(network, arguments)
+
+    def loss(params, model_state, batch, key, train):
+        logits, model_state = apply(params, model_state, *arguments(batch), key=key, train=train)
+        target = middle(batch.target, logits.shape[1:3])
+        terms = segmentation_terms(model.loss, logits, target, batch.valid)
+        L = sum((model.loss[name] * term for name, term in terms.items()), start=Loss(()))
+        metrics = {f"loss/{name}": term for name, term in terms.items()}
+        metrics["pixel_accuracy"] = pixel_accuracy(logits, target.labels, batch.valid)
+        return L, LossAux(model_state, metrics)
+
+    def predict(params, model_state, batch):
+        image, valid = arguments(batch)
+        return predict_labels(lambda image: apply(params, model_state, image, valid)[0], image, model.average)
+
+    return Task(
+        inputs=inputs,
+        init=init,
+        warm_start=warm_start(model.pretrained, model.backbone.name),
+        trainable=trainable_with(backbone),
+        loss=loss,
+        predict=predict,
+        evaluator=lambda: SegmentationEvaluator(info.semantic_classes),
+        best=("mean_iou", "max"),
+    )

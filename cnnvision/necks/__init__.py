@@ -1,0 +1,1 @@
+"""Necks: between a backbone's features by stride and the heads."""

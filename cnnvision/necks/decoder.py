@@ -1,0 +1,134 @@
+"""The way back up, from the coarsest features to the finest: U-Net's expanding path, or a decoder without skips.
+
+At each level (Ronneberger et al. 2015, section 2): upsampling by two that halves the channels ("up-convolution 2×2"),
+concatenation with the features of that level, two 3×3 convolutions. Without skips, what is concatenated is left out, and
+nothing else changes: the encoder–decoder.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+from jaxtyping import Array, Bool, Float
+
+from cnnvision.backbones.contracting_path import ConvolutionPair
+from cnnvision.backbones.convolution import Padding
+from cnnvision.backbones.layers import normal
+from cnnvision.errors import ConfigError
+
+UPSAMPLINGS = ("transposed", "bilinear")
+
+
+class TransposedConv(nn.Module):
+    """A transposed convolution 2×2 of stride 2, [b, h, w, i] -> [b, 2h, 2w, features].
+
+    Each pixel becomes a block of two by two, by a matrix of its own for each of the four: no two blocks overlap.
+
+    Attributes: features: output channels; dtype: of the arithmetic.
+    """
+
+    features: int
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, image: Float[Array, "b h w i"]) -> Float[Array, "b _ _ o"]:
+        b, h, w, i = image.shape
+        # No ReLU follows, and each output has i inputs, whatever the block's size.
+        kernel = self.param("kernel", normal(i**-0.5), (i, 2, 2, self.features))
+        bias = self.param("bias", nn.initializers.zeros, (self.features,))
+        blocks = image.reshape(-1, i).astype(self.dtype) @ kernel.reshape(i, -1).astype(self.dtype)
+        grid = blocks.reshape(b, h, w, 2, 2, -1).transpose(0, 1, 3, 2, 4, 5).reshape(b, 2 * h, 2 * w, -1)
+        return grid + bias.astype(self.dtype)[None, None, None]
+
+
+class BilinearUp(nn.Module):
+    """Bilinear interpolation to twice the size, then a 1×1 convolution. Attributes: as in `TransposedConv`."""
+
+    features: int
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, image: Float[Array, "b h w i"]) -> Float[Array, "b _ _ o"]:
+        # The matrix first: it works on pixels one by one, and there are four times as many of them afterwards.
+        narrow = nn.Dense(self.features, dtype=self.dtype, name="narrow")(image.astype(self.dtype))
+        return double(double(narrow, 1), 2)
+
+
+def double(image: Float[Array, "b h w c"], axis: int) -> Float[Array, "b _ _ c"]:
+    """Linear interpolation to twice the length along an axis; pixel centres stay where they are, edges repeat."""
+    before = jnp.concatenate([_cut(image, axis, 0, 1), _cut(image, axis, 0, -1)], axis)
+    after = jnp.concatenate([_cut(image, axis, 1, None), _cut(image, axis, -1, None)], axis)
+    pairs = jnp.stack([0.75 * image + 0.25 * before, 0.75 * image + 0.25 * after], axis + 1)
+    return pairs.reshape(*image.shape[:axis], -1, *image.shape[axis + 1 :])
+
+
+def _cut(image: jax.Array, axis: int, start: int, stop: int | None) -> jax.Array:
+    return image[(slice(None),) * axis + (slice(start, stop),)]
+
+
+class Decoder(nn.Module):
+    """Features by stride -> one map of the finest stride, or of stride 1.
+
+    Attributes:
+        widths: channels of each level's output, from the coarsest level upwards: one for each halving of the stride.
+        upsampling: "transposed" (2×2, stride 2) or "bilinear" (with a 1×1 convolution).
+        skips: whether the features of each level are concatenated.
+        padding: of the 3×3 convolutions, "torch" or "VALID"; skips are cropped to what is left.
+        norm, dtype: as in `Backbone`.
+    """
+
+    widths: Sequence[int]
+    upsampling: Literal["transposed", "bilinear"] = "transposed"
+    skips: bool = True
+    padding: Padding = "torch"
+    norm: str = "batch"
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(
+        self, features: Mapping[int, Float[Array, "b _ _ _"]], train: bool, valid: Bool[Array, "b"] | None = None
+    ) -> Float[Array, "b _ _ o"]:
+        """`features` by stride; those of the largest stride are decoded, the others skipped to where they have a level."""
+        up = {"transposed": TransposedConv, "bilinear": BilinearUp}[self.upsampling]
+        stride = max(features)
+        image = features[stride]
+        for i, width in enumerate(self.widths):
+            stride //= 2
+            image = up(width, self.dtype, name=f"up{i}")(image)
+            if self.skips and stride in features:
+                image = jnp.concatenate([centre(features[stride], image.shape[1:3]), image], axis=-1)
+            pair = ConvolutionPair(width, self.padding, self.norm, self.dtype, name=f"level{i}")
+            image = pair(image, train, valid)
+        return image
+
+
+def centre(image: Float[Array, "b h w c"], size: tuple[int, int]) -> Float[Array, "b _ _ c"]:
+    """The middle of a map, `size` (rows, columns)."""
+    top, left = ((have - want) // 2 for have, want in zip(image.shape[1:3], size, strict=True))
+    return image[:, top : top + size[0], left : left + size[1]]
+
+
+def level_widths(widths: Sequence[int], channels: Mapping[int, int]) -> tuple[int, ...]:
+    """The channels of a decoder's levels, from the coarsest upwards, down to stride 1.
+
+    Args:
+        widths: as the config has them; () for as many as the backbone has at the same stride (half its finest, at strides
+            finer than that).
+        channels: the backbone's, by stride.
+
+    Raises:
+        ConfigError: not one width for each halving of the stride.
+    """
+    levels = max(channels).bit_length() - 1
+    if not widths:
+        finest = min(channels)
+        strides = [2**i for i in reversed(range(levels))]
+        return tuple(channels.get(stride, max(channels[finest] * stride // finest, 8)) for stride in strides)
+    if len(widths) != levels or min(widths) < 1:
+        raise ConfigError(
+            f"config.model.decoder.widths = {tuple(widths)}: must be () or {levels} numbers of channels, one for each "
+            f"doubling from stride {max(channels)} to 1"
+        )
+    return tuple(widths)

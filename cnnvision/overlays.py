@@ -1,0 +1,64 @@
+"""Class maps and masks as tints over images."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from cnnvision import drawing
+from cnnvision.types import IGNORE, ObjectTarget, SemanticTarget
+
+OPACITY = 0.6
+
+
+def tinted_map(pixels: np.ndarray, labels: np.ndarray, scale: int = 1) -> np.ndarray:
+    """An image in grey, with the colours of a class map laid over it.
+
+    Args:
+        pixels: uint8 [h, w, 3] RGB, at least `scale` times as large as the map; the rest of it stays as it is.
+        labels: uint8 [h, w] class ids; IGNORE leaves the image as it is.
+        scale: whole factor by which the image is enlarged.
+    """
+    shown = np.full(pixels.shape[:2], IGNORE, np.uint8)
+    large = drawing.enlarge(np.ascontiguousarray(labels), scale, smooth=False)
+    shown[: large.shape[0], : large.shape[1]] = large
+    grey = np.array(Image.fromarray(pixels).convert("L"))[..., None]
+    pixels = np.where((shown != IGNORE)[..., None], np.broadcast_to(grey, pixels.shape), pixels)
+    for label in present(labels):
+        pixels = drawing.tint(pixels, shown == label, drawing.colour(label), OPACITY)
+    return pixels
+
+
+def tinted(pixels: np.ndarray, target: Any, scale: int) -> np.ndarray:
+    """Semantic maps and instance masks of a target as tints over the enlarged input."""
+    if isinstance(target, SemanticTarget):
+        return tinted_map(pixels, target.labels, scale)
+    if isinstance(target, ObjectTarget) and target.masks is not None:
+        for k in np.flatnonzero(target.valid):
+            where = paste_mask(target.masks[k], target.boxes[k] * scale, pixels.shape[:2])
+            pixels = drawing.tint(pixels, where, drawing.colour(int(target.labels[k])), 0.4)
+    return pixels
+
+
+def present(labels: np.ndarray) -> list[int]:
+    """The classes of a map, in order, without IGNORE."""
+    return [int(label) for label in np.unique(labels) if label != IGNORE]
+
+
+def agreement(labels: np.ndarray, truth: np.ndarray, classes: Sequence[str]) -> list[tuple[str, drawing.Colour | None]]:
+    """What a line of text says of a predicted map: the share of right pixels, and the classes that are found."""
+    counts = truth != IGNORE
+    right = f"{np.mean(labels[counts] == truth[counts]):.1%} right" if counts.any() else "nothing to compare"
+    return [(right, None), *((classes[label], drawing.colour(label)) for label in present(labels[counts]))]
+
+
+def paste_mask(mask: np.ndarray, box: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """A mask that was cropped to its box, back in its image: bool [m, m] -> bool [height, width] of `size`."""
+    x1, y1, x2, y2 = (round(float(value)) for value in box)
+    result = np.zeros(size, bool)
+    side = (max(1, x2 - x1), max(1, y2 - y1))
+    whole = np.array(Image.fromarray(mask.astype(np.uint8) * 255).resize(side, Image.Resampling.BILINEAR)) >= 128
+    part = result[max(0, y1) : y1 + side[1], max(0, x1) : x1 + side[0]]
+    part |= whole[max(0, -y1) :, max(0, -x1) :][: part.shape[0], : part.shape[1]]
+    return result

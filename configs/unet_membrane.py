@@ -1,0 +1,62 @@
+"""U-Net from scratch on the membranes that it was made for: 19 + 5 slices of the ISBI 2012 stack.
+
+    python -m experiments.train --config=configs/unet_membrane.py --workdir=runs/unet_membrane --config.data.source=masks:DIR
+
+Model       cnnvision/models/unet.py: width 24, depth 4, BatchNorm, same padding; predictions averaged over eight views
+Data        masks:DIR with DIR/train/image, DIR/train/mask, DIR/val/…: 512×512 grey slices, 0 membrane, 255 cell; random
+            windows of 256×256, turned, mirrored, bent (section 3.1 of the paper); evaluated in overlapping tiles
+Hardware    two x86 cores
+Result      not run yet
+"""
+
+from ml_collections import ConfigDict
+
+from configs.common import base, no_variant, pixel_loss, smoke
+
+
+def get_config(variant: str = "") -> ConfigDict:
+    """variant: "" or "smoke" (seconds, numbers mean nothing)."""
+    config = base()
+    config.model = ConfigDict(
+        dict(
+            name="unet",
+            backbone=dict(
+                name="contracting_path",
+                width=24,
+                depth=4,
+                padding="same",  # or "valid", the paper's: sizes such as 572, 268
+                norm="batch",
+                dropout=0.0,
+                frozen_stages=0,
+                dtype="float32",
+            ),
+            pretrained="",
+            skips=True,
+            decoder=dict(widths=(), upsampling="transposed", norm="batch"),
+            loss=pixel_loss(),
+            average="rotations",
+        )
+    )
+    config.data.source = "masks:membrane"
+    config.data.fit = "tile"
+    config.data.size = (256, 256)
+    config.data.margin = 32
+    config.data.batch_size = 4
+    config.data.eval_batch_size = 4
+    config.data.augment.flip = 0.5
+    config.data.augment.quarter_turns = True
+    config.data.augment.elastic = 4.0
+    config.data.augment.brightness = 0.1
+    config.data.augment.contrast = 0.2
+    config.optimizer.learning_rate = 2e-3
+    config.optimizer.clip_norm = 1.0
+    config.optimizer.warmup_steps = 40
+    config.training.steps = 800
+    config.training.log_every = 20
+    config.training.eval_every = 0
+    config.training.save_every = 200
+    if variant == "smoke":
+        return smoke(config)
+    if variant:
+        raise no_variant(variant, "smoke")
+    return config
