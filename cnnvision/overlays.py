@@ -1,5 +1,6 @@
 """Class maps and masks as tints over images."""
 
+import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,6 +11,8 @@ from cnnvision import drawing
 from cnnvision.types import IGNORE, ObjectTarget, SemanticTarget
 
 OPACITY = 0.6
+SIDE, GAP, TEXT = 160, 6, 14
+"""Pixels of a comparison: of each picture, between two, height of letters."""
 
 
 def tinted_map(pixels: np.ndarray, labels: np.ndarray, scale: int = 1) -> np.ndarray:
@@ -62,3 +65,37 @@ def paste_mask(mask: np.ndarray, box: np.ndarray, size: tuple[int, int]) -> np.n
     part = result[max(0, y1) : y1 + side[1], max(0, x1) : x1 + side[0]]
     part |= whole[max(0, -y1) :, max(0, -x1) :][: part.shape[0], : part.shape[1]]
     return result
+
+
+@dataclasses.dataclass(frozen=True)
+class Column:
+    """One image of a `comparison`. Attributes: image: uint8 [H, W, 3]; maps: uint8 [H, W] class ids, one for each row."""
+
+    image: np.ndarray
+    maps: Sequence[np.ndarray]
+
+
+def comparison(columns: Sequence[Column], rows: Sequence[str], classes: Sequence[str]) -> np.ndarray:
+    """Images side by side, with what several networks answer below each.
+
+    Args:
+        columns: the images.
+        rows: names: of the row of images, and of each map.
+        classes: names, for the legend.
+
+    Returns:
+        uint8 [height, width, 3] RGB: each picture 160 pixels in a square, its longer side filling it.
+    """
+    label = 150
+    canvas = Image.new("RGB", (label + len(columns) * (SIDE + GAP), len(rows) * (SIDE + GAP) + 2 * TEXT), drawing.PAPER)
+    for i, name in enumerate(rows):
+        drawing.caption(canvas, (GAP, i * (SIDE + GAP) + SIDE // 2), label - GAP, [(name, None)], TEXT)
+        for j, column in enumerate(columns):
+            pixels = column.image if i == 0 else tinted_map(column.image, column.maps[i - 1])
+            scale = SIDE / max(pixels.shape[:2])
+            size = tuple(max(1, round(side * scale)) for side in pixels.shape[1::-1])
+            kind = Image.Resampling.NEAREST if scale > 1 else Image.Resampling.BILINEAR
+            canvas.paste(Image.fromarray(pixels).resize(size, kind), (label + j * (SIDE + GAP), i * (SIDE + GAP)))
+    named = [(name, drawing.colour(k)) for k, name in enumerate(classes)]
+    drawing.caption(canvas, (GAP, len(rows) * (SIDE + GAP) + TEXT // 2), canvas.width - 2 * GAP, named, TEXT)
+    return np.array(canvas)

@@ -4,7 +4,7 @@ import difflib
 import pathlib
 import sys
 
-COMMANDS = ("train", "evaluate", "predict", "doctor", "convert", "ablate", "replay", "benchmark")
+COMMANDS = ("train", "evaluate", "predict", "doctor", "convert", "ladder", "ablate", "replay", "benchmark")
 
 
 def _answer_unknown_command() -> None:

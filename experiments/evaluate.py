@@ -2,7 +2,7 @@
 
     python -m experiments.evaluate --workdir=DIR [--data=SOURCE] [--split=val] [--step=N]
 
-Prints a table, and writes evaluation/SPLIT.json and a picture into the run folder.
+Prints a table, and writes evaluation/SPLIT.json and pictures (answers, confusion matrix) into the run folder.
 """
 
 import json
@@ -18,12 +18,16 @@ def run(workdir, data: str | None = None, split: str | None = None, step: int | 
     from etils import epath
 
     from cnnvision import visualize
+    from cnnvision.confusion import draw_confusion
     from cnnvision.data.sources import open_source
+    from cnnvision.data.subset import with_semantic_classes
     from experiments.runs import evaluation_of, load, names_of
 
     trained = load(workdir, step)
     name, split = data or trained.config.data.source, split or trained.config.data.eval_split
     source = open_source(name, split, trained.info.classes)
+    if trained.task.inputs.target == "semantic":
+        source = with_semantic_classes(source, trained.info.semantic_classes)
     for problem in source.problems[:5]:
         say(str(problem))
     if len(source.problems) > 5:
@@ -41,6 +45,8 @@ def run(workdir, data: str | None = None, split: str | None = None, step: int | 
         about = {"step": trained.step, "data": name, "split": split, "classes": to_json(classes)}
         (folder / f"{label}.json").write_text(json.dumps({**about, "metrics": values}, indent=1))
         visualize.write_sheet(folder / f"{label}.png", shown, classes)
+        if hasattr(evaluation.evaluator, "confusion"):
+            visualize.write_png(folder / f"{label}_confusion.png", draw_confusion(evaluation.evaluator.confusion, classes))
         say(f"Step {trained.step} of {workdir} on {name} {split}. Written: {folder / label}.json and .png")
     return metrics
 

@@ -15,7 +15,7 @@ from cnnvision.data import batching, order, pipeline
 from cnnvision.data.cache import cached
 from cnnvision.data.options import DataOptions
 from cnnvision.data.sources import open_source
-from cnnvision.data.subset import Subset, usable
+from cnnvision.data.subset import Subset, usable, with_semantic_classes
 from cnnvision.errors import ConfigError, DataError, RunError, check_name, check_range
 from cnnvision.models import make_task
 from cnnvision.task import DataInfo, Task
@@ -127,6 +127,8 @@ def join(config: ConfigDict, workdir: epath.PathLike, mesh: jax.sharding.Mesh | 
     info = data_info(train_source)
     check_record(config, info, workdir)
     task = make_task(config, info)
+    if task.inputs.target == "semantic":
+        eval_source = with_semantic_classes(eval_source, info.semantic_classes)
     check_size(task)
     selection = usable(train_source, task.inputs)
     if not len(selection.source):

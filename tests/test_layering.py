@@ -20,6 +20,7 @@ MAY_IMPORT = {
     "data": BASE | {"ops"},
     "curves": BASE | {"drawing", "ops"},
     "drawing": BASE | {"ops"},
+    "confusion": BASE | {"drawing"},
     "overlays": BASE | {"drawing"},
     "visualize": BASE | {"ops", "curves", "drawing", "overlays"},
     "training": BASE | {"ops", "visualize"},

@@ -53,7 +53,9 @@ def border_weights(cells: np.ndarray, w0: float, sigma: float) -> np.ndarray:
         second[near] = np.minimum(second[near], np.maximum(first[near], distance))
         first[near] = np.minimum(first[near], distance)
     between = cells == 0
-    weights[between] += w0 * np.exp(-((first[between] + second[between]) ** 2) / (2.0 * sigma**2))
+    # OpenCV's last bits change with the place in memory, and batches must not; squared distances are whole numbers.
+    first, second = (np.sqrt(np.rint(distance[between] ** 2)) for distance in (first, second))
+    weights[between] += w0 * np.exp(-((first + second) ** 2) / (2.0 * sigma**2))
     return weights
 
 

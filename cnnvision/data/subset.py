@@ -4,8 +4,11 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
+from cnnvision.errors import DataError
 from cnnvision.task import InputSpec
-from cnnvision.types import Example, Source
+from cnnvision.types import IGNORE, Example, Source
 
 
 class Subset:
@@ -31,6 +34,52 @@ class Subset:
     def read(self, index: int, image: bool = True, masks: bool = False) -> Example:
         """As the whole source's `read`, with an index into this part."""
         return self.source.read(self.indices[index], image, masks)
+
+
+class Renamed:
+    """A `Source` whose semantic maps have the class ids of another list; everything else is that of the source.
+
+    Args:
+        source: the source.
+        names: the list; classes of the source that are not in it become IGNORE.
+
+    Raises:
+        DataError: not one class of the source is in the list.
+    """
+
+    def __init__(self, source: Source, names: Sequence[str]):
+        self.source, self.semantic_classes = source, tuple(names)
+        if not set(source.semantic_classes) & set(names):
+            raise DataError(
+                f"{source.name} has maps of {', '.join(source.semantic_classes) or 'no classes'}; not one of them is among "
+                f"those that the network knows: {', '.join(names)}"
+            )
+        self.table = np.full(256, IGNORE, np.uint8)
+        for index, name in enumerate(source.semantic_classes):
+            if name in self.semantic_classes:
+                self.table[index] = self.semantic_classes.index(name)
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__") or name == "source":
+            raise AttributeError(name)
+        return getattr(self.source, name)
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def read(self, index: int, image: bool = True, masks: bool = False) -> Example:
+        """As the source's `read`, with mapped class ids."""
+        example = self.source.read(index, image, masks)
+        if example.semantic is None:
+            return example
+        return dataclasses.replace(example, semantic=self.table[example.semantic])
+
+
+def with_semantic_classes(source: Source, names: Sequence[str]) -> Source:
+    """The source with the class ids of `names` in its semantic maps: itself where they are its own, or where it has none."""
+    if not names or tuple(source.semantic_classes) == tuple(names):
+        return source
+    return Renamed(source, names)
 
 
 @dataclasses.dataclass(frozen=True)

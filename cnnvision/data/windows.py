@@ -142,9 +142,9 @@ def sample_window(rng: np.random.Generator, options: AugmentOptions, size: tuple
 
 
 def _middle(draw: float, window: float, length: int) -> float:
-    """The middle of a window of so many pixels within `length`: the window begins at a whole pixel."""
+    """The middle of a window of so many pixels along an image of `length`: one within the other, begun at a whole pixel."""
     room = length - window
-    return window / 2.0 + (math.floor(draw * (room + 1)) if room >= 0 else math.ceil(room * draw))
+    return window / 2.0 + math.copysign(math.floor(draw * (math.floor(abs(room)) + 1)), room)
 
 
 def cut_window(window: Window, example: Example, index: int, spec: InputSpec) -> Row:

@@ -16,7 +16,8 @@ from jaxtyping import Array, Bool, Float
 
 from cnnvision.backbones import make_backbone
 from cnnvision.backbones.backbone import Backbone
-from cnnvision.errors import check_name
+from cnnvision.backbones.contracting_path import ContractingPath
+from cnnvision.errors import ConfigError, check_name
 from cnnvision.evaluation.segmentation import SegmentationEvaluator
 from cnnvision.heads.segmentation import SegmentationHead, pixel_accuracy, predict_labels, segmentation_terms
 from cnnvision.models.binding import bind, normalized, trainable_with
@@ -50,6 +51,11 @@ def make_task(config: Any, info: DataInfo) -> Task:
     """
     model = config.model
     backbone = make_backbone(**model.backbone)
+    if isinstance(backbone, ContractingPath) and backbone.padding != "same":
+        raise ConfigError(
+            f"config.model.backbone.padding = {backbone.padding!r}: this model answers for every pixel of its input, so its "
+            "maps must keep their size; take 'same', or the model 'unet'"
+        )
     stride = max(backbone.strides)
     check_name("config.model.decoder.upsampling", model.decoder.upsampling, UPSAMPLINGS)
     # How far a deep backbone sees is more than any tile; two of its cells carry most of it.

@@ -77,7 +77,7 @@ def output_side(side: int, depth: int) -> int:
 def fitting_side(side: int, depth: int) -> int:
     """The input side nearest to `side` that the network without padding takes."""
     fits = []
-    for candidate in range(1, side + 8 * 2**depth + 4):
+    for candidate in range(1, side + 16 * 2**depth):
         try:
             output_side(candidate, depth)
         except ValueError:

@@ -60,7 +60,7 @@ class Originals:
             done = self._finish()
             self.index = index
             self.canvas = np.full(self.source.read(index, image=False).size, IGNORE, np.uint8)
-        paste_original(self.canvas, labels, transform, tuple(core))
+        paste_original(self.canvas, labels, transform, tuple(int(side) for side in core))
         return done
 
     def _finish(self) -> list[tuple[Example, np.ndarray]]:

@@ -4,14 +4,13 @@ import dataclasses
 import math
 import re
 
+from cnnvision.training.program_text import computations
+
 KINDS = ("all-reduce", "all-gather", "reduce-scatter", "all-to-all", "collective-permute", "collective-broadcast")
 BYTES = {"pred": 1, "s8": 1, "u8": 1, "s16": 2, "u16": 2, "f16": 2, "bf16": 2, "s32": 4, "u32": 4, "f32": 4}
 BYTES |= {"s64": 8, "u64": 8, "f64": 8}
 
-_COMPUTATION = re.compile(r"^(?:ENTRY )?%?([\w.\-]+) \(.*\{$")
 _OPERATION = re.compile(rf"= (.*?) ({'|'.join(KINDS)})(?:-start)?\(")
-_CALLED = re.compile(r"(?:body|condition|to_apply|calls|true_computation|false_computation)=%?([\w.\-]+)")
-_BRANCHES = re.compile(r"branch_computations=\{([^}]*)\}")
 _SHAPE = re.compile(r"\b([a-z]+\d*)\[([\d,]*)\]")
 _NAME = re.compile(r'op_name="([^"]*)"')
 
@@ -35,7 +34,7 @@ class Collective:
 
 def collectives(text: str) -> list[Collective]:
     """Every operation between devices of a compiled program (`compiled.as_text()`), in the order of the text."""
-    lines_of, calls, looped = _computations(text)
+    lines_of, calls, looped = computations(text)
     inside, frontier = set(), set(looped)
     while frontier:
         inside |= frontier
@@ -50,25 +49,3 @@ def collectives(text: str) -> list[Collective]:
                            for kind, sides in _SHAPE.findall(match[1]))  # fmt: skip
                 found.append(Collective(match[2], size, computation in inside, name[1] if name else ""))
     return found
-
-
-def _computations(text: str) -> tuple[dict[str, list[str]], dict[str, set[str]], set[str]]:
-    """Lines of each computation, the computations that it calls, and those that are bodies or conditions of loops."""
-    lines_of: dict[str, list[str]] = {}
-    calls: dict[str, set[str]] = {}
-    looped: set[str] = set()
-    current = ""
-    for line in text.splitlines():
-        header = _COMPUTATION.match(line)
-        if header:
-            current = header[1]
-            lines_of[current], calls[current] = [], set()
-        elif current:
-            lines_of[current].append(line)
-            called = set(_CALLED.findall(line))
-            for branches in _BRANCHES.findall(line):
-                called |= {name.strip().lstrip("%") for name in branches.split(",")}
-            calls[current] |= called
-            if re.search(r"\bwhile\(", line):
-                looped |= called
-    return lines_of, calls, looped

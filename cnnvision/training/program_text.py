@@ -1,0 +1,123 @@
+"""Reads the text of compiled programs (`compiled.as_text()`): which computations there are, what each calls, how often."""
+
+import math
+import re
+
+_COMPUTATION = re.compile(r"^(?:ENTRY )?%?([\w.\-]+) \(.*\{$")
+_CALLED = re.compile(r"(?:body|condition|to_apply|calls|true_computation|false_computation)=%?([\w.\-]+)")
+_BRANCHES = re.compile(r"branch_computations=\{([^}]*)\}")
+_TRIPS = re.compile(r'"known_trip_count":\{"n":"(\d+)"\}')
+_INSTRUCTION = re.compile(r"^\s*(?:ROOT )?%?([\w.\-]+) = (\([^=]*?\)|\S+) ([\w\-]+)\((.*)$")
+_SHAPE = re.compile(r"\b([a-z]+\d*)\[([\d,]*)\]")
+
+ELEMENTWISE = ("add", "subtract", "multiply", "divide", "maximum", "minimum", "exponential", "log", "rsqrt", "sqrt", "tanh")
+"""Operations that count one for each element of their result."""
+
+
+def computations(text: str) -> tuple[dict[str, list[str]], dict[str, set[str]], set[str]]:
+    """Lines of each computation, the computations that it calls, and those that are bodies or conditions of loops."""
+    lines_of: dict[str, list[str]] = {}
+    calls: dict[str, set[str]] = {}
+    looped: set[str] = set()
+    current = ""
+    for line in text.splitlines():
+        header = _COMPUTATION.match(line)
+        if header:
+            current = header[1]
+            lines_of[current], calls[current] = [], set()
+        elif current:
+            lines_of[current].append(line)
+            called = called_by(line)
+            calls[current] |= called
+            if re.search(r"\bwhile\(", line):
+                looped |= called
+    return lines_of, calls, looped
+
+
+def called_by(line: str) -> set[str]:
+    """The computations that one instruction calls."""
+    called = set(_CALLED.findall(line))
+    for branches in _BRANCHES.findall(line):
+        called |= {name.strip().lstrip("%") for name in branches.split(",")}
+    return called
+
+
+def shapes(text: str) -> list[tuple[str, tuple[int, ...]]]:
+    """(dtype, shape) of each array that a type names, for example "(f32[2,3], s32[])"."""
+    return [(kind, tuple(int(side) for side in sides.split(",") if side)) for kind, sides in _SHAPE.findall(text)]
+
+
+def operations(text: str) -> float:
+    """Floating-point operations of one run of a program; a multiply-add is two.
+
+    Convolutions (padding included), matrix products and elementwise arithmetic on floating-point numbers; loops count as
+    often as they run, where XLA's own analysis counts their bodies once.
+
+    Raises:
+        ValueError: a loop does not say how often it runs.
+    """
+    lines_of, _, _ = computations(text)
+    known: dict[str, float] = {}
+
+    def count(name: str) -> float:
+        if name not in known:
+            types: dict[str, str] = {}
+            known[name] = sum(_of_instruction(line, types) + _of_calls(line) for line in lines_of.get(name, ()))
+        return known[name]
+
+    def _of_calls(line: str) -> float:
+        called = called_by(line)
+        if not called or re.search(r" (?:reduce|reduce-window|sort|scatter|all-reduce|select-and-scatter)\(", line):
+            return 0.0  # counted by their operands, or moves of data
+        inside = sum(count(each) for each in called)
+        if not re.search(r"\bwhile\(", line) or not inside:
+            return inside
+        trips = _TRIPS.search(line)
+        if trips is None:
+            raise ValueError(f"a loop does not say how often it runs: {line.strip()[:120]}")
+        return inside * int(trips[1])
+
+    entry = next(match[1] for match in map(_COMPUTATION.match, text.splitlines()) if match and match[0].startswith("ENTRY"))
+    return count(entry)
+
+
+def _of_instruction(line: str, types: dict[str, str]) -> float:
+    """Operations of one instruction by itself; notes its type in `types`, by name, for those that come after it."""
+    match = _INSTRUCTION.match(line)
+    if not match:
+        return 0.0
+    name, kind, operation, rest = match.groups()
+    types[name] = kind
+    found = shapes(kind)
+    elements = math.prod(found[0][1]) if found else 0
+    operands = [types.get(operand.strip().lstrip("%").split(" ")[-1].lstrip("%"), operand) for operand in _operands(rest)]
+    labels = re.search(r"dim_labels=(\w+)_(\w+)->(\w+)", line)
+    if labels and len(operands) > 1:
+        kernel = shapes(operands[1])[0][1]
+        return 2.0 * elements * math.prod(kernel) / kernel[labels[2].index("o")]
+    contracted = re.search(r'lhs_contracting_dim(?:s=\{|ensions":\[)([\d",]*)', line)
+    if contracted:
+        left = shapes(operands[0])[0][1]
+        sides = [left[int(axis)] for axis in re.findall(r"\d+", contracted[1])]
+        return 2.0 * elements * math.prod(sides)
+    if found and found[0][0] in ("f64", "f32", "f16", "bf16"):
+        if operation in ELEMENTWISE:
+            return float(elements)
+        if operation in ("reduce", "reduce-window") and operands and (inputs := shapes(operands[0])):
+            return float(math.prod(inputs[0][1]))
+    return 0.0
+
+
+def _operands(rest: str) -> list[str]:
+    """The operands of an instruction, from what follows its opening bracket."""
+    depth, found, current = 0, [], ""
+    for letter in rest:
+        if letter == ")" and not depth:
+            break
+        depth += (letter in "([{") - (letter in ")]}")
+        if letter == "," and not depth:
+            found.append(current)
+            current = ""
+        else:
+            current += letter
+    return [*found, current] if current.strip() else found

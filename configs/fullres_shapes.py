@@ -1,0 +1,46 @@
+"""The full-resolution net on the semantic maps of `shapes`.
+
+    python -m experiments.train --config=configs/fullres_shapes.py --workdir=runs/fullres_shapes
+
+Model       cnnvision/models/fullres.py: eight 3×3 convolutions of 32 channels
+Data        shapes: 2,000 + 500 images of 128×128 made on the spot, background and six classes
+Hardware    two x86 cores
+Result      not run yet
+"""
+
+from ml_collections import ConfigDict
+
+from configs.common import base, no_variant, pixel_loss, smoke
+
+
+def get_config(variant: str = "") -> ConfigDict:
+    """variant: "" or "smoke" (seconds, numbers mean nothing)."""
+    config = base()
+    config.model = ConfigDict(
+        dict(
+            name="fullres",
+            width=32,
+            depth=8,  # 3×3 convolutions; each lets a pixel see one pixel further
+            norm="batch",
+            dtype="float32",
+            loss=pixel_loss(),
+            average="none",
+        )
+    )
+    config.data.source = "shapes"
+    config.data.augment.flip = 0.5
+    config.data.augment.flip_vertical = 0.5
+    config.data.batch_size = 8
+    config.data.eval_batch_size = 20
+    config.optimizer.learning_rate = 2e-3
+    config.optimizer.clip_norm = 1.0
+    config.optimizer.warmup_steps = 40
+    config.training.steps = 400
+    config.training.log_every = 20
+    config.training.eval_every = 0
+    config.training.save_every = 100
+    if variant == "smoke":
+        return smoke(config)
+    if variant:
+        raise no_variant(variant, "smoke")
+    return config

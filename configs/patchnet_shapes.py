@@ -1,0 +1,50 @@
+"""The patch classifier on the semantic maps of `shapes`.
+
+    python -m experiments.train --config=configs/patchnet_shapes.py --workdir=runs/patchnet_shapes
+
+Model       cnnvision/models/patchnet.py: windows of 45×45 pixels, three convolutions; trained on all pixels at once
+Data        shapes: 2,000 + 500 images of 128×128 made on the spot, background and six classes
+Hardware    two x86 cores
+Result      not run yet
+"""
+
+from ml_collections import ConfigDict
+
+from configs.common import base, no_variant, pixel_loss, smoke
+
+
+def get_config(variant: str = "") -> ConfigDict:
+    """variant: "" or "smoke" (seconds, numbers mean nothing)."""
+    config = base()
+    config.model = ConfigDict(
+        dict(
+            name="patchnet",
+            kernels=(4, 4, 4),  # each followed by 2×2 max-pooling
+            window=45,  # pixels; the paper's N4: kernels (4, 5, 4, 4), window 95, width 48, hidden 200
+            width=32,
+            hidden=128,
+            dtype="float32",
+            samples=0,  # pixels drawn from each image in a step, as many of each class (the paper); 0 for all pixels
+            run="dense",  # or "patches": window by window, the same answers
+            chunk=1024,  # windows at a time, for "patches"
+            loss=pixel_loss(),
+            average="none",
+        )
+    )
+    config.data.source = "shapes"
+    config.data.augment.flip = 0.5
+    config.data.augment.flip_vertical = 0.5
+    config.data.batch_size = 8
+    config.data.eval_batch_size = 20
+    config.optimizer.learning_rate = 2e-3
+    config.optimizer.clip_norm = 1.0
+    config.optimizer.warmup_steps = 40
+    config.training.steps = 400
+    config.training.log_every = 20
+    config.training.eval_every = 0
+    config.training.save_every = 100
+    if variant == "smoke":
+        return smoke(config)
+    if variant:
+        raise no_variant(variant, "smoke")
+    return config

@@ -1,0 +1,175 @@
+"""What the ladder of segmentation compares: quality with intervals, operations and seconds an image, and the answers."""
+
+import dataclasses
+import itertools
+import statistics
+import time
+from typing import Any
+
+import jax
+import numpy as np
+from etils import epath
+
+from cnnvision import visualize
+from cnnvision.data.sources import open_source
+from cnnvision.data.subset import with_semantic_classes
+from cnnvision.evaluation.bootstrap import difference_interval, metric_interval
+from cnnvision.evaluation.segmentation import SegmentedImage
+from cnnvision.models import make_task
+from cnnvision.overlays import Column, comparison
+from cnnvision.training.program_text import operations
+from cnnvision.types import Source
+from experiments.configuration import from_json, to_json
+from experiments.runs import Trained, evaluation_of, first, load
+from experiments.tables import comma_separated, markdown
+
+SHOWN = 6
+"""Images in the picture."""
+ROUNDS = 5
+"""Measurements of each network's time, in turns; the median counts."""
+FEW = 2
+"""Rows of a batch on which the slowest way is measured."""
+
+
+@dataclasses.dataclass
+class Contender:
+    """One network.
+
+    Attributes:
+        name: in the table.
+        trained: the network.
+        metrics: of its evaluation.
+        images: what each image adds to the metrics, for intervals.
+        answers: id of an image -> its class map, for the picture.
+        cost: operations and seconds of an image.
+    """
+
+    name: str
+    trained: Trained
+    metrics: dict[str, float]
+    images: list[SegmentedImage]
+    answers: dict[str, np.ndarray]
+    cost: "Cost"
+
+
+@dataclasses.dataclass
+class Cost:
+    """A compiled network and how long it took. Attributes: gflops: of one image; seconds: of one image, each round."""
+
+    program: Any
+    arguments: tuple[Any, ...]
+    rows: int
+    gflops: float
+    seconds: list[float] = dataclasses.field(default_factory=list)
+
+    def measure(self) -> None:
+        """Runs it once."""
+        began = time.perf_counter()
+        jax.block_until_ready(self.program(*self.arguments))
+        self.seconds.append((time.perf_counter() - began) / self.rows)
+
+    @property
+    def median(self) -> float:
+        """Seconds an image."""
+        return statistics.median(self.seconds)
+
+
+def cost_of(trained: Trained, rows: int, batch: Any, **model: Any) -> Cost:
+    """Compiles prediction on the first `rows` of a batch; `model` sets keys of config.model (weights stay the same)."""
+    config = to_json(trained.config)
+    config["model"].update(model)
+    task = make_task(from_json(config), trained.info)
+    batch = jax.tree.map(lambda x: x[:rows], batch.replace(target=None))
+    arguments = jax.device_put(
+        (jax.device_get(trained.params), jax.device_get(trained.model_state), batch), jax.devices()[0]
+    )
+    program = jax.jit(task.predict).lower(*arguments).compile()
+    program(*arguments)
+    return Cost(program, arguments, rows, operations(program.as_text()) / rows / 1e9)
+
+
+def evaluated(trained: Trained) -> Source:
+    """The split that a run is evaluated on."""
+    data = trained.config.data
+    source = open_source(data.source, data.eval_split, trained.info.classes)
+    return first(with_semantic_classes(source, trained.info.semantic_classes), data.eval_examples)
+
+
+def contender(name: str, workdir: epath.Path, say: Any) -> Contender:
+    """Loads and evaluates one network."""
+    trained = load(workdir)
+    source = evaluated(trained)
+    evaluation = evaluation_of(trained.task, source, trained.config, trained.mesh)
+    shown = {source.ids[i] for i in np.linspace(0, len(source) - 1, min(SHOWN, len(source))).astype(int)}
+    answers: dict[str, np.ndarray] = {}
+
+    def collect(examples, predictions):
+        answers.update({e.id: found for e, found in zip(examples, predictions.labels, strict=True) if e.id in shown})
+
+    metrics, _ = evaluation.run(trained.params, trained.model_state, collect=collect)
+    say(f"{name}: mean_iou {metrics['mean_iou']:.4f}, boundary_f {metrics['boundary_f']:.4f}")
+    batch = next(iter(evaluation.batches())).batch
+    return Contender(name, trained, metrics, evaluation.evaluator.images, answers, cost_of(trained, len(batch.valid), batch))
+
+
+def compare(workdirs: dict[str, epath.Path], folder: epath.Path, say: Any = print) -> str:
+    """The report on trained runs: a table with 95 % intervals over images, which orders are certain, and two ways of the
+    patch classifier. Writes ladder.md, ladder.csv and ladder.png into `folder`.
+    """
+    contenders = [contender(name, workdir, say) for name, workdir in workdirs.items()]
+    slow = next((_window_by_window(each) for each in contenders if each.trained.config.model.name == "patchnet"), None)
+    for cost in [each.cost for each in contenders] * ROUNDS + [slow] * bool(slow):
+        cost.measure()
+    header = ("network", "parameters", "GFLOP an image", "ms an image", "mean_iou", "95 %", "boundary_f", "95 %")
+    rows = [_row(each) for each in contenders]
+    lines = [markdown(header, rows), "", *_differences(contenders)]
+    if slow:
+        dense = next(each for each in contenders if each.trained.config.model.name == "patchnet")
+        lines.append(
+            f"- {dense.name}, window by window instead of densely: {slow.gflops:.4g} GFLOP and {slow.median:.3g} s an "
+            f"image, {slow.gflops / dense.cost.gflops:.0f} and {slow.median / dense.cost.median:.0f} times as much."
+        )
+    report = "\n".join(lines)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "ladder.md").write_text(report + "\n")
+    (folder / "ladder.csv").write_text(comma_separated(header, rows))
+    visualize.write_png(folder / "ladder.png", _picture(contenders))
+    say(f"Written: {folder}/ladder.md, ladder.csv, ladder.png")
+    return report
+
+
+def _window_by_window(dense: Contender) -> Cost:
+    return cost_of(dense.trained, min(FEW, dense.cost.rows), dense.cost.arguments[-1], run="patches")
+
+
+def _row(each: Contender) -> list[object]:
+    parameters = sum(leaf.size for leaf in jax.tree.leaves(each.trained.params))
+    row: list[object] = [each.name, f"{parameters:,}", f"{each.cost.gflops:.2f}", f"{each.cost.median * 1e3:.1f}"]
+    for metric in ("mean_iou", "boundary_f"):
+        low, high = metric_interval(each.images, metric)
+        row += [each.metrics[metric], f"{low:.3f} … {high:.3f}"]
+    return row
+
+
+def _differences(contenders: list[Contender]) -> list[str]:
+    """One line for each pair and metric: an order only where the interval of the difference excludes 0."""
+    lines = []
+    for metric, (a, b) in itertools.product(("mean_iou", "boundary_f"), itertools.combinations(contenders, 2)):
+        low, high = difference_interval(b.images, a.images, metric)
+        apart = b.metrics[metric] - a.metrics[metric]
+        order = f"{b.name} above {a.name}" if low > 0 else f"{a.name} above {b.name}" if high < 0 else None
+        said = order or f"{b.name} and {a.name}: no order"
+        lines.append(f"- {metric}: {said} ({apart:+.3f}, 95 % {low:+.3f} … {high:+.3f})")
+    return lines
+
+
+def _picture(contenders: list[Contender]) -> np.ndarray:
+    """Rows: the images, the truth, and what each network answers."""
+    trained = contenders[0].trained
+    source = evaluated(trained)
+    columns = []
+    for name in contenders[0].answers:
+        example = source.read(source.ids.index(name), masks=True)
+        maps = [example.semantic, *(each.answers[name] for each in contenders)]
+        columns.append(Column(example.image, maps))
+    return comparison(columns, ["image", "truth", *(each.name for each in contenders)], trained.info.semantic_classes)
