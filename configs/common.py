@@ -122,8 +122,6 @@ def smoke(config: ConfigDict) -> ConfigDict:
             model[key] = value
     if "decoder" in model:
         model.decoder.widths = ()
-    if config.data.source.partition(":")[0] != "shapes":
-        config.data.source = "shapes"
     config.data.size = (64, 64)
     config.data.batch_size = 8
     config.data.eval_batch_size = 8

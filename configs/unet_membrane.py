@@ -56,6 +56,9 @@ def get_config(variant: str = "") -> ConfigDict:
     config.training.eval_every = 0
     config.training.save_every = 200
     if variant == "smoke":
+        config.data.source = "shapes"
+        config.data.margin = 0
+        config.model.average = "flips"
         return smoke(config)
     if variant:
         raise no_variant(variant, "smoke")

@@ -76,8 +76,7 @@ def cut_tile(tile: Tile, example: Example, index: int, spec: InputSpec) -> Row:
     transform = np.array([[1.0, 0.0, -x], [0.0, 1.0, -y]], np.float32)
     cells = None
     if spec.border is not None and example.semantic is not None:
-        whole = cells_of(example, spec)
-        cells = np.where(semantic == IGNORE, 0, whole[rows[:, None], columns])
+        cells = cells_of(example, spec)[rows[:, None], columns]  # also beyond the core, where they weigh on its pixels
     image = example.image[rows[:, None], columns]
     return Row(index, image, transform, semantic=semantic, cells=cells, core=core)
 

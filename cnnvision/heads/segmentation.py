@@ -4,6 +4,7 @@ Labels and logits are those of one and the same pixels: a network whose convolut
 of its input, and `middle` and `around` cut a target to that and put an answer back into the input's frame.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -48,7 +49,8 @@ def check_loss(config: Any, info: DataInfo) -> None:
     if config.border_w0:
         check_name(f"{where}.border_background", config.border_background or info.semantic_classes[0], info.semantic_classes)
     weights = config.class_weights
-    if weights and (len(weights) != len(info.semantic_classes) or min(weights) < 0 or not any(weights)):
+    fit = len(weights) == len(info.semantic_classes) and all(0 <= weight < math.inf for weight in weights) and any(weights)
+    if weights and not fit:
         raise ConfigError(
             f"{where}.class_weights = {tuple(weights)}: must be () or one number >= 0 for each of the "
             f"{len(info.semantic_classes)} classes: {', '.join(info.semantic_classes)}"
@@ -84,8 +86,7 @@ def segmentation_terms(
     if target.weights is not None:
         weights = weights * target.weights
     if config.class_weights:
-        one_hot = jax.nn.one_hot(labels, logits.shape[-1])
-        weights = weights * (one_hot @ jnp.array(config.class_weights, jnp.float32))
+        weights = weights * jnp.array(config.class_weights, jnp.float32)[labels]
     terms = {}
     if config.cross_entropy:
         terms["cross_entropy"] = Mean.of(losses.pixel_cross_entropy(logits, labels), weights)

@@ -64,6 +64,7 @@ def make_task(config: Any, info: DataInfo) -> Task:
         widths=level_widths(model.decoder.widths, backbone.channels),
         upsampling=model.decoder.upsampling,
         skips=False,
+        normalized=False,
         norm=check_name("config.model.decoder.norm", model.decoder.norm, ("batch", "group", "none")),
         dtype=backbone.dtype,
     )

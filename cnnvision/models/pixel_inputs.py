@@ -13,7 +13,8 @@ def pixel_inputs(config: Any, info: DataInfo, reach: int, stride: int, lost: int
     Args:
         config: `data` holds size, fit, margin; `model` holds loss and average.
         info: the semantic classes.
-        reach: how far an answer depends on its surroundings, pixels to each side: the margin of tiles by default.
+        reach: how far an answer depends on its surroundings, pixels to each side: the margin of tiles by default. Where
+            pixels are `lost`, how many answers next to them depend on where the input ends.
         stride: the network's largest; sizes must be multiples of it, and tiles lie at distances that are.
         lost: pixels at each side for which the network has no answer (no padding); then it sizes itself.
 
@@ -28,7 +29,8 @@ def pixel_inputs(config: Any, info: DataInfo, reach: int, stride: int, lost: int
     check_range("config.data.margin", config.data.margin, -1, 10**6)
     margin = 0
     if fit == "tile":
-        margin = lost or -(-(reach if config.data.margin < 0 else config.data.margin) // stride) * stride
+        context = config.data.margin if config.data.margin >= 0 and not lost else reach
+        margin = lost + -(-context // stride) * stride
         if min(size) - 2 * margin < stride:
             raise ConfigError(
                 f"config.data.size: of tiles of {size} pixels nothing is left between margins of {margin} pixels at each "

@@ -106,15 +106,16 @@ def _inputs(config: Any, info: DataInfo, backbone: Backbone) -> InputSpec:
     stride, size = max(backbone.strides), tuple(config.data.size)
     if not isinstance(backbone, ContractingPath):
         return pixel_inputs(config, info, reach=2 * stride, stride=stride)
+    bilinear = config.model.decoder.upsampling == "bilinear"
     if backbone.padding == "same":
-        bilinear = config.model.decoder.upsampling == "bilinear"
         return pixel_inputs(config, info, reach=reach(backbone.depth, bilinear), stride=stride)
     try:
         outputs = [output_side(side, backbone.depth) for side in size]
     except ValueError as error:
         near = tuple(fitting_side(side, backbone.depth) for side in size)
         raise ConfigError(f"config.data.size: {size} does not fit a U-Net without padding: {error}; e.g. {near}") from error
-    return pixel_inputs(config, info, reach=0, stride=stride, lost=(size[0] - outputs[0]) // 2)
+    # Interpolation repeats the edge of each map, and what grows out of that is 2^depth − 1 answers wide at the end.
+    return pixel_inputs(config, info, reach=stride - 1 if bilinear else 0, stride=stride, lost=(size[0] - outputs[0]) // 2)
 
 
 def make_task(config: Any, info: DataInfo) -> Task:
@@ -134,6 +135,7 @@ def make_task(config: Any, info: DataInfo) -> Task:
         widths=level_widths(model.decoder.widths, backbone.channels),
         upsampling=model.decoder.upsampling,
         skips=model.skips,
+        normalized=isinstance(backbone, ContractingPath),
         padding="VALID" if valid_padding else "torch",
         norm=check_name("config.model.decoder.norm", model.decoder.norm, ("batch", "group", "none")),
         dtype=backbone.dtype,

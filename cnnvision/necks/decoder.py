@@ -15,7 +15,7 @@ from jaxtyping import Array, Bool, Float
 
 from cnnvision.backbones.contracting_path import ConvolutionPair
 from cnnvision.backbones.convolution import Padding
-from cnnvision.backbones.layers import normal
+from cnnvision.backbones.layers import Norm, normal
 from cnnvision.errors import ConfigError
 
 UPSAMPLINGS = ("transposed", "bilinear")
@@ -75,6 +75,9 @@ class Decoder(nn.Module):
         widths: channels of each level's output, from the coarsest level upwards: one for each halving of the stride.
         upsampling: "transposed" (2×2, stride 2) or "bilinear" (with a 1×1 convolution).
         skips: whether the features of each level are concatenated.
+        normalized: whether features come in at one scale; if not, each map goes through a norm first. Those of pretrained
+            backbones have standard deviations from 3 to 23 (EfficientNet-Lite0), beside which what comes from below, of
+            about 1, would not be heard.
         padding: of the 3×3 convolutions, "torch" or "VALID"; skips are cropped to what is left.
         norm, dtype: as in `Backbone`.
     """
@@ -82,6 +85,7 @@ class Decoder(nn.Module):
     widths: Sequence[int]
     upsampling: Literal["transposed", "bilinear"] = "transposed"
     skips: bool = True
+    normalized: bool = True
     padding: Padding = "torch"
     norm: str = "batch"
     dtype: Any = jnp.float32
@@ -93,15 +97,23 @@ class Decoder(nn.Module):
         """`features` by stride; those of the largest stride are decoded, the others skipped to where they have a level."""
         up = {"transposed": TransposedConv, "bilinear": BilinearUp}[self.upsampling]
         stride = max(features)
-        image = features[stride]
+        image = self._at_one_scale(features, stride, train, valid)
         for i, width in enumerate(self.widths):
             stride //= 2
             image = up(width, self.dtype, name=f"up{i}")(image)
             if self.skips and stride in features:
-                image = jnp.concatenate([centre(features[stride], image.shape[1:3]), image], axis=-1)
+                skip = self._at_one_scale(features, stride, train, valid)
+                image = jnp.concatenate([centre(skip, image.shape[1:3]), image], axis=-1)
             pair = ConvolutionPair(width, self.padding, self.norm, self.dtype, name=f"level{i}")
             image = pair(image, train, valid)
         return image
+
+    def _at_one_scale(
+        self, features: Mapping[int, jax.Array], stride: int, train: bool, valid: Bool[Array, "b"] | None
+    ) -> jax.Array:
+        if self.normalized:
+            return features[stride]
+        return Norm(self.norm, dtype=self.dtype, name=f"norm_stride{stride}")(features[stride], train, valid)
 
 
 def centre(image: Float[Array, "b h w c"], size: tuple[int, int]) -> Float[Array, "b _ _ c"]:

@@ -44,7 +44,8 @@ def test_the_smoke_variant_runs_from_end_to_end(name, tmp_path):
     found = evaluate.run(tmp_path / "run", step=4, say=said.append)
     assert found["images"] == 500
     written = json.loads((tmp_path / "run" / "evaluation" / "val.json").read_text())
-    assert written["metrics"]["accuracy"] == found["accuracy"] and written["step"] == 4
+    best = load(tmp_path / "run").task.best[0]
+    assert written["metrics"][best] == found[best] and written["step"] == 4
 
     images = tmp_path / "images"
     images.mkdir()
@@ -64,7 +65,12 @@ def test_the_smoke_variant_runs_from_end_to_end(name, tmp_path):
     assert "error" in predictions[0]
     assert json.loads((tmp_path / "out" / "predictions.json").read_text()) == predictions
     for p in predictions[1:]:
-        assert 0 <= p["score"] <= 1 and (tmp_path / "out" / f"{p['file']}.png").exists()
+        assert (tmp_path / "out" / f"{p['file']}.png").exists()
+        if "mask" in p:
+            mask = cv2.imread(str(tmp_path / "out" / p["mask"]), cv2.IMREAD_UNCHANGED)
+            assert mask.shape == (p["height"], p["width"]) and sum(p["shares"].values()) == pytest.approx(1.0, abs=1e-4)
+            continue
+        assert 0 <= p["score"] <= 1
         if "box" in p:
             x1, y1, x2, y2 = p["box"]
             assert 0 <= x1 <= x2 <= p["width"] and 0 <= y1 <= y2 <= p["height"]
@@ -83,7 +89,7 @@ def test_the_full_config_can_be_joined_from_its_own_values(name):
     check_config(config, make_mesh(jax.devices()[:1]))
     loading(config)
     make_schedule(config.optimizer, config.training.steps)
-    task = make_task(config, DataInfo(("a", "b", "c")))
+    task = make_task(config, DataInfo(("a", "b", "c"), ("a", "b", "c")))
     check_size(task)
     docstring = (ROOT / "configs" / f"{name}.py").read_text().split('"""')[1]
     for word in ("python -m experiments.train", "Model", "Data", "Hardware", "Result"):

@@ -58,3 +58,109 @@ def test_giou_loss():
     a, b = (0.0, 0.0, 2.0, 2.0), (1.0, 1.0, 3.0, 3.0)
     found = losses.giou_loss(jnp.array([a]), jnp.array([b]))
     assert float(found[0]) == pytest.approx(1 - reference_boxes.giou(a, b), rel=1e-6)
+
+
+# Pixels -------------------------------------------------------------------------------------------------------------------
+
+
+def pixels(count=60, k=5, seed=2):
+    rng = np.random.default_rng(seed)
+    return jnp.array(rng.normal(size=(count, k)) * 3, jnp.float32), jnp.array(rng.integers(0, k, count), jnp.int32)
+
+
+def test_pixel_cross_entropy_is_cross_entropy():
+    logits, labels = pixels()
+    found, expected = losses.pixel_cross_entropy(logits, labels), losses.cross_entropy(logits, labels)
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
+    gradients = [
+        jax.grad(lambda x, f=f: f(x, labels).sum())(logits) for f in (losses.pixel_cross_entropy, losses.cross_entropy)
+    ]
+    np.testing.assert_allclose(*gradients, atol=1e-6)
+    assert losses.pixel_cross_entropy(logits.astype(jnp.bfloat16), labels).dtype == jnp.float32
+
+
+@pytest.mark.parametrize("loss", [losses.pixel_cross_entropy, losses.focal, lambda x, y: losses.focal(x, y, 0.5)])
+def test_labels_outside_the_classes_lose_nothing(loss):
+    logits, labels = pixels(4)
+    labels = labels.at[:3].set(jnp.array([5, 255, -1]))
+    value, gradient = loss(logits, labels), jax.grad(lambda x: loss(x, labels).sum())(logits)
+    assert (np.asarray(value[:3]) == 0).all() and (np.asarray(gradient[:3]) == 0).all()
+    assert value[3] > 0 and bool(jnp.any(gradient[3] != 0))
+
+
+def test_focal_by_hand():
+    """p = 1/4 of four equal classes: (3/4)² · log 4; p = 9/10: 0.1² · −log 0.9."""
+    found = losses.focal(jnp.zeros((1, 4)), jnp.array([1]))
+    assert float(found[0]) == pytest.approx(0.75**2 * np.log(4), rel=1e-6)
+    logits = jnp.log(jnp.array([[0.1, 0.9]]))
+    assert float(losses.focal(logits, jnp.array([1]))[0]) == pytest.approx(-0.01 * np.log(0.9), rel=1e-5)
+    assert float(losses.focal(logits, jnp.array([0]), 1.0)[0]) == pytest.approx(-0.9 * np.log(0.1), rel=1e-5)
+    nearly = losses.focal(jnp.array([[np.log(1e-4), np.log(1 - 1e-4)]], jnp.float32), jnp.array([1]), 0.5)
+    assert float(nearly[0]) == pytest.approx(-0.01 * np.log(1 - 1e-4), rel=1e-3)
+
+
+@pytest.mark.parametrize("gamma", [0.0, 0.5, 1.0, 2.0, 5.0])
+def test_focal_is_the_formula(gamma):
+    logits, labels = pixels()
+    p = np.exp([-reference_cross_entropy(row, label, 0.0) for row, label in zip(np.float64(logits), labels, strict=True)])
+    np.testing.assert_allclose(losses.focal(logits, labels, gamma), -((1 - p) ** gamma) * np.log(p), rtol=1e-4, atol=1e-7)
+    if gamma == 0:
+        np.testing.assert_allclose(losses.focal(logits, labels, 0.0), losses.pixel_cross_entropy(logits, labels), rtol=1e-6)
+
+
+@pytest.mark.parametrize("gamma", [0.0, 0.5, 1.0, 2.0])
+@pytest.mark.parametrize("certain", [5.0, 16.0, 17.0, 30.0, 1e4, -1e4])
+def test_focal_has_a_gradient_where_the_network_is_certain(gamma, certain):
+    value, gradient = jax.value_and_grad(lambda x: losses.focal(x, jnp.array([0]), gamma)[0])(jnp.array([[certain, 0.0]]))
+    assert np.isfinite(value) and np.isfinite(gradient).all() and value >= 0
+    assert gradient[0, 0] <= 0 <= gradient[0, 1]
+    assert (certain > 0) == (value < 1)
+
+
+def reference_dice(probabilities, labels, weights, c):
+    """Of one image and class, pixel by pixel."""
+    overlap = total = 0.0
+    for p, label, weight in zip(probabilities, labels, weights, strict=True):
+        truth = float(label == c)
+        overlap += weight * p[c] * truth
+        total += weight * (p[c] ** 2 + truth)
+    return 1 - (2 * overlap + 1) / (total + 1)
+
+
+def test_soft_dice_is_the_formula():
+    rng = np.random.default_rng(4)
+    probabilities = rng.dirichlet(np.ones(4), (3, 50))
+    labels, weights = rng.integers(0, 4, (3, 50)), rng.integers(0, 2, (3, 50)) * rng.uniform(0.5, 2, (3, 50))
+    found = losses.soft_dice(
+        jnp.array(probabilities, jnp.float32), jnp.array(labels, jnp.int32), jnp.array(weights, jnp.float32)
+    )
+    expected = [[reference_dice(probabilities[i], labels[i], weights[i], c) for c in range(4)] for i in range(3)]
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
+
+
+def test_soft_dice_by_hand():
+    """Four pixels of class 0, all with p = 1/2: 1 − (2 · 2 + 1) / (1 + 4 + 1) for it, and 1 − 1 / (1 + 1) for the other."""
+    found = losses.soft_dice(jnp.full((1, 4, 2), 0.5), jnp.zeros((1, 4), jnp.int32), jnp.ones((1, 4)))
+    np.testing.assert_allclose(found, [[1 / 6, 1 / 2]], rtol=1e-6)
+
+
+def test_soft_dice_of_right_and_wrong_maps():
+    """Perfect: 0 for all classes, also for one that is neither there nor predicted. All wrong: nearly 1."""
+    labels = jnp.arange(300, dtype=jnp.int32).reshape(1, 300) % 3
+    perfect, ones = jax.nn.one_hot(labels, 4), jnp.ones((1, 300))
+    np.testing.assert_allclose(losses.soft_dice(perfect, labels, ones), np.zeros((1, 4)), atol=1e-6)
+    wrong = losses.soft_dice(perfect, (labels + 1) % 3, ones)
+    np.testing.assert_allclose(wrong, [[1 - 1 / 201] * 3 + [0]], rtol=1e-6)
+
+
+def test_soft_dice_does_not_see_pixels_without_weight():
+    rng = np.random.default_rng(5)
+    probabilities, other = (jnp.array(rng.dirichlet(np.ones(3), (2, 20)), jnp.float32) for _ in range(2))
+    labels, weights = jnp.array(rng.integers(0, 3, (2, 20)), jnp.int32), jnp.array(rng.integers(0, 2, (2, 20)), jnp.float32)
+    some = weights > 0
+    changed = jnp.where(some[..., None], probabilities, other), jnp.where(some, labels, (labels + 1) % 3)
+    dice = lambda p, g: losses.soft_dice(p, g, weights)
+    np.testing.assert_array_equal(dice(probabilities, labels), dice(*changed))
+    gradient = jax.grad(lambda p: dice(p, labels).sum())(probabilities)
+    np.testing.assert_array_equal(np.asarray(gradient)[~np.asarray(some)], 0)
+    np.testing.assert_array_equal(losses.soft_dice(probabilities, labels, jnp.zeros((2, 20))), np.zeros((2, 3)))

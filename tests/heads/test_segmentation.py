@@ -1,0 +1,284 @@
+"""heads/segmentation.py: which pixels count in each term, what a config may say, and averages over views."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from cnnvision.errors import ConfigError
+from cnnvision.heads.segmentation import (
+    AVERAGES,
+    SegmentationHead,
+    around,
+    border_weights,
+    check_average,
+    check_loss,
+    middle,
+    pixel_accuracy,
+    predict_labels,
+    segmentation_terms,
+    views,
+)
+from cnnvision.task import BorderWeights, DataInfo
+from cnnvision.types import IGNORE, SemanticTarget
+from configs.common import pixel_loss
+
+INFO = DataInfo(classes=(), semantic_classes=("ground", "cell", "dirt"))
+
+
+def loss_of(**changes):
+    config = pixel_loss()
+    config.update(changes)
+    return config
+
+
+def drawn(shape=(3, 6, 5), k=3, seed=0, ignored=0.3):
+    """Logits, and labels of which some are IGNORE."""
+    rng = np.random.default_rng(seed)
+    labels = np.where(rng.random(shape) < ignored, IGNORE, rng.integers(0, k, shape)).astype(np.uint8)
+    return jnp.array(rng.normal(size=(*shape, k)) * 2, jnp.float32), jnp.array(labels)
+
+
+ALL = {"cross_entropy": 1.0, "dice": 1.0, "focal": 1.0}
+YES = jnp.ones(3, bool)
+
+
+# Terms --------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("wanted", [("cross_entropy",), ("dice",), ("focal",), ("cross_entropy", "dice"), tuple(ALL)])
+def test_terms_without_weight_are_absent(wanted):
+    logits, labels = drawn()
+    weights = {name: 0.25 if name in wanted else 0.0 for name in ALL}
+    assert set(segmentation_terms(loss_of(**weights), logits, SemanticTarget(labels), YES)) == set(wanted)
+
+
+@pytest.mark.parametrize("class_weights", [(), (0.5, 2.0, 3.0)])
+@pytest.mark.parametrize("weighed", [False, True])
+@pytest.mark.parametrize("term", ALL)
+def test_pixels_that_are_ignored_and_examples_that_are_not_real_count_nowhere(term, weighed, class_weights):
+    """Neither their logits nor their weights change the value, and their logits have no gradient; nor do all other labels
+    of an example that is not real."""
+    logits, labels = drawn()
+    valid = jnp.array([True, False, True])
+    counts = (labels != IGNORE) & valid[:, None, None]
+    config = loss_of(**{**dict.fromkeys(ALL, 0.0), term: 1.0}, class_weights=class_weights)
+    weights = jnp.array(np.random.default_rng(1).uniform(1, 5, labels.shape), jnp.float32)
+    value = lambda logits, labels, weights: segmentation_terms(
+        config, logits, SemanticTarget(labels, weights if weighed else None), valid
+    )[term].value()
+    before, gradient = jax.value_and_grad(value)(logits, labels, weights)
+    others = jnp.where(counts[..., None], logits, 50 * drawn(seed=7)[0])
+    after = value(others, labels.at[1].set(drawn(seed=8)[1][1]), jnp.where(counts, weights, 99.0))
+    assert float(before) == pytest.approx(float(after), rel=1e-6) and before > 0
+    np.testing.assert_array_equal(np.asarray(gradient)[~np.asarray(counts)], 0)
+    assert (np.abs(np.asarray(gradient)[np.asarray(counts)]).max(axis=-1) > 0).mean() > 0.9
+
+
+def test_means_are_weighed_by_class_and_border():
+    """Logits are the logarithms of probabilities, so that the terms can be written down."""
+    p = jnp.array([[[[0.5, 0.25, 0.25], [0.1, 0.8, 0.1], [0.2, 0.2, 0.6], [1 / 3, 1 / 3, 1 / 3]]]])
+    labels = jnp.array([[[0, 1, 2, IGNORE]]], jnp.uint8)
+    border = jnp.array([[[1.0, 1.0, 4.0, 9.0]]])
+    nats = -np.log([0.5, 0.8, 0.6])
+    for class_weights, weights, expected in (
+        ((), None, [1, 1, 1]),
+        ((2.0, 0.0, 0.5), None, [2, 0, 0.5]),
+        ((), border, [1, 1, 4]),
+        ((2.0, 0.0, 0.5), border, [2, 0, 2]),
+    ):
+        config = loss_of(focal=0.1, focal_gamma=1.0, class_weights=class_weights)
+        terms = segmentation_terms(config, jnp.log(p), SemanticTarget(labels, weights), jnp.ones(1, bool))
+        assert float(terms["cross_entropy"].value()) == pytest.approx(np.average(nats, weights=expected), rel=1e-5)
+        focal = nats * [0.5, 0.2, 0.4]
+        assert float(terms["focal"].value()) == pytest.approx(np.average(focal, weights=expected), rel=1e-5)
+        assert float(terms["cross_entropy"].count) == pytest.approx(sum(expected))
+
+
+def test_dice_is_a_mean_over_images_and_classes():
+    """Two images count: of the first all is right, of the second all p are 1/3; the third has no pixel that counts."""
+    labels = np.full((3, 2, 3), IGNORE, np.uint8)
+    labels[0], labels[1, 0] = [[0, 0, 1], [1, 2, 2]], [0, 0, 1]
+    logits = np.zeros((3, 2, 3, 3), np.float32)
+    logits[0] = 100 * np.eye(3)[labels[0]]
+    term = segmentation_terms(
+        loss_of(cross_entropy=0.0, dice=1.0), jnp.array(logits), SemanticTarget(jnp.array(labels)), YES
+    )
+    # Of each class Σ p² = 3 / 9; two pixels of the first, one of the second, none of the third.
+    each = [1 - (2 * n / 3 + 1) / (1 / 3 + n + 1) for n in (2, 1, 0)]
+    assert float(term["dice"].value()) == pytest.approx(sum(each) / 6, rel=1e-5) and float(term["dice"].count) == 6
+
+
+def test_no_pixel_that_counts_is_no_loss():
+    logits, _ = drawn()
+    target = SemanticTarget(jnp.full((3, 6, 5), IGNORE, jnp.uint8))
+    value = lambda x: sum(term.value() for term in segmentation_terms(loss_of(**ALL), x, target, YES).values())
+    found, gradient = jax.value_and_grad(value)(logits)
+    assert float(found) == 0 and (np.asarray(gradient) == 0).all()
+
+
+def test_terms_of_slices_add_up():
+    logits, labels = drawn()
+    config, valid = loss_of(**ALL, class_weights=(1.0, 2.0, 0.5)), jnp.array([True, True, False])
+    whole = segmentation_terms(config, logits, SemanticTarget(labels), valid)
+    for name, mean in whole.items():
+        one, two = (segmentation_terms(config, logits[s], SemanticTarget(labels[s]), valid[s])[name] for s in np.s_[:1, 1:])
+        assert float(one.merge(two).value()) == pytest.approx(float(mean.value()), rel=1e-6)
+
+
+def test_accuracy_by_hand():
+    logits = jnp.array([[[[2.0, 1, 0], [0, 1, 2], [0, 5, 1], [9, 0, 0]]]] * 2)
+    labels = jnp.array([[[0, 1, 1, IGNORE]]] * 2, jnp.uint8)
+    accuracy = pixel_accuracy(logits, labels, jnp.array([True, False]))
+    assert (float(accuracy.total), float(accuracy.count)) == (2, 3)
+
+
+def test_the_head_is_a_linear_layer_on_each_pixel():
+    features = jnp.array(np.random.default_rng(0).normal(size=(2, 3, 4, 5)), jnp.bfloat16)
+    head = SegmentationHead(7)
+    variables = head.init(jax.random.key(0), features)
+    layer = variables["params"]["class"]
+    found = head.apply(variables, features)
+    assert found.dtype == jnp.float32 and layer["kernel"].shape == (5, 7)
+    expected = np.float32(features) @ np.asarray(layer["kernel"]) + np.asarray(layer["bias"])
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
+# Configs ------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"cross_entropy": -1.0}, r"loss.cross_entropy: -1.0 is outside \[0, 1e\+06\], the weight of this term"),
+        ({"dice": 2e6}, r"loss.dice: 2000000.0 is outside"),
+        ({"focal": float("nan")}, r"loss.focal: nan is outside"),
+        ({"cross_entropy": 0.0}, r"every term has weight 0, .* set one of cross_entropy, dice, focal"),
+        ({"focal_gamma": -0.5}, r"loss.focal_gamma: -0.5 is outside \[0, 100\]"),
+        ({"border_w0": -1.0}, r"loss.border_w0: -1.0 is outside"),
+        ({"border_sigma": 0.0}, r"loss.border_sigma: 0.0 is outside \[0.1, 10000\]"),
+        ({"border_w0": 10.0, "border_background": "grund"}, r"loss.border_background: .*'grund'. Did you mean 'ground'"),
+        (
+            {"class_weights": (1.0, 2.0)},
+            r"class_weights = \(1.0, 2.0\): must be \(\) or one .* 3 classes: ground, cell",
+        ),
+        ({"class_weights": (1.0, 2.0, -1.0)}, r"class_weights = \(1.0, 2.0, -1.0\): must be"),
+        ({"class_weights": (0.0, 0.0, 0.0)}, r"class_weights = \(0.0, 0.0, 0.0\): must be"),
+    ],
+)
+def test_losses_that_cannot_be_used_are_named(changes, message):
+    with pytest.raises(ConfigError, match=r"config\.model\.loss.*" + message.removeprefix("loss")):
+        check_loss(loss_of(**changes), INFO)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{}, ALL, {"border_background": "nobody asks"}, {"border_w0": 10.0}, {"class_weights": (0.0, 1.0, 2.0), "dice": 0.5}],
+)
+def test_losses_that_can_be_used_pass(changes):
+    check_loss(loss_of(**changes), INFO)
+
+
+def test_what_the_pipeline_weighs_with():
+    assert border_weights(loss_of(border_sigma=3.0), INFO) is None
+    assert border_weights(loss_of(border_w0=10.0), INFO) == BorderWeights(10.0, 5.0, 0)
+    assert border_weights(loss_of(border_w0=2.0, border_sigma=1.5, border_background="dirt"), INFO) == BorderWeights(
+        2.0, 1.5, 2
+    )
+
+
+def test_averages_that_cannot_be_used_are_named():
+    for average in AVERAGES:
+        assert check_average(average, (64, 64)) == average
+    assert check_average("flips", (64, 96)) == "flips"
+    with pytest.raises(ConfigError, match=r"config.model.average: .*'rotation'. Did you mean 'rotations'"):
+        check_average("rotation", (64, 64))
+    with pytest.raises(ConfigError, match=r"'rotations' needs a square input, and config.data.size is \(64, 96\)"):
+        check_average("rotations", (64, 96))
+
+
+# Predictions --------------------------------------------------------------------------------------------------------------
+
+
+def test_the_middle_and_what_is_around_it():
+    labels = jnp.arange(2 * 7 * 9, dtype=jnp.uint8).reshape(2, 7, 9)
+    target = SemanticTarget(labels, labels.astype(jnp.float32) * 2)
+    for size in ((3, 5), (7, 9), (4, 6), (1, 1)):
+        part = middle(target, size)
+        top, left = (7 - size[0]) // 2, (9 - size[1]) // 2
+        np.testing.assert_array_equal(part.labels, labels[:, top : top + size[0], left : left + size[1]])
+        np.testing.assert_array_equal(part.weights, 2 * np.asarray(part.labels))
+        whole = np.asarray(around(part.labels, (7, 9)))
+        assert whole.dtype == np.uint8 and whole.shape == (2, 7, 9)
+        np.testing.assert_array_equal(middle(SemanticTarget(whole), size).labels, part.labels)
+        assert (whole == IGNORE).sum() == 2 * (7 * 9 - size[0] * size[1])
+        assert middle(dataclasses.replace(target, weights=None), size).weights is None
+
+
+IMAGE = jnp.array(np.random.default_rng(0).normal(size=(2, 8, 8, 3)), jnp.float32)
+KERNEL = np.random.default_rng(1).normal(size=(3, 3, 3, 4))
+
+
+def of_the_pixel(image):
+    return image @ jnp.array(KERNEL[1, 1], jnp.float32)
+
+
+def of_the_surroundings(image):
+    """A convolution without padding: the answer depends on which neighbour is where, and lacks a rim of one."""
+    size = (image.shape[1] - 2, image.shape[2] - 2)
+    parts = [
+        image[:, i : i + size[0], j : j + size[1]] @ jnp.array(KERNEL[i, j], jnp.float32) for i in range(3) for j in range(3)
+    ]
+    return sum(parts[1:], parts[0])
+
+
+@pytest.mark.parametrize("average", AVERAGES)
+def test_an_average_of_views_is_the_plain_prediction_where_views_make_no_difference(average):
+    found = predict_labels(of_the_pixel, IMAGE, average).labels
+    assert found.dtype == jnp.uint8 and found.shape == (2, 8, 8)
+    np.testing.assert_array_equal(found, np.argmax(of_the_pixel(IMAGE), axis=-1))
+
+
+def convolved(image):
+    """`of_the_surroundings` for one image, in NumPy, as probabilities."""
+    height, width = image.shape[0] - 2, image.shape[1] - 2
+    scores = np.array([
+        [np.einsum("ijc,ijck->k", image[row : row + 3, column : column + 3], KERNEL) for column in range(width)]
+        for row in range(height)
+    ])  # fmt: skip
+    return np.exp(scores) / np.exp(scores).sum(axis=-1, keepdims=True)
+
+
+FLIPS = [lambda x: x, np.fliplr, np.flipud, lambda x: np.rot90(x, 2)]
+DIAGONALS = [lambda x: x.swapaxes(0, 1), np.rot90, lambda x: np.rot90(x, 3), lambda x: np.rot90(x, 2).swapaxes(0, 1)]
+ROTATIONS = [*FLIPS, *DIAGONALS]
+"""The symmetries of a rectangle, and of a square."""
+
+BACK = {5: 6, 6: 5}
+"""Which view undoes another; all others undo themselves."""
+
+
+@pytest.mark.parametrize(
+    ("average", "size"), [("none", (8, 8)), ("flips", (8, 8)), ("flips", (7, 10)), ("rotations", (8, 8))]
+)
+def test_an_average_of_views_is_that_of_their_probabilities(average, size):
+    image = np.random.default_rng(2).normal(size=(2, *size, 3)).astype(np.float32)
+    all_views = {"none": FLIPS[:1], "flips": FLIPS, "rotations": ROTATIONS}[average]
+    found = np.asarray(predict_labels(of_the_surroundings, jnp.array(image), average).labels)
+    back = lambda i, scores: ROTATIONS[BACK.get(i, i)](scores)
+    score = lambda one: sum(back(i, convolved(view(one))) for i, view in enumerate(all_views))
+    scores = [score(one) for one in image.astype(float)]
+    expected = np.full((2, *size), IGNORE)
+    expected[:, 1:-1, 1:-1] = np.argmax(scores, axis=-1)
+    np.testing.assert_array_equal(found, expected)
+    if average != "none":
+        assert (found != np.asarray(predict_labels(of_the_surroundings, jnp.array(image)).labels)).any()
+
+
+def test_views_are_all_different():
+    corner = np.arange(9).reshape(3, 3)
+    for average, count in (("none", 1), ("flips", 4), ("rotations", 8)):
+        seen = {np.rot90(np.fliplr(corner) if flip else corner, turns).tobytes() for turns, flip in views(average)}
+        assert len(seen) == len(views(average)) == count
