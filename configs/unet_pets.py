@@ -4,7 +4,8 @@
 
 Model       cnnvision/models/unet.py: ResNet-34 from torchvision's ImageNet weights as the contracting path
             (--config.model.pretrained=resnet34-b627a593.pth, downloaded from torchvision), five levels up
-Data        tfds:oxford_iiit_pet, prepared in array_record (the error says how): 3,680 + 3,669 images; pet, background, border
+Data        tfds:oxford_iiit_pet, prepared in array_record (the error says how): 3,680 + 3,669 images; pet, background,
+            border
 Hardware    one accelerator; not measured
 Result      not run
 """

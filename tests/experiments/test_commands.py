@@ -8,7 +8,7 @@ import time
 import pytest
 
 from cnnvision.errors import CnnvisionError, ConfigError
-from experiments import doctor, evaluate, predict, train
+from experiments import COMMANDS, doctor, evaluate, predict, train
 from experiments.configuration import differences, from_json, load_config, to_json
 from tests.conftest import ROOT
 
@@ -165,7 +165,9 @@ def test_a_near_miss_of_a_command():
     assert done.returncode == 2 and "train, evaluate, predict" in done.stderr
 
 
-@pytest.mark.parametrize("command", ["train", "evaluate", "predict", "doctor", "convert", "replay", "ablate", "benchmark"])
+@pytest.mark.parametrize(
+    "command", ["train", "evaluate", "predict", "doctor", "convert", "replay", "ablate", "benchmark", "ladder"]
+)
 def test_help_needs_neither_jax_nor_data(command):
     code = (
         "import sys, importlib; module = importlib.import_module(sys.argv[1])\n"

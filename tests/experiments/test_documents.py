@@ -7,11 +7,11 @@ import shlex
 import jax
 import pytest
 
-from experiments import ablate, benchmark, convert, doctor, evaluate, predict, train
+from experiments import ablate, benchmark, convert, doctor, evaluate, ladder, predict, train
 from tests.conftest import ROOT
 
 COMMANDS = {"train": train, "evaluate": evaluate, "predict": predict, "doctor": doctor, "convert": convert}
-COMMANDS |= {"ablate": ablate, "benchmark": benchmark}
+COMMANDS |= {"ablate": ablate, "benchmark": benchmark, "ladder": ladder}
 
 
 def documented():
