@@ -165,9 +165,7 @@ def test_a_near_miss_of_a_command():
     assert done.returncode == 2 and "train, evaluate, predict" in done.stderr
 
 
-@pytest.mark.parametrize(
-    "command", ["train", "evaluate", "predict", "doctor", "convert", "replay", "ablate", "benchmark", "ladder"]
-)
+@pytest.mark.parametrize("command", COMMANDS)
 def test_help_needs_neither_jax_nor_data(command):
     code = (
         "import sys, importlib; module = importlib.import_module(sys.argv[1])\n"
