@@ -16,9 +16,10 @@ Around = tuple[tuple[int, int], tuple[int, int]]
 """Rows added (above, below) and columns added (left, right)."""
 
 FEW_CHANNELS = 16
-FEW_PIXELS = 64 * 64
-CHUNK = 384
-"""Pixels of each example that are laid out as columns at a time, about."""
+FEW_PIXELS, FEW_PIXELS_ALONE = 64 * 64, 14 * 14
+"""Smaller maps are the library's; the second where there is one device."""
+CHUNK = 1024
+"""Pixels that are laid out as columns at a time, about."""
 
 LAYOUT = ("NHWC", "HWIO", "NHWC")
 
@@ -42,41 +43,52 @@ def _forward(image: jax.Array, kernel: jax.Array, around: Around, dilation: int)
 def _backward(around: Around, dilation: int, residuals: tuple[jax.Array, jax.Array], gradient: jax.Array):
     image, kernel = residuals
     through = lambda image, kernel: library_conv(image, kernel, 1, around, dilation)
-    if gradient.shape[-1] <= FEW_CHANNELS or gradient.shape[1] * gradient.shape[2] < FEW_PIXELS:
+    alone = jax.device_count() == 1
+    few = FEW_PIXELS_ALONE if alone else FEW_PIXELS
+    if gradient.shape[-1] <= FEW_CHANNELS or gradient.shape[1] * gradient.shape[2] < few:
         return jax.vjp(through, image, kernel)[1](gradient)
     to_image = jax.vjp(lambda image: through(image, kernel), image)[1](gradient)[0]
-    return to_image, kernel_gradient(image, gradient, len(kernel), around, dilation).astype(kernel.dtype)
+    together = 1 if alone else len(image)
+    return to_image, kernel_gradient(image, gradient, len(kernel), around, dilation, together).astype(kernel.dtype)
 
 
 dense_conv.defvjp(_forward, _backward)
 
 
-@partial(jax.jit, static_argnums=(2, 3, 4))  # layers of one shape are traced once
-def kernel_gradient(image: jax.Array, gradient: jax.Array, size: int, around: Around, dilation: int) -> jax.Array:
+@partial(jax.jit, static_argnums=(2, 3, 4, 5))  # layers of one shape are traced once
+def kernel_gradient(
+    image: jax.Array, gradient: jax.Array, size: int, around: Around, dilation: int, together: int
+) -> jax.Array:
     """float32 [size, size, i, o]: of a convolution of stride 1.
 
     Args:
         image: [b, h, w, i].
         gradient: [b, rows, columns, o], to the convolution's output.
         size, around, dilation: of the convolution.
+        together: examples that are laid out at a time, each with a sum of its own: all of them where the batch may be split
+            over devices, so that nothing is exchanged inside the loop; else 1, which needs the least memory. It divides b.
     """
     b, rows, columns, o = gradient.shape
-    at_once = max(1, CHUNK // columns)
-    missing = -rows % at_once
+    at_once = min(rows, max(1, CHUNK // (columns * together)))
+    parts = -(-rows // at_once)
+    missing = parts * at_once - rows
     gradient = jnp.pad(gradient, ((0, 0), (0, missing), (0, 0), (0, 0)))
     padded = jnp.pad(image, ((0, 0), (around[0][0], around[0][1] + missing), around[1], (0, 0)))
     reach = (size - 1) * dilation
 
-    def add(total: jax.Array, start: jax.Array) -> tuple[jax.Array, None]:
-        part = lax.dynamic_slice_in_dim(padded, start, at_once + reach, axis=1)
+    def cut(array: jax.Array, place: jax.Array, height: int) -> jax.Array:
+        corner = (place // parts * together, place % parts * at_once, 0, 0)
+        return lax.dynamic_slice(array, corner, (together, height, *array.shape[2:]))
+
+    def add(total: jax.Array, place: jax.Array) -> tuple[jax.Array, None]:
+        part = cut(padded, place, at_once + reach)
         offsets = [i * dilation for i in range(size)]
         shifted = [part[:, i : i + at_once, j : j + columns] for i in offsets for j in offsets]
-        as_columns = jnp.concatenate(shifted, axis=-1).reshape(b, at_once * columns, -1)
-        slopes = lax.dynamic_slice_in_dim(gradient, start, at_once, axis=1).reshape(b, at_once * columns, o)
-        # One sum an example, so that a batch split over devices needs no exchange inside the loop.
+        as_columns = jnp.concatenate(shifted, axis=-1).reshape(together, at_once * columns, -1)
+        slopes = cut(gradient, place, at_once).reshape(together, at_once * columns, o)
         product = lax.dot_general(slopes, as_columns, (((1,), (1,)), ((0,), (0,))), preferred_element_type=jnp.float32)
         return total + product, None
 
-    zero = jnp.zeros((b, o, size * size * image.shape[-1]), jnp.float32)
-    total = lax.scan(add, zero, jnp.arange(0, rows + missing, at_once))[0]
+    zero = jnp.zeros((together, o, size * size * image.shape[-1]), jnp.float32)
+    total = lax.scan(add, zero, jnp.arange(b // together * parts))[0]
     return jnp.sum(total, 0).T.reshape(size, size, image.shape[-1], o)

@@ -41,10 +41,12 @@ def test_conv(height, width, size, stride, padding):
 
 @pytest.mark.parametrize("dilation", [1, 2, 3])
 @pytest.mark.parametrize("size", [2, 3, 4])
-@pytest.mark.parametrize("rows", [11, 13])
-def test_the_kernel_gradient_in_chunks_of_rows(size, dilation, rows, monkeypatch):
+@pytest.mark.parametrize("rows, devices", [(11, 1), (13, 8), (13, 1)])
+def test_the_kernel_gradient_in_chunks_of_rows(size, dilation, rows, devices, monkeypatch):
     """A dilated kernel is one with zeros between its taps."""
+    monkeypatch.setattr(jax, "device_count", lambda: devices)
     monkeypatch.setattr(kernel_gradients, "CHUNK", 24)
+    monkeypatch.setattr(kernel_gradients, "FEW_PIXELS_ALONE", 0)
     monkeypatch.setattr(kernel_gradients, "FEW_CHANNELS", 0)
     monkeypatch.setattr(kernel_gradients, "FEW_PIXELS", 0)
     kernel_gradients.kernel_gradient.clear_cache()
