@@ -101,10 +101,13 @@ def segmentation_terms(
     return terms
 
 
-def pixel_accuracy(logits: Float[Array, "b h w k"], labels: UInt8[Array, "b h w"], valid: Bool[Array, "b"]) -> Mean:
-    """Share of the pixels that are not IGNORE whose largest logit is that of their class."""
-    counts = (labels != IGNORE) & valid[:, None, None]
-    return Mean.of(jnp.argmax(logits, axis=-1) == labels.astype(jnp.int32), counts)
+def segmentation_metrics(
+    terms: dict[str, Mean], logits: Float[Array, "b h w k"], target: SemanticTarget, valid: Bool[Array, "b"]
+) -> dict[str, Mean]:
+    """For the log: each loss term, and the share of the pixels, IGNORE aside, whose largest logit is that of their class."""
+    counts = (target.labels != IGNORE) & valid[:, None, None]
+    right = Mean.of(jnp.argmax(logits, axis=-1) == target.labels.astype(jnp.int32), counts)
+    return {**{f"loss/{name}": term for name, term in terms.items()}, "pixel_accuracy": right}
 
 
 def middle(target: SemanticTarget, size: tuple[int, int]) -> SemanticTarget:

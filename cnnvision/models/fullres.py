@@ -20,7 +20,7 @@ from cnnvision.backbones.backbone import IMAGENET_MEAN, IMAGENET_STD
 from cnnvision.backbones.layers import Conv, Norm
 from cnnvision.errors import check_name, check_range
 from cnnvision.evaluation.segmentation import SegmentationEvaluator
-from cnnvision.heads.segmentation import SegmentationHead, pixel_accuracy, predict_labels, segmentation_terms
+from cnnvision.heads.segmentation import SegmentationHead, predict_labels, segmentation_metrics, segmentation_terms
 from cnnvision.models.binding import bind, normalized
 from cnnvision.models.pixel_inputs import pixel_inputs
 from cnnvision.task import DataInfo, Loss, LossAux, Task
@@ -73,9 +73,7 @@ def make_task(config: Any, info: DataInfo) -> Task:
         logits, model_state = apply(params, model_state, *arguments(batch), key=key, train=train)
         terms = segmentation_terms(model.loss, logits, batch.target, batch.valid)
         L = sum((model.loss[name] * term for name, term in terms.items()), start=Loss(()))
-        metrics = {f"loss/{name}": term for name, term in terms.items()}
-        metrics["pixel_accuracy"] = pixel_accuracy(logits, batch.target.labels, batch.valid)
-        return L, LossAux(model_state, metrics)
+        return L, LossAux(model_state, segmentation_metrics(terms, logits, batch.target, batch.valid))
 
     def predict(params, model_state, batch):
         image, valid = arguments(batch)

@@ -31,7 +31,7 @@ from cnnvision.backbones.convolution import max_pool
 from cnnvision.backbones.layers import Conv
 from cnnvision.errors import ConfigError, check_name, check_range
 from cnnvision.evaluation.segmentation import SegmentationEvaluator
-from cnnvision.heads.segmentation import SegmentationHead, pixel_accuracy, predict_labels, segmentation_terms
+from cnnvision.heads.segmentation import SegmentationHead, predict_labels, segmentation_metrics, segmentation_terms
 from cnnvision.models.binding import bind, normalized
 from cnnvision.models.pixel_inputs import pixel_inputs
 from cnnvision.task import DataInfo, Key, Loss, LossAux, Task
@@ -228,9 +228,7 @@ def make_task(config: Any, info: DataInfo) -> Task:
             logits = logits_of(mirrored(image, model.window), dense=True)
         terms = segmentation_terms(model.loss, logits, target, batch.valid)
         L = sum((model.loss[name] * term for name, term in terms.items()), start=Loss(()))
-        metrics = {f"loss/{name}": term for name, term in terms.items()}
-        metrics["pixel_accuracy"] = pixel_accuracy(logits, target.labels, batch.valid)
-        return L, LossAux(model_state, metrics)
+        return L, LossAux(model_state, segmentation_metrics(terms, logits, target, batch.valid))
 
     def predict(params, model_state, batch):
         logits_of = bound(params)

@@ -32,8 +32,8 @@ from cnnvision.evaluation.segmentation import SegmentationEvaluator
 from cnnvision.heads.segmentation import (
     SegmentationHead,
     middle,
-    pixel_accuracy,
     predict_labels,
+    segmentation_metrics,
     segmentation_terms,
 )
 from cnnvision.models.binding import bind, normalized, trainable_with
@@ -149,9 +149,7 @@ def make_task(config: Any, info: DataInfo) -> Task:
         target = middle(batch.target, logits.shape[1:3])
         terms = segmentation_terms(model.loss, logits, target, batch.valid)
         L = sum((model.loss[name] * term for name, term in terms.items()), start=Loss(()))
-        metrics = {f"loss/{name}": term for name, term in terms.items()}
-        metrics["pixel_accuracy"] = pixel_accuracy(logits, target.labels, batch.valid)
-        return L, LossAux(model_state, metrics)
+        return L, LossAux(model_state, segmentation_metrics(terms, logits, target, batch.valid))
 
     def predict(params, model_state, batch):
         image, valid = arguments(batch)

@@ -16,12 +16,12 @@ from cnnvision.heads.segmentation import (
     check_average,
     check_loss,
     middle,
-    pixel_accuracy,
     predict_labels,
+    segmentation_metrics,
     segmentation_terms,
     views,
 )
-from cnnvision.task import BorderWeights, DataInfo
+from cnnvision.task import BorderWeights, DataInfo, Mean
 from cnnvision.types import IGNORE, SemanticTarget
 from configs.common import pixel_loss
 
@@ -131,8 +131,9 @@ def test_terms_of_slices_add_up():
 def test_accuracy_by_hand():
     logits = jnp.array([[[[2.0, 1, 0], [0, 1, 2], [0, 5, 1], [9, 0, 0]]]] * 2)
     labels = jnp.array([[[0, 1, 1, IGNORE]]] * 2, jnp.uint8)
-    accuracy = pixel_accuracy(logits, labels, jnp.array([True, False]))
-    assert (float(accuracy.total), float(accuracy.count)) == (2, 3)
+    metrics = segmentation_metrics({"dice": Mean.of(1.0, 1.0)}, logits, SemanticTarget(labels), jnp.array([True, False]))
+    accuracy = metrics["pixel_accuracy"]
+    assert (float(accuracy.total), float(accuracy.count)) == (2, 3) and float(metrics["loss/dice"].value()) == 1.0
 
 
 def test_the_head_is_a_linear_layer_on_each_pixel():
