@@ -19,7 +19,8 @@ def base() -> ConfigDict:
             eval_examples=0,  # evaluate on the first so many alone; 0 for all
             size=(128, 128),  # height, width of the network's input, pixels
             fit="stretch",  # "stretch", "letterbox" (pad right and bottom), "crop" (centre, ImageNet's way) or "tile"
-            margin=-1,  # "tile": pixels at each side that only give context; -1 for as far as the network sees
+            margin=-1,  # "tile": pixels at each side that only give context; -1 for as far as the network sees, or two of
+            # its coarsest cells where a deep backbone sees further than a tile is wide
             batch_size=32,  # of all devices and processes together
             eval_batch_size=64,
             threads=2,  # that read and augment ahead, in this process

@@ -2,11 +2,13 @@
 
     python -m experiments.train --config=configs/unet_membrane.py --workdir=runs/unet_membrane --config.data.source=masks:DIR
 
-Model       cnnvision/models/unet.py: width 24, depth 4, BatchNorm, same padding; predictions averaged over eight views
+Model       cnnvision/models/unet.py: width 16, depth 4, BatchNorm, same padding; predictions averaged over eight views
 Data        masks:DIR with DIR/train/image, DIR/train/mask, DIR/val/…: 512×512 grey slices, 0 membrane, 255 cell; random
             windows of 256×256, turned, mirrored, bent (section 3.1 of the paper); evaluated in overlapping tiles
-Hardware    two x86 cores
-Result      not run yet
+Hardware    two x86 cores: 11:49 minutes (1.5 s a step)
+Result      mean_iou 0.778, boundary_f 0.963, pixel_accuracy 0.918 on val (one seed); rand_error 0.077 (all pixels, 1 − Rand
+            index) and foreground_rand_score 0.632, so 0.368 as an error. The paper's Rand error of 0.0382 is that error at
+            the best of many thresholds, on another, hidden test set, after training on 30 slices for ten hours on a GPU
 """
 
 from ml_collections import ConfigDict
@@ -22,7 +24,7 @@ def get_config(variant: str = "") -> ConfigDict:
             name="unet",
             backbone=dict(
                 name="contracting_path",
-                width=24,
+                width=16,
                 depth=4,
                 padding="same",  # or "valid", the paper's: sizes such as 572, 268
                 norm="batch",
@@ -51,7 +53,7 @@ def get_config(variant: str = "") -> ConfigDict:
     config.optimizer.learning_rate = 2e-3
     config.optimizer.clip_norm = 1.0
     config.optimizer.warmup_steps = 40
-    config.training.steps = 800
+    config.training.steps = 400
     config.training.log_every = 20
     config.training.eval_every = 0
     config.training.save_every = 200
