@@ -84,7 +84,7 @@ def cost_of(trained: Trained, rows: int, batch: Any, **model: Any) -> Cost:
         (jax.device_get(trained.params), jax.device_get(trained.model_state), batch), jax.devices()[0]
     )
     program = jax.jit(task.predict).lower(*arguments).compile()
-    program(*arguments)
+    jax.block_until_ready(program(*arguments))
     return Cost(program, arguments, rows, operations(program.as_text()) / rows / 1e9)
 
 

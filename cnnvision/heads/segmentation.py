@@ -46,10 +46,13 @@ def check_loss(config: Any, info: DataInfo) -> None:
     check_range(f"{where}.focal_gamma", config.focal_gamma, 0, 100)
     check_range(f"{where}.border_w0", config.border_w0, 0, 1e6)
     check_range(f"{where}.border_sigma", config.border_sigma, 0.1, 1e4)
+    if config.border_w0 and not (config.cross_entropy or config.focal):
+        raise ConfigError(f"{where}.border_w0: weighs cross entropy and focal loss, and both have weight 0")
     if config.border_w0:
         check_name(f"{where}.border_background", config.border_background or info.semantic_classes[0], info.semantic_classes)
     weights = config.class_weights
-    fit = len(weights) == len(info.semantic_classes) and all(0 <= weight < math.inf for weight in weights) and any(weights)
+    numbers = all(isinstance(weight, int | float) and 0 <= weight < math.inf for weight in weights)
+    fit = numbers and len(weights) == len(info.semantic_classes) and any(weights)
     if weights and not fit:
         raise ConfigError(
             f"{where}.class_weights = {tuple(weights)}: must be () or one number >= 0 for each of the "

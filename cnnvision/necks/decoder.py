@@ -138,7 +138,7 @@ def level_widths(widths: Sequence[int], channels: Mapping[int, int]) -> tuple[in
         finest = min(channels)
         strides = [2**i for i in reversed(range(levels))]
         return tuple(channels.get(stride, max(channels[finest] * stride // finest, 8)) for stride in strides)
-    if len(widths) != levels or min(widths) < 1:
+    if len(widths) != levels or not all(isinstance(width, int) and width >= 1 for width in widths):
         raise ConfigError(
             f"config.model.decoder.widths = {tuple(widths)}: must be () or {levels} numbers of channels, one for each "
             f"doubling from stride {max(channels)} to 1"

@@ -82,7 +82,8 @@ class SplitEvaluation:
 
         for loaded in self.batches():
             targets = loaded.batch.target is not None
-            self.failures += loaded.failures
+            # Each tile of an image that cannot be read fails; the image is said once.
+            self.failures += [problem for problem in dict.fromkeys(loaded.failures) if problem not in self.failures]
             batch = put_batch(loaded.batch, self.mesh)
             predictions, metrics = self.compiled(params, model_state, batch)
             for name, metric in jax.device_get(metrics).items():
