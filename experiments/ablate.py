@@ -15,7 +15,7 @@ def run(config_argument: str, overrides, workdir, say=print) -> str:
     """Trains and evaluates every variant; returns the Markdown table, and writes it with a CSV into `workdir`."""
     from etils import epath
 
-    from cnnvision.errors import ConfigError, RunError
+    from cnnvision.errors import ConfigError
     from experiments import train
     from experiments.configuration import load_config, load_module, split_variant
     from experiments.tables import comma_separated, markdown
@@ -30,12 +30,8 @@ def run(config_argument: str, overrides, workdir, say=print) -> str:
         name: load_config(config_argument, [*overrides, *((key, str(value)) for key, value in keys.items())])
         for name, keys in module.sweep().items()
     }
-    results, workdir = {}, epath.Path(workdir)
-    for name, config in variants.items():
-        say(f"— {name}")
-        results[name] = train.run(config, workdir / name, say=say)
-        if not results[name]:
-            raise RunError(f"{name}: stopped before its end; the same command goes on from there")
+    workdir = epath.Path(workdir)
+    results = train.run_all(variants, lambda name: workdir / name, say)
     metrics = [key for key in next(iter(results.values())) if "/" not in key]
     rows = [[name, *(result[key] for key in metrics)] for name, result in results.items()]
     table = markdown(("run", *metrics), rows)

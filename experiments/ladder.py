@@ -2,9 +2,9 @@
 
     python -m experiments.ladder --family=segmentation --data=SOURCE --workdir=DIR [--smoke]
 
-Each system is a run of its own in DIR/NAME, by its own config, whose steps are the same minutes for all of them on the
-reference machine (two x86 cores). What is finished is not trained again, and a killed command goes on where it was. Writes
-DIR/ladder.md, ladder.csv and ladder.png: what each network answers on the same images.
+Each system is a run of its own in DIR/NAME, by its own config. (Their steps are not yet set to equal minutes on one
+machine, so the table compares configs, not budgets.) What is finished is not trained again, and a killed command goes on
+where it was. Writes DIR/ladder.md, ladder.csv and ladder.png: what each network answers on the same images.
 """
 
 import sys
@@ -34,7 +34,7 @@ def run(family: str, data: str, workdir, smoke: bool = False, say=print) -> str:
     """
     from etils import epath
 
-    from cnnvision.errors import RunError, check_name
+    from cnnvision.errors import check_name
     from experiments import segmentation_ladder, train
     from experiments.configuration import load_config
 
@@ -45,10 +45,7 @@ def run(family: str, data: str, workdir, smoke: bool = False, say=print) -> str:
         configs[name] = load_config(argument, [("data.source", data)])
     workdir = epath.Path(workdir)
     folder = lambda name: workdir / name.lower().replace(" ", "_")
-    for name, config in configs.items():
-        say(f"— {name}")
-        if not train.run(config, folder(name), say=say):
-            raise RunError(f"{name}: stopped before its end; the same command goes on from there")
+    train.run_all(configs, folder, say)
     compare = {"segmentation": segmentation_ladder.compare}[family]
     return compare({name: folder(name) for name in configs}, workdir, say)
 

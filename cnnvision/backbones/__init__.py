@@ -60,9 +60,5 @@ def make_backbone(name: str, **options: Any) -> Backbone:
         if option not in known:
             raise ConfigError(f"backbone {name!r} has no option {option!r}.{nearest(option, known)}")
     if isinstance(options.get("dtype"), str):
-        if options["dtype"] not in DTYPES:
-            raise ConfigError(
-                f"backbone {name!r}: there is no dtype {options['dtype']!r}.{nearest(options['dtype'], DTYPES)}"
-            )
-        options = {**options, "dtype": DTYPES[options["dtype"]]}
+        options = {**options, "dtype": read_dtype(options["dtype"], f"backbone {name!r}: dtype")}
     return make(**options)

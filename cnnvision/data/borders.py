@@ -3,6 +3,7 @@
 import cv2
 import numpy as np
 
+from cnnvision.data.maps import instance_table
 from cnnvision.types import IGNORE
 
 REACH = 4.0
@@ -38,14 +39,14 @@ def border_weights(cells: np.ndarray, w0: float, sigma: float) -> np.ndarray:
     Returns:
         float32 [h, w]; 1 everywhere where there are fewer than two cells.
     """
-    names = np.unique(cells[cells > 0])
+    names, boxes, _ = instance_table(cells)
     weights = np.ones(cells.shape, np.float32)
     if len(names) < 2:
         return weights
     reach = int(np.ceil(REACH * sigma))
     far = np.float32(2 * max(cells.shape) + 2)
     first, second = np.full(cells.shape, far), np.full(cells.shape, far)
-    for name, (top, left, bottom, right) in zip(names, _bounds(cells, names), strict=True):
+    for name, (left, top, right, bottom) in zip(names, boxes.astype(int), strict=True):
         # A distance counts only near its cell, so each is computed there alone.
         near = np.s_[max(0, top - reach) : bottom + reach, max(0, left - reach) : right + reach]
         away = (cells[near] != name).astype(np.uint8)
@@ -57,16 +58,3 @@ def border_weights(cells: np.ndarray, w0: float, sigma: float) -> np.ndarray:
     first, second = (np.sqrt(np.rint(distance[between] ** 2)) for distance in (first, second))
     weights[between] += w0 * np.exp(-((first + second) ** 2) / (2.0 * sigma**2))
     return weights
-
-
-def _bounds(cells: np.ndarray, names: np.ndarray) -> np.ndarray:
-    """int [n, 4]: top, left, bottom, right (exclusive) of each cell."""
-    rows, columns = np.nonzero(cells)
-    place = np.searchsorted(names, cells[rows, columns])
-    bounds = np.empty((len(names), 4), np.int64)
-    bounds[:, :2], bounds[:, 2:] = max(cells.shape), 0
-    np.minimum.at(bounds, (place, 0), rows)
-    np.minimum.at(bounds, (place, 1), columns)
-    np.maximum.at(bounds, (place, 2), rows + 1)
-    np.maximum.at(bounds, (place, 3), columns + 1)
-    return bounds

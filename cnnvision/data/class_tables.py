@@ -130,7 +130,8 @@ def infer_table(
 ) -> tuple[ClassTable | None, dict[str, Problem]]:
     """The table of maps that come without one: each value that occurs in them is a class.
 
-    Where there are other values than 0 and 255, 255 is taken for ignore.
+    Where there are other values than 0 and 255, 255 is taken for ignore; but next to values above 127 nobody can tell, for
+    those may be the edges of a class 255 that were smoothed, and the data set is refused.
 
     Args:
         maps: (path, name in messages) of each map of the train split.
@@ -160,6 +161,13 @@ def infer_table(
         message = "none of the masks can be decoded, so that they tell no classes"
         return findings.add(folder, message, f"Mend them, or write {FILE} (value,name).", "refused"), broken
     ignored = {IGNORE} & values if values - {0, IGNORE} else set()
+    if ignored and (doubtful := sorted(value for value in values if IGNORE // 2 < value < IGNORE)):
+        message = f"there are values near {IGNORE}, so it cannot be told whether {IGNORE} is a class or stands for ignore"
+        cure = (
+            f"Write {FILE} (value,name), with the name {IGNORED_NAME} for values that do not count. If few pixels have "
+            "these values, the masks were resized or compressed: make them again."
+        )
+        return findings.add(folder, message, cure, "refused", "", "value", " ".join(map(str, doubtful))), broken
     ordered = sorted(values - ignored)
     meaning = [f"value {value} -> class '{value}'" for value in ordered] + [f"value {IGNORE} -> {IGNORED_NAME}"] * len(
         ignored

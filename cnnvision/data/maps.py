@@ -110,7 +110,7 @@ def instance_table(raw: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]
     """What objects a map of instance ids has, in the order of their ids; 0 is background.
 
     Args:
-        raw: [H, W] uint8 or uint16.
+        raw: [H, W] of any integer type, nothing below 0.
 
     Returns:
         ids: int64 [n]; boxes: float32 [n, 4], x1 y1 x2 y2, around all pixels of the id; areas: float32 [n], pixels.

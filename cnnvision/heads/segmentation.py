@@ -1,7 +1,7 @@
 """A class for every pixel: the last layer, its losses as terms, what is predicted from its logits.
 
 Labels and logits are those of one and the same pixels: a network whose convolutions have no padding answers for the middle
-of its input, and `middle` and `around` cut a target to that and put an answer back into the input's frame.
+of its input; a target is cut to that (`ops.images.centre`), and `around` puts an answer back into the input's frame.
 """
 
 import math
@@ -113,15 +113,8 @@ def segmentation_metrics(
     return {**{f"loss/{name}": term for name, term in terms.items()}, "pixel_accuracy": right}
 
 
-def middle(target: SemanticTarget, size: tuple[int, int]) -> SemanticTarget:
-    """The middle of a target, `size` (height, width) pixels: what a network without padding answers for."""
-    height, width = target.labels.shape[1:]
-    top, left = (height - size[0]) // 2, (width - size[1]) // 2
-    return jax.tree.map(lambda x: x[:, top : top + size[0], left : left + size[1]], target)
-
-
 def around(labels: UInt8[Array, "b _ _"], size: tuple[int, int]) -> UInt8[Array, "b h w"]:
-    """The inverse of `middle`, for predictions: the rim, for which there is no answer, is IGNORE."""
+    """The inverse of `ops.images.centre`, for predictions: the rim, for which there is no answer, is IGNORE."""
     rows, columns = (whole - part for whole, part in zip(size, labels.shape[1:], strict=True))
     rim = ((0, 0), (rows // 2, rows - rows // 2), (columns // 2, columns - columns // 2))
     return jnp.pad(labels, rim, constant_values=IGNORE)

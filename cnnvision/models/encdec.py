@@ -58,7 +58,7 @@ def make_task(config: Any, info: DataInfo) -> Task:
         )
     stride = max(backbone.strides)
     check_name("config.model.decoder.upsampling", model.decoder.upsampling, UPSAMPLINGS)
-    # How far a deep backbone sees is more than any tile; two of its cells carry most of it.
+    # How far a deep backbone sees is more than any tile, so tiles are never exactly the whole image; two cells are a choice.
     inputs = pixel_inputs(config, info, reach=2 * stride, stride=stride)
     decoder = Decoder(
         widths=level_widths(model.decoder.widths, backbone.channels),

@@ -22,6 +22,7 @@ BatchNorm are the defaults of our configs.
 from typing import Any
 
 import flax.linen as nn
+import jax
 from jaxtyping import Array, Bool, Float
 
 from cnnvision.backbones import make_backbone
@@ -31,7 +32,6 @@ from cnnvision.errors import ConfigError, check_name
 from cnnvision.evaluation.segmentation import SegmentationEvaluator
 from cnnvision.heads.segmentation import (
     SegmentationHead,
-    middle,
     predict_labels,
     segmentation_metrics,
     segmentation_terms,
@@ -39,6 +39,7 @@ from cnnvision.heads.segmentation import (
 from cnnvision.models.binding import bind, normalized, trainable_with
 from cnnvision.models.pixel_inputs import pixel_inputs
 from cnnvision.necks.decoder import UPSAMPLINGS, Decoder, level_widths
+from cnnvision.ops.images import centre
 from cnnvision.pretrained.start import warm_start
 from cnnvision.task import DataInfo, InputSpec, Loss, LossAux, Task
 
@@ -146,7 +147,7 @@ def make_task(config: Any, info: DataInfo) -> Task:
 
     def loss(params, model_state, batch, key, train):
         logits, model_state = apply(params, model_state, *arguments(batch), key=key, train=train)
-        target = middle(batch.target, logits.shape[1:3])
+        target = jax.tree.map(lambda plane: centre(plane, logits.shape[1:3]), batch.target)
         terms = segmentation_terms(model.loss, logits, target, batch.valid)
         L = sum((model.loss[name] * term for name, term in terms.items()), start=Loss(()))
         return L, LossAux(model_state, segmentation_metrics(terms, logits, target, batch.valid))

@@ -17,6 +17,7 @@ from cnnvision.backbones.contracting_path import ConvolutionPair
 from cnnvision.backbones.convolution import Padding
 from cnnvision.backbones.layers import Norm, normal
 from cnnvision.errors import ConfigError
+from cnnvision.ops.images import centre
 
 UPSAMPLINGS = ("transposed", "bilinear")
 
@@ -114,12 +115,6 @@ class Decoder(nn.Module):
         if self.normalized:
             return features[stride]
         return Norm(self.norm, dtype=self.dtype, name=f"norm_stride{stride}")(features[stride], train, valid)
-
-
-def centre(image: Float[Array, "b h w c"], size: tuple[int, int]) -> Float[Array, "b _ _ c"]:
-    """The middle of a map, `size` (rows, columns)."""
-    top, left = ((have - want) // 2 for have, want in zip(image.shape[1:3], size, strict=True))
-    return image[:, top : top + size[0], left : left + size[1]]
 
 
 def level_widths(widths: Sequence[int], channels: Mapping[int, int]) -> tuple[int, ...]:

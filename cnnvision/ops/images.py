@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, UInt8
 
@@ -28,3 +29,11 @@ def normalize(
     rows = jnp.arange(image.shape[1])[None, :, None] < size[:, 0, None, None]
     columns = jnp.arange(image.shape[2])[None, None, :] < size[:, 1, None, None]
     return jnp.where((rows & columns)[..., None], scaled, 0.0).astype(dtype)
+
+
+def centre(image: jax.Array, size: tuple[int, int]) -> jax.Array:
+    """The middle of images or maps [b, h, w, ...], `size` (rows, columns); of an odd rest the larger part goes below and
+    right.
+    """
+    top, left = ((have - want) // 2 for have, want in zip(image.shape[1:3], size, strict=True))
+    return image[:, top : top + size[0], left : left + size[1]]

@@ -223,7 +223,7 @@ def test_a_residual_block_may_start_as_its_shortcut(bottleneck):
         ("vgg16_bn", {"norm": "none"}, "VGG16BN has no norm 'none'"),
         ("small", {"frozen_stages": 6}, "frozen_stages 6 must be from 0 to 5: .* stem, layer1"),
         ("small", {"frozen_stages": -1}, "frozen_stages -1 must be"),
-        ("small", {"dtype": "bfloat"}, "no dtype 'bfloat'. Did you mean 'bfloat16'"),
+        ("small", {"dtype": "bfloat"}, "dtype: there is no 'bfloat'. Did you mean 'bfloat16'"),
     ],
 )
 def test_wrong_options(name, options, match):

@@ -104,6 +104,13 @@ def test_inference(tmp_path, maps, names, ids, words):
     assert problem.message.startswith("classes were inferred from the masks: value ") and "classes.csv" in problem.cure
 
 
+def test_values_near_255_leave_open_what_255_is(tmp_path):
+    """One pixel of 254 would turn the whole foreground of masks of 0 and 255 into what does not count."""
+    table, problems, _ = inferred(tmp_path, *(np.array(values, np.uint8) for values in ([[0, 255]], [[0, 254]])))
+    assert table is None and problems[-1].effect == "refused" and problems[-1].value == "254"
+    assert "whether 255 is a class" in problems[-1].message and "resized" in problems[-1].cure
+
+
 def test_inference_from_16_bits_1_bit_and_palettes(tmp_path):
     palette = Image.fromarray(np.array([[0, 2]], np.uint8), "L")
     palette.putpalette([9, 8, 7, 20, 30, 40, 200, 210, 220])

@@ -131,7 +131,7 @@ def test_padding_objects_change_nothing(name):
     task, params, state, gradient, _ = prepared(name)
     batch = make_batch(task)
     if isinstance(batch.target, SemanticTarget):
-        pytest.skip("no objects")
+        pytest.skip("a class map has no list of objects that could be padded")
     target = batch.target.replace(valid=batch.target.valid.at[1].set(False))
     batch = batch.replace(target=target)
     other = make_batch(task, 5).target

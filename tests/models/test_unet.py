@@ -9,9 +9,10 @@ import pytest
 
 from cnnvision.backbones import make_backbone
 from cnnvision.errors import ConfigError
-from cnnvision.heads.segmentation import SegmentationHead, around, middle
+from cnnvision.heads.segmentation import SegmentationHead, around
 from cnnvision.models.unet import UNet, fitting_side, output_side, reach
-from cnnvision.necks.decoder import Decoder, centre, level_widths
+from cnnvision.necks.decoder import Decoder, level_widths
+from cnnvision.ops.images import centre
 from cnnvision.types import IGNORE, SemanticTarget
 from tests.models import segmenters
 from tests.models.segmenters import batch_of, close, noise, parameters_in, start, unet_of, unet_task, variables_of
@@ -243,7 +244,7 @@ def test_putting_into_the_middle_is_the_inverse_of_cutting_it_out():
     labels = jnp.asarray(np.random.default_rng(0).integers(0, 3, (2, 9, 12)).astype(np.uint8))
     weights = jnp.arange(216.0).reshape(2, 9, 12)
     for size in ((5, 12), (4, 7), (9, 12), (1, 1)):
-        part = middle(SemanticTarget(labels, weights), size)
+        part = jax.tree.map(lambda plane, size=size: centre(plane, size), SemanticTarget(labels, weights))
         back = np.asarray(around(part.labels, (9, 12)))
         assert part.labels.shape == part.weights.shape == (2, *size)
         np.testing.assert_array_equal(back[back != IGNORE], np.asarray(labels)[back != IGNORE])
