@@ -141,6 +141,8 @@ class InputSpec:
         mask_side: side of instance masks, 0 for none.
         multiple_of: every size must be a multiple of this (the network's largest stride).
         margin: for "tile": pixels at each side of a tile that are seen, but not answered for.
+        lost: for "tile": pixels at each side of an input that the network has no answer for (no padding); training windows
+            reach so far beyond the image, or its rim would never be learnt.
         tile_step: for "tile": tiles lie at distances that are a multiple of this, so that all pool the same pixels together.
         border: weights of a SemanticTarget; None for none.
     """
@@ -154,6 +156,7 @@ class InputSpec:
     mask_side: int = 0
     multiple_of: int = 1
     margin: int = 0
+    lost: int = 0
     tile_step: int = 1
     border: BorderWeights | None = None
 

@@ -122,7 +122,7 @@ class TrainLoader:
         def place(example):
             rng = order.example_rng(self.seed, epoch, example.id)
             if spec.fit == "tile":
-                return cut_window(sample_window(rng, augment, example.size, size), example, index, spec)
+                return cut_window(sample_window(rng, augment, example.size, size, spec.lost), example, index, spec)
             drawn = sample(rng, augment, example.size, size, spec, _box_to_keep(example, spec))
             return apply(drawn, example, index, augment.min_visible)
 

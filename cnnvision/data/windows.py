@@ -106,7 +106,9 @@ class Window:
     colours: Colours = UNCHANGED
 
 
-def sample_window(rng: np.random.Generator, options: AugmentOptions, size: tuple[int, int], out: tuple[int, int]) -> Window:
+def sample_window(
+    rng: np.random.Generator, options: AugmentOptions, size: tuple[int, int], out: tuple[int, int], lost: int = 0
+) -> Window:
     """Draws one training window.
 
     What one option draws does not depend on the other options.
@@ -116,6 +118,7 @@ def sample_window(rng: np.random.Generator, options: AugmentOptions, size: tuple
         options: which changes, and how strong; those of crop area, aspect and translation have no meaning here.
         size: (height, width) of the original image, pixels.
         out: (height, width) of the network's input, pixels.
+        lost: of them, at each side, those without an answer (`InputSpec.lost`).
     """
     draws = rng.random(12)
     low, high = map(math.log, options.zoom)
@@ -126,10 +129,9 @@ def sample_window(rng: np.random.Generator, options: AugmentOptions, size: tuple
         sine, cosine = round(sine), round(cosine)
     mirror = np.diag([-1.0 if draws[0] < options.flip else 1.0, -1.0 if draws[1] < options.flip_vertical else 1.0])
     linear = zoom * np.array([[cosine, -sine], [sine, cosine]]) @ mirror
-    # The middle of the window lies where all of an upright window of this zoom is image, as far as there is enough of it.
-    middle = [
-        _middle(draw, side / zoom, length) for draw, side, length in zip(draws[5:7], out[::-1], size[::-1], strict=True)
-    ]
+    # The middle lies where all that an upright window of this zoom answers for is image, as far as there is enough of it.
+    answered = [(side - 2 * lost) / zoom for side in out[::-1]]
+    middle = [_middle(*axis) for axis in zip(draws[5:7], answered, size[::-1], strict=True)]
     offset = np.array(out[::-1]) / 2.0 - linear @ np.array(middle)
     bend = rng.normal(0.0, 1.0, (options.elastic_grid, options.elastic_grid, 2)) * options.elastic
     return Window(

@@ -24,13 +24,12 @@ def pixel_inputs(config: Any, info: DataInfo, reach: int, stride: int, lost: int
     if not info.semantic_classes:
         raise ConfigError("this model learns semantic maps, and the data have none: take a source with maps (masks:DIR …)")
     check_loss(config.model.loss, info)
-    size, fit = tuple(config.data.size), config.data.fit
+    size, margin = tuple(config.data.size), config.data.margin
     check_average(config.model.average, size)
-    check_range("config.data.margin", config.data.margin, -1, 10**6)
-    margin = 0
-    if fit == "tile":
-        context = config.data.margin if config.data.margin >= 0 and not lost else reach
-        margin = lost + -(-context // stride) * stride
+    check_range("config.data.margin", margin, -1, 10**6)
+    _check_fit(config.data.fit, margin, lost)
+    if config.data.fit == "tile":
+        margin = lost + -(-(reach if margin < 0 else margin) // stride) * stride
         if min(size) - 2 * margin < stride:
             raise ConfigError(
                 f"config.data.size: of tiles of {size} pixels nothing is left between margins of {margin} pixels at each "
@@ -39,9 +38,26 @@ def pixel_inputs(config: Any, info: DataInfo, reach: int, stride: int, lost: int
     return InputSpec(
         sizes=(size,),
         target="semantic",
-        fit=fit,
+        fit=config.data.fit,
         multiple_of=1 if lost else stride,
-        margin=margin,
+        margin=max(margin, 0),
+        lost=lost,
         tile_step=stride,
         border=border_weights(config.model.loss, info),
     )
+
+
+def _check_fit(fit: str, margin: int, lost: int) -> None:
+    if lost and fit != "tile":
+        raise ConfigError(
+            f'config.data.fit = "{fit}": without padding the network answers for the middle of its input alone, {lost} '
+            'pixels less at each side; take config.data.fit = "tile", or padding "same"'
+        )
+    if fit == "crop":
+        raise ConfigError(
+            'config.data.fit = "crop" leaves the rim of each image without an answer; models that answer for every pixel '
+            'take "stretch", "letterbox" or "tile"'
+        )
+    if margin >= 0 and (fit != "tile" or lost):
+        why = "sets the margin itself: it has no padding" if lost else f'has no tiles: config.data.fit is "{fit}"'
+        raise ConfigError(f"config.data.margin = {margin}, but the network {why}; leave it at -1")

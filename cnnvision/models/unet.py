@@ -76,14 +76,14 @@ def output_side(side: int, depth: int) -> int:
 
 
 def fitting_side(side: int, depth: int) -> int:
-    """The input side nearest to `side` that the network without padding takes."""
+    """The input side nearest to `side` that the network without padding takes, with answers for a tile (2^depth) or more."""
     fits = []
     for candidate in range(1, side + 16 * 2**depth):
         try:
-            output_side(candidate, depth)
+            answered = output_side(candidate, depth)
         except ValueError:
             continue
-        fits.append(candidate)
+        fits += [candidate] if answered >= 2**depth else []
     return min(fits, key=lambda candidate: abs(candidate - side))
 
 

@@ -61,6 +61,21 @@ def test_a_window_of_nothing_drawn_is_an_exact_crop():
     assert {x for x, _ in places} == set(range(25)) and {y for _, y in places} == set(range(27))
 
 
+@pytest.mark.parametrize("lost", [4, 20])
+def test_what_a_window_answers_for_is_image_and_every_pixel_has_its_turn(lost):
+    """Without padding the window reaches beyond the image, so that the image's rim is learnt too."""
+    spec, answered = dataclasses.replace(spec_of(), lost=lost), np.zeros((90, 120), int)
+    for i in range(200):
+        window = sample_window(order.example_rng(0, i, "a"), AugmentOptions(), (90, 120), (64, 96), lost)
+        row = cut_window(window, example_of(), 0, spec)
+        x, y = (int(-offset) + lost for offset in window.transform[:, 2])
+        inner = np.s_[y : y + 64 - 2 * lost, x : x + 96 - 2 * lost]
+        np.testing.assert_array_equal(row.semantic[lost:-lost, lost:-lost], MAPS[inner])
+        np.testing.assert_array_equal(row.image[lost:-lost, lost:-lost], IMAGE[inner])
+        answered[inner] += 1
+    assert answered[0].any() and answered[-1].any() and answered[:, 0].any() and answered[:, -1].any()
+
+
 @pytest.mark.parametrize(
     ("options", "changes"),
     [

@@ -12,7 +12,7 @@ from cnnvision.models.encdec import EncoderDecoder
 from cnnvision.models.fullres import FullResolutionNet
 from cnnvision.necks.decoder import BilinearUp, Decoder, TransposedConv, double, level_widths
 from tests.models import segmenters
-from tests.models.segmenters import PLAIN_PATH, batch_of, close, noise, shaken, task_of, variables_of
+from tests.models.segmenters import PLAIN_PATH, batch_of, close, noise, shaken, task_of, unet_task, variables_of
 from tests.models.test_laws import SMALL
 
 # The encoder–decoder ----------------------------------------------------------------------------------------------------
@@ -107,6 +107,23 @@ def test_a_logit_depends_on_exactly_the_pixels_within_depth(depth):
         within = np.maximum(abs(rows - row), abs(columns - column)) <= depth
         np.testing.assert_array_equal(seen, np.repeat(within[..., None], 3, axis=-1))
     assert task_of("fullres", (64, 64), "tile", depth=depth).inputs.margin == depth
+
+
+# What all of them refuse -------------------------------------------------------------------------------------------------
+
+
+def test_a_fit_that_leaves_pixels_without_an_answer_is_refused():
+    with pytest.raises(ConfigError, match=r'config\.data\.fit = "crop" leaves the rim .* "letterbox" or "tile"'):
+        task_of("fullres", fit="crop")
+
+
+def test_a_margin_without_tiles_is_refused():
+    assert task_of("fullres", (64, 64), "tile", margin=0).inputs.margin == 0
+    assert task_of("fullres").inputs.margin == 0
+    with pytest.raises(ConfigError, match=r'config\.data\.margin = 8, but .* no tiles: config\.data\.fit is "stretch"'):
+        task_of("fullres", margin=8)
+    with pytest.raises(ConfigError, match=r"config\.data\.margin = 8, but the network sets the margin itself"):
+        unet_task(valid=True, size=(44, 52), fit="tile", margin=8)
 
 
 # Doubling ---------------------------------------------------------------------------------------------------------------
