@@ -62,6 +62,38 @@ class CachedSource:
         return example
 
 
+class LastRead:
+    """A source that remembers the example it read last: the tiles of an image are asked for one after the other.
+
+    As `CachedSource` in all else; for images that no cache has room for.
+    """
+
+    def __init__(self, source: Source):
+        self.source = source
+        self._last: tuple[tuple[int, bool], Example] | None = None
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__") or name == "source":
+            raise AttributeError(name)
+        return getattr(self.source, name)
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.source,)
+
+    def read(self, index: int, image: bool = True, masks: bool = False) -> Example:
+        """As `Source.read`; only an example with its image is kept."""
+        last = self._last  # once: another thread may put another in its place
+        if image and last is not None and last[0] == (index, masks):
+            return last[1]
+        example = self.source.read(index, image=image, masks=masks)
+        if image:
+            self._last = (index, masks), example
+        return example
+
+
 def cached(source: Source, megabytes: int) -> Source:
     """The source with a cache of that many megabytes, unless it has one already or there is no room to keep anything in.
 

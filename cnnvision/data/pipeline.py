@@ -20,7 +20,7 @@ import numpy as np
 from cnnvision.data import order
 from cnnvision.data.augment import Row, apply, fitted, sample
 from cnnvision.data.batching import make_batch, validate
-from cnnvision.data.cache import cached
+from cnnvision.data.cache import LastRead, cached
 from cnnvision.data.faults import RecordError
 from cnnvision.data.options import DataOptions
 from cnnvision.data.windows import Tile, all_tiles, cut_tile, cut_window, sample_window
@@ -231,8 +231,10 @@ def eval_batches(
     options = DataOptions.read(data_config)
     _check(source, spec)
     share = order.rows_of_process(options.eval_batch_size, process_index, process_count, "eval_batch_size")
-    rows = Rows(cached(source, options.cache_mb), spec)
-    loader = EvalLoader(rows, options.eval_batch_size, share, all_tiles(source, spec) if spec.fit == "tile" else None)
+    rows, tiles = Rows(cached(source, options.cache_mb), spec), None
+    if spec.fit == "tile":
+        rows, tiles = Rows(LastRead(rows.source), spec), all_tiles(source, spec)
+    loader = EvalLoader(rows, options.eval_batch_size, share, tiles)
     return _closed_at_exit(_ahead(loader, rows, 0, loader.steps, options, patient=True))
 
 

@@ -151,8 +151,12 @@ def _middle(draw: float, window: float, length: int) -> float:
 def cut_window(window: Window, example: Example, index: int, spec: InputSpec) -> Row:
     """One training row of an example, with its image; what was not part of the image is IGNORE."""
     x, y = _places(window)
-    image = cv2.remap(window.colours.apply(example.image), x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101)
-    ids = lambda maps, fill: cv2.remap(maps, x, y, cv2.INTER_NEAREST, borderMode=cv2.BORDER_CONSTANT, borderValue=fill)
+    # Only what is sampled: OpenCV takes no side beyond 32,766 pixels.
+    part = tuple(_sampled(axis, length) for axis, length in zip((y, x), example.size, strict=True))
+    y, x = (np.subtract(axis, cut.start, dtype=np.float32) for axis, cut in zip((y, x), part, strict=True))
+    image = cv2.remap(example.image[part], x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101)
+    image = window.colours.apply(image)
+    ids = lambda maps, fill: cv2.remap(maps[part], x, y, cv2.INTER_NEAREST, borderMode=cv2.BORDER_CONSTANT, borderValue=fill)
     semantic = None if example.semantic is None else ids(example.semantic, IGNORE)
     cells = None
     if spec.border is not None and semantic is not None:
@@ -161,8 +165,16 @@ def cut_window(window: Window, example: Example, index: int, spec: InputSpec) ->
     return Row(index, image, window.transform.astype(np.float32), semantic=semantic, cells=cells)
 
 
+def _sampled(places: np.ndarray, length: int) -> slice:
+    """Which pixels of an axis of `length` bilinear samples at `places` touch, with those whose mirror images they touch."""
+    low, high = math.floor(places.min()) - 1, math.ceil(places.max()) + 2
+    first = min(low, 2 * (length - 1) - high) if high > length else low
+    last = max(high, 1 - low) if low < 0 else high
+    return slice(max(first, 0), min(last, length))
+
+
 def _places(window: Window) -> tuple[np.ndarray, np.ndarray]:
-    """float32 (x, y), each [height, width]: where each input pixel comes from, counted from pixel centres as OpenCV does."""
+    """float64 (x, y), each [height, width]: where each input pixel comes from, counted from pixel centres as OpenCV does."""
     height, width = window.size
     x, y = np.meshgrid(np.arange(width) + 0.5, np.arange(height) + 0.5)
     if window.bend is not None:
@@ -170,7 +182,7 @@ def _places(window: Window) -> tuple[np.ndarray, np.ndarray]:
         x, y = x + dx, y + dy
     back = invert(window.transform)
     original = back[:, :2] @ np.stack([x.ravel(), y.ravel()]) + back[:, 2:] - 0.5
-    return tuple(np.ascontiguousarray(axis.reshape(height, width), np.float32) for axis in original)
+    return tuple(axis.reshape(height, width) for axis in original)
 
 
 def _spread(grid: np.ndarray, size: tuple[int, int]) -> np.ndarray:

@@ -6,7 +6,7 @@ import pickle
 import numpy as np
 import pytest
 
-from cnnvision.data.cache import CachedSource, cached
+from cnnvision.data.cache import CachedSource, LastRead, cached
 from tests.data.drawn import Drawn
 
 
@@ -75,3 +75,15 @@ def test_cached_is_there_once_or_not_at_all():
     assert cached(source, 0) is source
     once = cached(source, 5)
     assert cached(once, 7) is once
+
+
+def test_the_last_example_is_remembered_and_no_other():
+    source = LastRead(Drawn(3))
+    first = source.read(0, masks=True)
+    assert source.read(0, masks=True) is first and source.source.reads == 1
+    assert source.read(0).objects.masks is None and source.source.reads == 2
+    source.read(1)
+    np.testing.assert_array_equal(source.read(0).image, first.image)
+    assert source.source.reads == 4 and len(source) == 3 and source.ids == Drawn(3).ids
+    assert source.read(0, image=False).image is None and source.read(0) is source.read(0)
+    assert pickle.loads(pickle.dumps(source))._last is None

@@ -120,6 +120,15 @@ def test_evaluation_gives_the_label_of_each_pixel_once(processes):
         same(batches, in_order())
 
 
+@pytest.mark.parametrize("cache_mb", [0, 1000])
+def test_an_image_is_decoded_once_for_all_its_tiles(cache_mb):
+    source, decoded = Drawn(7), []
+    reading = source.read
+    source.read = lambda index, image=True, masks=False: (image and decoded.append(index)) or reading(index, image, masks)
+    in_order(source=source, cache_mb=cache_mb, threads=0)
+    assert decoded == list(range(7))
+
+
 def test_tiles_come_in_the_order_of_the_ids_and_the_last_batch_is_filled_up():
     source = Drawn(7)
     batches = in_order(source=source)
