@@ -165,18 +165,20 @@ def _depthwise_kernel_gradient(image: jax.Array, gradient: jax.Array, size: int,
     def at(pixels: jax.Array, row: jax.Array, column: jax.Array) -> jax.Array:
         return lax.dynamic_slice(pixels, (0, row, column, 0), (b, 1, 1, c)).reshape(b, c).astype(jnp.float32)
 
-    def weight(position: jax.Array) -> jax.Array:
-        i, j = position // size, position % size
+    def add(totals: jax.Array, part: jax.Array) -> tuple[jax.Array, None]:
+        y, left = part // parts, part % parts * width
 
-        def add(total: jax.Array, part: jax.Array) -> tuple[jax.Array, None]:
-            y, left = part // parts, part % parts * width
+        def products(position: jax.Array) -> jax.Array:
+            i, j = position // size, position % size
             terms = [at(padded, y * stride + i, (left + x) * stride + j) * at(gradient, y, left + x) for x in range(width)]
-            return total + _pairwise_sum(terms), None
+            return _pairwise_sum(terms)
 
-        return lax.scan(add, jnp.zeros((b, c)), jnp.arange(rows * parts))[0]
+        # All weights of the kernel for one part of a row, while its pixels are in the cache.
+        return totals + lax.map(products, jnp.arange(size * size)), None
 
     # One sum an example, so that a batch split over devices needs no exchange inside the loops.
-    return jnp.sum(lax.map(weight, jnp.arange(size * size)), 1).reshape(size, size, 1, c)
+    totals = lax.scan(add, jnp.zeros((size * size, b, c)), jnp.arange(rows * parts))[0]
+    return jnp.sum(totals, 1).reshape(size, size, 1, c)
 
 
 def _pairwise_sum(terms: list[jax.Array]) -> jax.Array:
