@@ -23,7 +23,8 @@ from collections.abc import Callable, Iterator
 import numpy as np
 from PIL import ExifTags, Image, UnidentifiedImageError
 
-from cnnvision.data.faults import RecordError
+from cnnvision.data.faults import RecordError, unusable
+from cnnvision.data.map_headers import CURE_OF_MAPS, as_stored, check_map, is_deep_grey, stored_range
 from cnnvision.types import Problem
 
 FORMATS = ("JPEG", "PNG", "BMP", "GIF", "TIFF", "WEBP", "PPM")
@@ -31,8 +32,6 @@ FORMATS = ("JPEG", "PNG", "BMP", "GIF", "TIFF", "WEBP", "PPM")
 
 SUFFIXES = (".jpg", ".jpeg", ".jpe", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm")
 """Suffixes of files that are taken for images, in lower case."""
-
-_CURE_OF_MAPS = "Save class or instance ids as an 8-bit or 16-bit grey, or a palette, PNG."
 
 
 class ColourCodedError(RecordError):
@@ -54,11 +53,11 @@ def decode_image(data: bytes, file: str) -> np.ndarray:
     """
     with _reported(file, len(data)):
         image, orientation = _load(data, file)
-        if _has_16_bits(image):
+        if is_deep_grey(image):
             grey = (np.asarray(image).astype(np.uint16) >> 8).astype(np.uint8)
             return np.repeat(_upright(grey, orientation)[:, :, None], 3, axis=2)
         if image.mode in ("I", "F"):
-            raise _unusable(
+            raise unusable(
                 file, f"the pixels are 32-bit numbers (mode {image.mode}), whose range is not known", "Save it with 8 bits."
             )
         image.info.pop("transparency", None)  # else convert() would look for the transparent colour
@@ -68,7 +67,8 @@ def decode_image(data: bytes, file: str) -> np.ndarray:
 def decode_map(data: bytes, file: str) -> np.ndarray:
     """Decodes one map of class ids or instance ids: the numbers in the file, not colours.
 
-    Palette files give their indices, 1-bit files 0 and 255, colour files whose three channels agree that one channel.
+    Palette files give their indices, 1-bit files 0 and 255, colour files whose three channels agree that one channel. Grey
+    of 2 or 4 bits, and a PGM of any greatest value, give the values in the file, which pictures stretch to 255.
 
     Args:
         data: the whole encoded file.
@@ -78,24 +78,24 @@ def decode_map(data: bytes, file: str) -> np.ndarray:
         [H, W], uint8, or uint16 where the file has 16 bits.
 
     Raises:
-        RecordError: as `decode_image`; also for JPEG, which does not keep ids, and for numbers of more than 16 bits or with
-            fractions. ColourCodedError: the channels of a colour file disagree.
+        RecordError: as `decode_image`; also for what `check_map` refuses: JPEG and lossy WEBP, which do not keep ids,
+            numbers of more than 16 bits or with fractions, colours of 16 bits. ColourCodedError: the channels of a colour
+            file disagree.
     """
     with _reported(file, len(data)):
-        image, orientation = _load(data, file)
-        _check_map(image, file)
+        image, orientation, stretched = _load_map(data, file)
         if image.mode == "1":
             values = np.asarray(image.convert("L"))
-        elif _has_16_bits(image):
-            values = np.asarray(image).astype(np.uint16)
+        elif is_deep_grey(image):
+            values = as_stored(np.asarray(image), stretched).astype(np.uint16)
         elif image.mode in ("L", "P"):
-            values = np.asarray(image)
+            values = as_stored(np.asarray(image), stretched)
         elif image.mode in ("LA", "PA"):
             values = np.asarray(image)[:, :, 0]
         else:
             values = np.asarray(image)
             if (values[:, :, :1] != values[:, :, 1:3]).any():
-                raise ColourCodedError(Problem(file, "", "", "", "the map is colour-coded", _CURE_OF_MAPS, "left out"))
+                raise ColourCodedError(Problem(file, "", "", "", "the map is colour-coded", CURE_OF_MAPS, "left out"))
             values = values[:, :, 0]
         return np.array(_upright(values, orientation))
 
@@ -103,7 +103,7 @@ def decode_map(data: bytes, file: str) -> np.ndarray:
 def decode_colours(data: bytes, file: str) -> np.ndarray:
     """Decodes one map of classes that are told by their colours.
 
-    Palette files give their colours, grey ones three equal channels; alpha is dropped.
+    Palette files give their colours, grey ones three equal channels, stretched to 0 ... 255; alpha is dropped.
 
     Args:
         data: the whole encoded file.
@@ -116,10 +116,9 @@ def decode_colours(data: bytes, file: str) -> np.ndarray:
         RecordError: as `decode_map`; also for 16 bits, which hold no such colours.
     """
     with _reported(file, len(data)):
-        image, orientation = _load(data, file)
-        _check_map(image, file)
-        if _has_16_bits(image):
-            raise _unusable(file, "the map has 16 bits, and the table of classes has colours", "Save it with 8-bit colours.")
+        image, orientation, _ = _load_map(data, file)
+        if is_deep_grey(image):
+            raise unusable(file, "the map has 16 bits, and the table of classes has colours", "Save it with 8-bit colours.")
         image.info.pop("transparency", None)  # else convert() would look for the transparent colour
         return np.array(_upright(np.array(image.convert("RGB")), orientation))
 
@@ -134,7 +133,7 @@ def map_size(encoded: str | os.PathLike | bytes, file: str) -> tuple[int, int]:
     Raises:
         RecordError: as `image_size`; also where the header tells that the file cannot hold ids, a JPEG for example.
     """
-    return _size(encoded, file, _check_map)
+    return _size(encoded, file, check_map)
 
 
 def image_size(encoded: str | os.PathLike | bytes, file: str) -> tuple[int, int]:
@@ -154,7 +153,7 @@ def has_16_bits(path: str | os.PathLike) -> bool:
     """Whether a file is an image with pixels of 16 bits, as its header tells."""
     try:
         with _reported(str(path), None), _open(path, str(path)) as image:
-            return _has_16_bits(image)
+            return is_deep_grey(image)
     except RecordError:
         return False
 
@@ -172,6 +171,15 @@ def _load(data: bytes, file: str) -> tuple[Image.Image, int]:
     return image, orientation
 
 
+def _load_map(data: bytes, file: str) -> tuple[Image.Image, int, tuple[int, int] | None]:
+    """The image, its orientation, and how its values were stretched: Pillow forgets what it loaded them from."""
+    image = _open(io.BytesIO(data), file)
+    check_map(image, file)
+    stretched, orientation = stored_range(image), _orientation(image)
+    image.load()
+    return image, orientation, stretched
+
+
 def _size(
     encoded: str | os.PathLike | bytes, file: str, check: Callable[[Image.Image, str], None] | None = None
 ) -> tuple[int, int]:
@@ -183,17 +191,6 @@ def _size(
         return (width, height) if _orientation(image) >= 5 else (height, width)
 
 
-def _check_map(image: Image.Image, file: str) -> None:
-    if image.format in ("JPEG", "MPO"):
-        raise _unusable(file, "the map is a JPEG, which changes ids near every edge", "Save maps as PNG.")
-    if image.mode not in ("1", "L", "P", "LA", "PA", "RGB", "RGBA") and not _has_16_bits(image):
-        raise _unusable(file, f"the map has pixels of mode {image.mode}", _CURE_OF_MAPS)
-
-
-def _has_16_bits(image: Image.Image) -> bool:
-    return image.mode.startswith("I;16") or (image.mode == "I" and image.format in ("PNG", "PPM"))
-
-
 def _open(stream: io.BytesIO | str | os.PathLike, file: str) -> Image.Image:
     try:
         return Image.open(stream, formats=FORMATS)
@@ -203,9 +200,9 @@ def _open(stream: io.BytesIO | str | os.PathLike, file: str) -> Image.Image:
         else:
             with open(stream, "rb") as opened:
                 head = opened.read(512)
-        raise _unusable(file, *_no_image(head)) from error
+        raise unusable(file, *_no_image(head)) from error
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise _unusable(file, f"the file unfolds to too many pixels ({error})", "Cut it into tiles.") from error
+        raise unusable(file, f"the file unfolds to too many pixels ({error})", "Cut it into tiles.") from error
 
 
 def _orientation(image: Image.Image) -> int:
@@ -234,24 +231,22 @@ def _reported(file: str, length: int | None) -> Iterator[None]:
     """Turns whatever a decoder raises into a RecordError that names the file."""
     try:
         if length == 0:
-            raise _unusable(file, "the file is empty (0 bytes)", "Copy or download it again.")
+            raise unusable(file, "the file is empty (0 bytes)", "Copy or download it again.")
         yield
     except RecordError:
         raise
     except FileNotFoundError as error:
-        raise _unusable(file, "the file does not exist", "Add it, or delete its record.") from error
+        raise unusable(file, "the file does not exist", "Add it, or delete its record.") from error
     except OSError as error:
         if error.errno is not None:
-            raise _unusable(
-                file, f"the file cannot be read: {error.strerror}", "Look at the file and its rights."
-            ) from error
+            raise unusable(file, f"the file cannot be read: {error.strerror}", "Look at the file and its rights.") from error
         raise _damaged(file, error) from error
     except Exception as error:  # Pillow's readers raise a dozen kinds of exceptions on damaged files
         raise _damaged(file, error) from error
 
 
 def _damaged(file: str, error: Exception) -> RecordError:
-    return _unusable(
+    return unusable(
         file,
         f"the image breaks off or is damaged ({type(error).__name__}: {str(error)[:120]})",
         "Copy or download it again, or delete it with its record.",
@@ -269,7 +264,3 @@ def _no_image(head: bytes) -> tuple[str, str]:
     if len(text.encode()) > 0.9 * len(head) and sum(c.isprintable() or c.isspace() for c in text) > 0.95 * len(text):
         return f"the file is text, no image: it begins {text[:40]!r}", "Replace it by the image (a failed download?)."
     return "the file is no image, or of a format that is not read", f"Convert it to JPEG or PNG. {known}"
-
-
-def _unusable(file: str, message: str, cure: str) -> RecordError:
-    return RecordError(Problem(file, "", "", "", message, cure, "left out"))

@@ -24,6 +24,11 @@ class RecordError(DataError):
         return self.args[0]
 
 
+def unusable(file: str, message: str, cure: str) -> RecordError:
+    """The error for a file that is of no use as a whole, so that its example is left out."""
+    return RecordError(Problem(file, "", "", "", message, cure, "left out"))
+
+
 class DataSetError(DataError):
     """A whole data set that cannot be used. Attributes: problems: everything that was found, not only what is printed."""
 

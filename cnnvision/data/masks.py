@@ -2,7 +2,7 @@
 
     DIR/classes.csv    value,name    or    red,green,blue,name    (cnnvision/data/class_tables.py)
 
-Maps are 8-bit or 16-bit grey, palette (whose indices count) or 1-bit files (0 and 255); where the table has colours, the
+Maps are grey of up to 16 bits, palette (whose indices count) or 1-bit files (0 and 255); where the table has colours, the
 colours count in all of them. Without a table each value that occurs in the masks of train is a class, whichever split is
 opened; those masks are then all decoded first. 255 is ignore in the company of other values than 0, and is a class without.
 """
