@@ -7,9 +7,7 @@ of their first appearance.
 """
 
 import concurrent.futures
-import csv
 import dataclasses
-import io
 import itertools
 import pathlib
 from collections.abc import Sequence
@@ -20,7 +18,7 @@ from cnnvision.data.decode import ColourCodedError, decode_colours, decode_map
 from cnnvision.data.faults import Findings, RecordError, similar_names
 from cnnvision.data.maps import class_map, colour_codes, colour_text
 from cnnvision.data.records import read_bytes
-from cnnvision.data.text_files import decode_text
+from cnnvision.data.text_files import read_csv
 from cnnvision.types import IGNORE, Problem
 
 FILE = "classes.csv"
@@ -31,7 +29,7 @@ MOST_INFERRED = 100
 """So many values are taken for classes; more are instance ids, a picture, or edges that were smoothed."""
 
 _VALUE, _COLOUR = ("value",), ("red", "green", "blue")
-_FORMS = "Its header should be value,name or red,green,blue,name."
+_FORMS = "value,name or red,green,blue,name"
 _CHUNK = 256
 """So many maps are in the hands of the threads at a time."""
 
@@ -74,21 +72,16 @@ def read_table(path: pathlib.Path, findings: Findings) -> ClassTable | None:
     def refuse(message: str, cure: str, record: str = "", field: str = "", value: str = "") -> None:
         findings.add(FILE, message, cure, "refused", record, field, value)
 
-    text = decode_text(path.read_bytes(), FILE, findings)
-    delimiter = max(",;\t", key=text.split("\n", 1)[0].count)
-    try:
-        reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
-        rows = [(reader.line_num, [cell.strip() for cell in cells]) for cells in reader if any(map(str.strip, cells))]
-    except csv.Error as error:
-        return refuse(f"is no CSV: {error}", "Save it again as CSV.")
-    if not rows:
-        return refuse("is empty", _FORMS)
-    header = [cell.casefold() for cell in rows.pop(0)[1]]
+    table = read_csv(path, _FORMS, findings)
+    if not table:
+        return None
+    header, delimiter = table.columns, table.delimiter
     keys = next((form for form in (_VALUE, _COLOUR) if set(form) | {"name"} <= set(header)), None)
     if keys is None or len(set(header)) < len(header):
-        return refuse("the columns are not those of a table of classes", _FORMS, "header", "", delimiter.join(header))
+        message = "the columns are not those of a table of classes"
+        return refuse(message, f"Its header should be {_FORMS}.", "header", "", delimiter.join(header))
     first: dict[int, tuple[str, int]] = {}
-    for line, cells in rows:
+    for line, cells in table.rows:
         row = dict(zip(header, cells, strict=False))
         code = _code(keys, row)
         if code is None:

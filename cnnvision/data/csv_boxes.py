@@ -9,9 +9,7 @@ where they are given and disagree with the image, the box was drawn on another p
 image's own label is the class that all its rows agree on. An example whose boxes are all unusable stays, without objects.
 """
 
-import csv
 import dataclasses
-import io
 import pathlib
 
 from cnnvision.data.decode import SUFFIXES
@@ -27,13 +25,12 @@ from cnnvision.data.records import (
     objects_of,
     resolve_split,
 )
-from cnnvision.data.text_files import decode_text
+from cnnvision.data.text_files import read_csv
 from cnnvision.errors import nearest
 
 CORNERS = ("xmin", "ymin", "xmax", "ymax")
 REQUIRED = ("filename", "class", *CORNERS)
 OPTIONAL = ("width", "height")
-DELIMITERS = ",;\t"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -94,36 +91,17 @@ def open_csv(folder: str, split: str, classes: tuple[str, ...] | None) -> Record
 
 def read_rows(path: pathlib.Path, findings: Findings) -> list[Row]:
     """The rows of one CSV that have as many cells as its header; what is wrong with the others goes into `findings`."""
-    text = decode_text(path.read_bytes(), path.name, findings)
-    header = text.split("\n", 1)[0]
-    delimiter = max(DELIMITERS, key=header.count)
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
+    table = read_csv(path, ",".join(REQUIRED), findings)
+    if not table or not _has_columns(path.name, table.columns, findings):
+        return []
     rows = []
-    columns: list[str] = []
-    try:
-        for cells in reader:
-            cells = [cell.strip() for cell in cells]
-            if not any(cells):
-                continue
-            if not columns:
-                columns = [cell.casefold() for cell in cells]
-                if not _has_columns(path.name, columns, findings):
-                    return []
-            elif len(cells) != len(columns):
-                findings.add(
-                    path.name,
-                    f"the row has {len(cells)} cells, the header {len(columns)}",
-                    'Put a name with a delimiter in it into "quotes".',
-                    "object left out",
-                    f"row {reader.line_num}",
-                    value=delimiter.join(cells),
-                )
-            else:
-                rows.append(Row(reader.line_num, dict(zip(columns, cells, strict=True))))
-    except csv.Error as error:
-        findings.add(path.name, f"is no CSV: {error}", "Save it again as CSV.", "refused", f"row {reader.line_num}")
-    if not columns:
-        findings.add(path.name, "is empty", f"Its header should be {','.join(REQUIRED)}.", "refused")
+    for line, cells in table.rows:
+        if len(cells) == len(table.columns):
+            rows.append(Row(line, dict(zip(table.columns, cells, strict=True))))
+            continue
+        message = f"the row has {len(cells)} cells, the header {len(table.columns)}"
+        cure, value = 'Put a name with a delimiter in it into "quotes".', table.delimiter.join(cells)
+        findings.add(path.name, message, cure, "object left out", f"row {line}", value=value)
     return rows
 
 

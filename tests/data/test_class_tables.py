@@ -68,7 +68,7 @@ def test_spaces_quotes_and_columns_of_one_s_own(tmp_path):
         ("value,name\n1,a\n1,b\n", "row 3", "row 2 gives another name to the same value"),
         ("red,green,blue,name\n1,1,1,a\n1,1,1,b\n", "row 3", "the same colour"),
         ("value,name\n" + "".join(f"{i},c{i}\n" for i in range(256)), "", "names 256 classes, which is too many"),
-        ("value,name\n1," + "x" * 200_000, "", "is no CSV"),
+        ("value,name\n1," + "x" * 200_000, "row 2", "is no CSV"),
     ],
 )
 def test_faulty_tables_are_refused(tmp_path, text, record, words):
