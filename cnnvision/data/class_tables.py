@@ -42,11 +42,13 @@ class ClassTable:
         names: of the classes, in the order of their ids.
         ids: value in the file, or colour as 0xRRGGBB -> class id, or IGNORE.
         coloured: whether `ids` has colours.
+        ignoring: how the value 255 is declared as one that does not count; for messages.
     """
 
     names: tuple[str, ...]
     ids: dict[int, int]
     coloured: bool = False
+    ignoring: str = f"give it the name {IGNORED_NAME} in {FILE}"
 
     def read(self, data: bytes, size: tuple[int, int], file: str) -> np.ndarray:
         """Decodes a map into class ids.
@@ -63,7 +65,7 @@ class ClassTable:
             RecordError: the file cannot be decoded, is not as large as its image, or holds what is not in the table.
         """
         raw = decode_colours(data, file) if self.coloured else decode_map(data, file)
-        return class_map(raw, self.ids, size, file)
+        return class_map(raw, self.ids, size, file, self.ignoring)
 
 
 def read_table(path: pathlib.Path, findings: Findings) -> ClassTable | None:

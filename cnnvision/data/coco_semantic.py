@@ -61,7 +61,8 @@ def _read_labels(root: pathlib.Path, maps: pathlib.Path, findings: Findings) -> 
     if not 0 < len(classes) <= MOST_CLASSES:
         return findings.add(LABELS, f"names {len(classes)} classes", f"Name 1 ... {MOST_CLASSES}.", "refused")
     numbers = {name: number for number, name in enumerate(classes)}
-    return ClassTable(classes, {0: IGNORE, **{value: numbers.get(name, IGNORE) for value, name in names.items()}})
+    ids = {0: IGNORE, **{value: numbers.get(name, IGNORE) for value, name in names.items()}}
+    return ClassTable(classes, ids, ignoring=f"write a line `{IGNORE}: {IGNORED_NAMES[-1]}` into {LABELS}")
 
 
 def _find(

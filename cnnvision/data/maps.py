@@ -3,7 +3,7 @@
 import numpy as np
 
 from cnnvision.data.faults import RecordError
-from cnnvision.types import Problem
+from cnnvision.types import IGNORE, Problem
 
 
 def check_map_size(shape: tuple[int, ...], size: tuple[int, int], file: str, field: str) -> None:
@@ -21,7 +21,7 @@ def check_map_size(shape: tuple[int, ...], size: tuple[int, int], file: str, fie
         raise RecordError(Problem(file, "", field, f"{shape[1]} x {shape[0]}", message, cure, "left out"))
 
 
-def class_map(raw: np.ndarray, table: dict[int, int], size: tuple[int, int], file: str) -> np.ndarray:
+def class_map(raw: np.ndarray, table: dict[int, int], size: tuple[int, int], file: str, ignoring: str = "") -> np.ndarray:
     """Class ids of a semantic map.
 
     Args:
@@ -29,6 +29,7 @@ def class_map(raw: np.ndarray, table: dict[int, int], size: tuple[int, int], fil
         table: value in the file, or colour as 0xRRGGBB -> class id, or IGNORE.
         size: (height, width) of the image.
         file: the record, for messages.
+        ignoring: how the value 255 is declared as one that does not count; for messages.
 
     Returns:
         uint8 [H, W].
@@ -46,6 +47,9 @@ def class_map(raw: np.ndarray, table: dict[int, int], size: tuple[int, int], fil
         more = " …" if len(known) > 40 else ""
         message = f"the map has {kind} that stand for no class"
         cure = f"Known {kind}: {', '.join(_text(value, coloured) for value in known[:40])}{more}."
+        if ignoring and not coloured and IGNORE in unknown:
+            # The habit of most data sets; but files of 1 bit have it too, where it means foreground.
+            cure += f" If {IGNORE} stands for pixels that do not count, {ignoring}. (A file of 1 bit holds 0 and {IGNORE}.)"
         value = " ".join(_text(value, coloured) for value in unknown[:shown])
         raise RecordError(Problem(file, "", "semantic", value, message, cure, "left out"))
     return ids.astype(np.uint8)

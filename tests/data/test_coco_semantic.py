@@ -50,6 +50,9 @@ def test_faulty_semantic_maps(tmp_path):
         RecordError, match=r"semantic_train2017/20\.png, semantic: .*found '77'.*Known values: 0, 1, 5, 9, 200"
     ):
         source.read(0, masks=True)
+    write(root / "annotations" / "semantic_train2017" / "20.png", encoded(two_fields(left=1, right=255)))
+    with pytest.raises(RecordError, match=r"write a line `255: ignore` into annotations/semantic_labels\.txt\."):
+        source.read(0, masks=True)
     write(root / "annotations" / "semantic_train2017" / "20.png", encoded(two_fields(left=0, right=9)))
     write(root / "annotations" / "semantic_labels.txt", "9: stuff\n")
     example = opened(root).read(0, masks=True)

@@ -47,6 +47,16 @@ def test_unknown_values_are_named():
         class_map(RAW, {0: 0, 1: 1}, (2, 3), "x")
 
 
+def test_how_255_is_ignored_is_said_where_it_is_unknown():
+    table, colours = {0: 0, 7: 1}, np.full((2, 3, 3), 255, np.uint8)
+    with pytest.raises(RecordError, match=r"Known values: 0, 7\. If 255 stands for .* not count, say so\. .*1 bit holds 0"):
+        class_map(RAW, table, (2, 3), "x", "say so")
+    for raw, known, ignoring in ((RAW, table, ""), (RAW, {0: 0, 255: 1}, "say so"), (colours, table, "say so")):
+        with pytest.raises(RecordError) as caught:
+            class_map(raw, known, (2, 3), "x", ignoring)
+        assert "not count" not in str(caught.value)
+
+
 def test_a_map_of_another_size_than_its_image():
     check_map_size((2, 3), (2, 3), "x", "semantic")
     for shape in ((3, 2), (2, 4), (1, 3)):

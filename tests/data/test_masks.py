@@ -45,6 +45,9 @@ def test_the_table_is_that_of_train_whichever_split_is_opened(tmp_path):
         "val/image/4.png",
     )
     assert not val.read(0, masks=True).semantic.any()
+    write(root / "val" / "mask" / "3.png", encoded(two_fields(left=4, right=255)))
+    with pytest.raises(RecordError, match=r"found '255'.*not count, give it the name ignore in classes\.csv\."):
+        val.read(0, masks=True)
     with pytest.raises(
         RecordError, match=r"val/mask/4\.png, semantic: .*no class \(found '5'\); left out\. Known values: 4, 9"
     ):
@@ -71,7 +74,7 @@ def test_a_declared_table(tmp_path):
     with pytest.raises(DataSetError, match=r"classes\.csv, row 3, value: .*found '0\.5'"):
         opened(root)
     write(root / "classes.csv", "value,name\n0,wall\n")
-    with pytest.raises(RecordError, match="found '255'"):
+    with pytest.raises(RecordError, match=r"found '255'.*not count, give it the name ignore in classes\.csv\."):
         opened(root).read(0, masks=True)
 
 
