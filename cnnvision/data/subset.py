@@ -6,9 +6,10 @@ from typing import Any
 
 import numpy as np
 
+from cnnvision.data.faults import Findings
 from cnnvision.errors import DataError
 from cnnvision.task import InputSpec
-from cnnvision.types import IGNORE, Example, Source
+from cnnvision.types import IGNORE, Example, Problem, Source
 
 
 class Subset:
@@ -41,19 +42,26 @@ class Renamed:
 
     Args:
         source: the source.
-        names: the list; classes of the source that are not in it become IGNORE.
+        names: the list, that of a network; classes of the source that are not in it become IGNORE.
+
+    Attributes:
+        problems: those of the source, and ahead of them what the two lists do not have in common.
 
     Raises:
-        DataError: not one class of the source is in the list.
+        DataError: the two lists have fewer than two classes in common, so that there is nothing to tell apart (or, where
+            `names` is one class alone, not that one).
     """
 
     def __init__(self, source: Source, names: Sequence[str]):
         self.source, self.semantic_classes = source, tuple(names)
-        if not set(source.semantic_classes) & set(names):
+        common = [name for name in names if name in source.semantic_classes]
+        if len(common) < min(2, len(names)):
             raise DataError(
-                f"{source.name} has maps of {', '.join(source.semantic_classes) or 'no classes'}; not one of them is among "
-                f"those that the network knows: {', '.join(names)}"
+                f"{source.name} has maps of {_listed(source.semantic_classes) or 'no classes'}, and the network knows "
+                f"{_listed(names)}: {f'only {common[0]!r} is' if common else 'not one of them is'} among both, and classes "
+                "are matched by name. Give them the names that the network knows, where they mean the same."
             )
+        self.problems = [*_differences(source, self.semantic_classes), *source.problems]
         self.table = np.full(256, IGNORE, np.uint8)
         for index, name in enumerate(source.semantic_classes):
             if name in self.semantic_classes:
@@ -76,10 +84,34 @@ class Renamed:
 
 
 def with_semantic_classes(source: Source, names: Sequence[str]) -> Source:
-    """The source with the class ids of `names` in its semantic maps: itself where they are its own, or where it has none."""
+    """The source with the class ids of `names` in its semantic maps: itself where they are its own, or where there are none.
+
+    See `Renamed`, whose `problems` tell what the lists do not have in common. Raises DataError where that is too much.
+    """
     if not names or tuple(source.semantic_classes) == tuple(names):
         return source
     return Renamed(source, names)
+
+
+def _differences(source: Source, names: tuple[str, ...]) -> list[Problem]:
+    """What the classes of a source and those of a network do not have in common."""
+    findings, own = Findings(), source.semantic_classes
+    unknown, absent = ([name for name in some if name not in others] for some, others in ((own, names), (names, own)))
+    if unknown:
+        message = (
+            f"{len(unknown)} of {len(own)} classes are not among those of the network, and their pixels count in no metric"
+        )
+        cure = f"Rename them where they mean the same as one that it knows: {_listed(absent or names)}."
+        findings.add(source.name, message, cure, "object left out", "", "semantic classes", _listed(unknown))
+    if absent:
+        message = f"{len(absent)} of the {len(names)} classes of the network are none of the data's"
+        cure = "There is nothing to mend where they do not occur: the network may still answer with them, which is wrong."
+        findings.add(source.name, message, cure, "kept", "", "semantic classes", _listed(absent))
+    return findings.problems
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(names[:20]) + (" …" if len(names) > 20 else "")
 
 
 @dataclasses.dataclass(frozen=True)

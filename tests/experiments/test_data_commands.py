@@ -1,12 +1,14 @@
-"""The commands `doctor` and `convert`."""
+"""The commands `doctor` and `convert`, and what `evaluate` says of data."""
 
 import json
+from types import SimpleNamespace
 
 import pytest
 
 from cnnvision.errors import DataError
-from experiments import convert, doctor
-from tests.data.planted import csv_set, encoded, folder_set, picture, write
+from cnnvision.task import DataInfo, InputSpec
+from experiments import convert, doctor, evaluate, runs
+from tests.data.planted import csv_set, encoded, folder_set, masks_set, picture, two_fields, write
 
 
 def test_doctor_on_a_sound_set(tmp_path, capsys):
@@ -58,3 +60,21 @@ def test_convert_refuses_what_it_cannot_write(tmp_path):
         convert.run(f"csv:{root}", f"coco:{root}", progress=False)
     with pytest.raises(DataError, match="no boxes"):
         convert.run(f"folder:{folder_set(tmp_path / 'folder')}", f"coco:{tmp_path / 'new'}", progress=False)
+
+
+def test_evaluate_says_which_classes_of_other_data_do_not_count(tmp_path, monkeypatch):
+    trained = SimpleNamespace(
+        task=SimpleNamespace(inputs=InputSpec(((8, 8),), target="semantic")),
+        info=DataInfo((), ("0", "9", "255"), {}),
+        config=None,
+        mesh=None,
+    )
+    monkeypatch.setattr(runs, "load", lambda *_: trained)
+    monkeypatch.setattr(runs, "evaluation_of", lambda *_: 1 / 0)  # all of interest is said before it
+    said, root = [], masks_set(tmp_path)
+    write(root / "train" / "mask" / "0.png", encoded(two_fields(left=7)))
+    write(root / "classes.csv", "value,name\n0,0\n255,255\n7,dirt\n")
+    with pytest.raises(ZeroDivisionError):
+        evaluate.run("x", f"masks:{root}", "val", say=said.append)
+    assert "1 of 3 classes are not among those of the network" in said[0] and "(found 'dirt')" in said[0]
+    assert "(found '9')" in said[1] and len(said) == 2
