@@ -11,8 +11,9 @@ from etils import epath
 from ml_collections import ConfigDict
 
 import cnnvision
-from cnnvision.data import batching, order, pipeline
+from cnnvision.data import batching, pipeline
 from cnnvision.data.cache import cached
+from cnnvision.data.fingerprint import fingerprint_of
 from cnnvision.data.options import DataOptions
 from cnnvision.data.sources import open_source
 from cnnvision.data.subset import Subset, usable, with_semantic_classes
@@ -157,21 +158,6 @@ def join(config: ConfigDict, workdir: epath.PathLike, mesh: jax.sharding.Mesh | 
         record=lambda: record_config(config, info, workdir),
         say=say,
     )
-
-
-def fingerprint_of(source: Source, name: str) -> str:
-    """What tells whether two runs train on the same examples: ids, classes, and labels where they are at hand.
-
-    The ids of a TFDS set are mere numbers, so its name counts; the folder of other kinds may move.
-    """
-    parts = [*source.classes, "", *source.semantic_classes, ""]
-    if not getattr(source, "annotations_at_hand", False):
-        return order.fingerprint([name, *parts, *source.ids])
-    for index, id in enumerate(source.ids):
-        example = source.read(index, image=False)
-        boxes = None if example.objects is None else (example.objects.labels.tolist(), example.objects.boxes.tolist())
-        parts += [id, str((example.label, boxes))]
-    return order.fingerprint(parts)
 
 
 def check_record(config: ConfigDict, info: DataInfo, workdir: epath.Path) -> None:

@@ -50,6 +50,11 @@ class ClassTable:
     coloured: bool = False
     ignoring: str = f"give it the name {IGNORED_NAME} in {FILE}"
 
+    @property
+    def meaning(self) -> str:
+        """The table as text: two tables of the same `names` that read maps alike have the same."""
+        return f"{'colours' if self.coloured else 'values'} {sorted(self.ids.items())}"
+
     def read(self, data: bytes, size: tuple[int, int], file: str) -> np.ndarray:
         """Decodes a map into class ids.
 

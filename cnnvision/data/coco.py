@@ -13,6 +13,7 @@ none is declared, nothing is compared. An example whose annotations are all unus
 """
 
 import dataclasses
+import hashlib
 import os
 import pathlib
 from collections.abc import Sequence
@@ -76,6 +77,7 @@ class CocoSource(RecordSource):
         super().__init__(name, split, classes, records, findings, found, semantic_classes=names)
         self.category_ids = category_ids
         self._root, self._table = str(root), table
+        self.meaning = table.meaning if table else ""
         self._segmentations = annotated.segmentations
         self._starts = annotated.starts[list(places)]
 
@@ -83,6 +85,16 @@ class CocoSource(RecordSource):
         """The objects with their masks, where the annotations have any; and the semantic map. Raises RecordError."""
         record = self.records[index]
         return self._with_masks(record, int(self._starts[index])), self._semantic(record)
+
+    def map_digest(self, index: int) -> str:
+        """Of the semantic map, and where there is one, of the objects' masks too: they tell where its cells touch."""
+        digest = super().map_digest(index)
+        if not digest or self._segmentations is None:
+            return digest
+        start = int(self._starts[index])
+        parts = [self._segmentations.parts(start + place) for place in range(len(self.records[index].objects.boxes))]
+        masks = repr([[part.tobytes() for part in of_object] for of_object in parts])
+        return f"{digest} {hashlib.blake2b(masks.encode(), digest_size=16).hexdigest()}"
 
     def _with_masks(self, record: Record, start: int) -> Objects:
         objects = record.objects

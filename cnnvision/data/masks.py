@@ -42,7 +42,7 @@ class MaskSource(RecordSource):
         found: int,
     ):
         super().__init__(folder.name, split, (), records, findings, found, semantic_classes=table.names)
-        self._table, self._root = table, str(folder.root)
+        self._table, self._root, self.meaning = table, str(folder.root), table.meaning
 
     def masks(self, index: int) -> tuple[Objects | None, np.ndarray | None]:
         """No objects, and the map. Raises RecordError where it cannot be read, or has a value that is not in the table."""

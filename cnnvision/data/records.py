@@ -4,6 +4,7 @@ import concurrent.futures
 import dataclasses
 import difflib
 import functools
+import hashlib
 import os
 import pathlib
 from collections.abc import Callable, Iterable, Sequence
@@ -53,6 +54,9 @@ class RecordSource:
     annotations_at_hand = True
     """Whether reading annotations is cheap: all are in memory."""
 
+    meaning = ""
+    """What the values in the files of semantic maps stand for, as text; "" where they need no table."""
+
     def __init__(
         self,
         name: str,
@@ -94,6 +98,11 @@ class RecordSource:
     def masks(self, index: int) -> tuple[Objects | None, np.ndarray | None]:
         """What `read` returns as objects and as semantic map where masks are asked for; those with masks override it."""
         return self.records[index].objects, None
+
+    def map_digest(self, index: int) -> str:
+        """A digest (hex) of the file of the example's map, "" where it has none. Raises RecordError where it is gone."""
+        path = self.records[index].map
+        return hashlib.blake2b(read_bytes(path, path), digest_size=16).hexdigest() if path else ""
 
     def original(self, index: int) -> tuple[str, bytes]:
         """(file name, the encoded image as it is stored). Raises RecordError where the file is gone."""

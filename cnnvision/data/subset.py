@@ -36,6 +36,10 @@ class Subset:
         """As the whole source's `read`, with an index into this part."""
         return self.source.read(self.indices[index], image, masks)
 
+    def map_digest(self, index: int) -> str:
+        """As that of the whole source, where it has one (cnnvision/data/records.py), with an index into this part."""
+        return self.source.map_digest(self.indices[index])
+
 
 class Renamed:
     """A `Source` whose semantic maps have the class ids of another list; everything else is that of the source.

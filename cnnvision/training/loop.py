@@ -50,7 +50,7 @@ class Run:
         batch_size: examples of all processes in a step.
         evaluation: the split to evaluate on.
         classes: names, for pictures.
-        fingerprint: of what is trained on: ids, classes and labels.
+        fingerprint: of what is trained on: ids, classes, labels and masks.
         record: writes `config.json`, once the run is known to begin.
         say: prints a line.
     """
@@ -110,8 +110,8 @@ def first_state(run: Run, checkpoints: Checkpoints) -> TrainState:
     abstract = jax.eval_shape(lambda batch: make(*run.task.init(jax.random.key(0), batch)), run.example_batch)
     if checkpoints.info(latest).get("fingerprint") != run.fingerprint:
         raise RunError(
-            f"{run.workdir}: the training data are not those that this run began with (the ids, the classes or the labels "
-            "differ), so it cannot go on as the same run. Restore the data, or train in another folder."
+            f"{run.workdir}: the training data are not those that this run began with (the ids, the classes, the labels "
+            "or the masks differ), so it cannot go on as the same run. Restore the data, or train in another folder."
         )
     run.say(f"Going on from step {latest} in {run.workdir}")
     return checkpoints.restore(latest, with_layout(abstract, run.mesh, run.config.training.split_parameters))

@@ -10,27 +10,11 @@ from cnnvision.errors import RunError, WeightsError
 from cnnvision.models import make_task
 from cnnvision.training.checkpoint import Checkpoints
 from experiments.configuration import load_config
-from experiments.runs import check_record, data_info, fingerprint_of, record_config
+from experiments.runs import check_record, data_info, record_config
 from tests.conftest import ROOT
-from tests.data.planted import CSV_HEADER, csv_set, write
+from tests.data.planted import csv_set
 
 CONFIG = f"{ROOT}/configs/localizer_shapes.py"
-
-
-def fingerprint(name):
-    return fingerprint_of(open_source(name, "train"), name)
-
-
-def test_the_fingerprint_knows_ids_classes_labels_and_boxes_but_not_the_folder(tmp_path):
-    same = {fingerprint(f"csv:{csv_set(tmp_path / name)}") for name in ("one", "two")}
-    assert len(same) == 1
-    rows = [f"cat/{number}.png,40,30,{{}},{number},2,20,25" for number in range(3)]
-    for labels in (("dog", "cat", "cat"), ("cat", "cat", "dog"), ("zoo", "zoo", "zoo")):
-        text = [row.format(label) for row, label in zip(rows, labels, strict=True)]
-        root = csv_set(tmp_path / labels[0])
-        write(root / "train.csv", "\n".join([CSV_HEADER, *text]) + "\n")
-        same.add(fingerprint(f"csv:{root}"))
-    assert len(same) == 4
 
 
 @pytest.fixture
