@@ -3,7 +3,7 @@
 Beyond what opening a source finds: images that cannot be decoded, maps of another size than their image or with values that
 stand for no class, maps that are ignored everywhere, objects whose masks are empty, faults of records that are only read on
 demand (TFDS), the same picture twice, within a split or in two of them, and pictures whose lower part is the grey that
-decoders fill in for missing data.
+decoders fill in for missing data. It also notes what is no fault but may surprise, classes that hardly occur for example.
 """
 
 import collections
@@ -18,6 +18,7 @@ import numpy as np
 from tqdm import auto as tqdm
 
 from cnnvision.data.faults import DataSetError, Findings, RecordError
+from cnnvision.data.map_notes import notes_of_maps
 from cnnvision.data.maps import check_map_size
 from cnnvision.data.sources import open_source, split_names
 from cnnvision.errors import DataError
@@ -121,6 +122,8 @@ def examine(name: str, splits: Sequence[str] | None = None, progress: bool = Tru
         findings.problems += itertools.chain.from_iterable(s.problems for s in seen[split])
         statistics[split] = _statistics(source, seen[split])
         notes += _notes(source, statistics[split])
+        maps = [(s.example.id, s.pixels) for s in seen[split] if s.pixels is not None]
+        notes += notes_of_maps(source.split, source.semantic_classes, maps)
     if not seen and not findings.problems:
         findings.add(name, "there is no split", "Add one.", "refused")
     _report_twins(seen, findings)
