@@ -24,9 +24,7 @@ class AugmentOptions:
         translate: the window moves by up to this fraction of its width and of its height, to either side.
         rotate: the image turns by up to this many degrees, to either side.
         zoom: fit "tile" only: (least, most) enlargement of the window, drawn evenly on a log scale.
-        quarter_turns: fit "tile" only: turns by 0, 90, 180 or 270 degrees, each as likely. Exact where the input's sides are
-            both even or both odd; else a turn by 90 or 270 degrees puts pixels between pixels: it blurs the image over two
-            by two of them, and moves labels by half a pixel.
+        quarter_turns: fit "tile" only: turns by 0, 90, 180 or 270 degrees, each as likely; pixels fall on pixels.
         elastic: fit "tile" only: standard deviation of the displacements at the points of a grid, input pixels, between
             which the image is bent smoothly (Ronneberger et al. 2015, section 3.1: 10 pixels, a grid of 3).
         elastic_grid: points of that grid along each side.

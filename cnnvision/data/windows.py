@@ -123,14 +123,16 @@ def sample_window(
     draws = rng.random(12)
     low, high = map(math.log, options.zoom)
     zoom = math.exp(low + draws[2] * (high - low))
-    angle = options.rotate * (2.0 * draws[3] - 1.0) + 90.0 * int(4 * draws[4]) * options.quarter_turns
+    turns = int(4 * draws[4]) * options.quarter_turns
+    angle = options.rotate * (2.0 * draws[3] - 1.0) + 90.0 * turns
     sine, cosine = math.sin(math.radians(angle)), math.cos(math.radians(angle))
     if angle % 90.0 == 0.0:  # exact, so that pixels fall on pixels
         sine, cosine = round(sine), round(cosine)
     mirror = np.diag([-1.0 if draws[0] < options.flip else 1.0, -1.0 if draws[1] < options.flip_vertical else 1.0])
     linear = zoom * np.array([[cosine, -sine], [sine, cosine]]) @ mirror
-    # The middle lies where all that an upright window of this zoom answers for is image, as far as there is enough of it.
-    answered = [(side - 2 * lost) / zoom for side in out[::-1]]
+    # The middle lies where all that a window of this zoom and these quarter turns answers for is image, as far as there is
+    # enough of it.
+    answered = [(side - 2 * lost) / zoom for side in (out if turns % 2 else out[::-1])]
     middle = [_middle(*axis) for axis in zip(draws[5:7], answered, size[::-1], strict=True)]
     offset = np.array(out[::-1]) / 2.0 - linear @ np.array(middle)
     bend = rng.normal(0.0, 1.0, (options.elastic_grid, options.elastic_grid, 2)) * options.elastic

@@ -86,13 +86,16 @@ def test_what_a_window_answers_for_is_image_and_every_pixel_has_its_turn(lost):
         ({"quarter_turns": True, "flip": 0.5}, {(turns, flip) for turns in range(4) for flip in (False, True)}),
     ],
 )
-def test_flips_and_quarter_turns_are_exact(options, changes):
+@pytest.mark.parametrize("out", [(64, 64), (50, 64), (37, 64)])
+def test_flips_and_quarter_turns_are_exact(options, changes, out):
     seen = set()
-    for window in windows_of(options, out=(64, 64), draws=60):
+    for window in windows_of(options, out=out, draws=60):
         row = cut_window(window, example_of(), 0, spec_of())
         np.testing.assert_array_equal(window.transform, np.rint(window.transform))
-        x, y = np.rint(invert(window.transform) @ [32, 32, 1] - 32).astype(int)
-        image, maps = IMAGE[y : y + 64, x : x + 64], MAPS[y : y + 64, x : x + 64]
+        corners = np.rint(invert(window.transform) @ [[0, out[1]], [0, out[0]], [1, 1]]).astype(int)
+        (x1, y1), (x2, y2) = corners.min(axis=1), corners.max(axis=1)
+        assert 0 <= x1 and x2 <= 120 and 0 <= y1 and y2 <= 90  # nothing is mirrored in
+        image, maps = IMAGE[y1:y2, x1:x2], MAPS[y1:y2, x1:x2]
         for turns, flip in [(turns, flip) for turns in range(4) for flip in (False, True)]:
             view = lambda array, turns=turns, flip=flip: np.rot90(np.flip(array, 1) if flip else array, turns)
             if np.array_equal(row.image, view(image)):

@@ -74,8 +74,9 @@ def parts(window):
 
 @pytest.mark.parametrize("option", [*ALL, *COLOURS])
 def test_an_option_changes_its_own_part_alone(option):
-    """So that one may be switched on without another experiment; the middle depends on the zoom, which needs room."""
-    owns = {"zoom": {"zoom", "middle"}, "elastic": {"bend"}, **{key: {"colours"} for key in COLOURS}}.get(option, {"linear"})
+    """So that one may be switched on without another experiment; the middle depends on the room that zoom and turns need."""
+    owns = {"zoom": {"zoom", "middle"}, "quarter_turns": {"linear", "middle"}, "elastic": {"bend"}}
+    owns = (owns | {key: {"colours"} for key in COLOURS}).get(option, {"linear"})
     everything = {**ALL, **COLOURS}
     changed = 0
     pairs = (windows_of({k: v for k, v in everything.items() if k != option}), windows_of(everything))
