@@ -31,6 +31,9 @@ IGNORE = 255
 Array = Any
 """A `jax.Array` or a `numpy.ndarray`."""
 
+Masks = bool | Literal["semantic"]
+"""What is read beside image and boxes: nothing, the semantic map alone, or the objects' masks too (a plane for each)."""
+
 
 # Host side: one ragged example in original pixels ------------------------------------------------------------------------
 
@@ -71,6 +74,7 @@ class Example:
         label: class of the whole image, or None where the source does not tell.
         objects: the annotated objects, or None where the source has no boxes.
         semantic: uint8 [H, W] class ids (IGNORE = 255), or None where the source has no maps or they were not asked for.
+        cells: int32 [H, W], 0 or which object a pixel belongs to (any numbers): `Source.cells`, where that was asked.
     """
 
     id: str
@@ -79,6 +83,7 @@ class Example:
     label: int | None = None
     objects: Objects | None = None
     semantic: np.ndarray | None = None
+    cells: np.ndarray | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -134,12 +139,16 @@ class Source(Protocol):
 
     def __len__(self) -> int: ...
 
-    def read(self, index: int, image: bool = True, masks: bool = False) -> Example:
+    def read(self, index: int, image: bool = True, masks: Masks = False) -> Example:
         """The example at `index` of `ids`: without its pixels where `image` is False, with masks and maps on request.
 
         Safe to call from several threads, and from worker processes after pickling. Raises DataError, naming the file,
         where the image or the masks cannot be decoded.
         """
+        ...
+
+    def cells(self, index: int) -> np.ndarray | None:
+        """int32 [H, W], 0 or which object a pixel belongs to; None where the source does not know. Raises as `read`."""
         ...
 
 

@@ -234,6 +234,7 @@ def apply(augmentation: Augmentation, example: Example, index: int, min_visible:
         objects=objects,
         largest=position,
         semantic=None if example.semantic is None else _apply_maps(augmentation, example.semantic, IGNORE),
+        cells=None if example.cells is None else _apply_maps(augmentation, example.cells, 0),
     )
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from cnnvision.types import Example, Source
+from cnnvision.types import Example, Masks, Source
 
 
 class CachedSource:
@@ -32,7 +32,7 @@ class CachedSource:
         return getattr(self.source, name)
 
     def _clear(self) -> None:
-        self._examples: dict[tuple[int, bool], Example] = {}
+        self._examples: dict[tuple[int, Masks], Example] = {}
         self._bytes_left = self.megabytes * 2**20
         self._lock = threading.Lock()
 
@@ -42,7 +42,7 @@ class CachedSource:
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self.source, self.megabytes)
 
-    def read(self, index: int, image: bool = True, masks: bool = False) -> Example:
+    def read(self, index: int, image: bool = True, masks: Masks = False) -> Example:
         """As `Source.read`; only examples with their image are kept."""
         if not image:
             return self.source.read(index, image=image, masks=masks)
@@ -70,7 +70,7 @@ class LastRead:
 
     def __init__(self, source: Source):
         self.source = source
-        self._last: tuple[tuple[int, bool], Example] | None = None
+        self._last: tuple[tuple[int, Masks], Example] | None = None
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__") or name == "source":
@@ -83,7 +83,7 @@ class LastRead:
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self.source,)
 
-    def read(self, index: int, image: bool = True, masks: bool = False) -> Example:
+    def read(self, index: int, image: bool = True, masks: Masks = False) -> Example:
         """As `Source.read`; only an example with its image is kept."""
         last = self._last  # once: another thread may put another in its place
         if image and last is not None and last[0] == (index, masks):

@@ -81,10 +81,24 @@ class CocoSource(RecordSource):
         self._segmentations = annotated.segmentations
         self._starts = annotated.starts[list(places)]
 
-    def masks(self, index: int) -> tuple[Objects | None, np.ndarray | None]:
-        """The objects with their masks, where the annotations have any; and the semantic map. Raises RecordError."""
-        record = self.records[index]
-        return self._with_masks(record, int(self._starts[index])), self._semantic(record)
+    def with_masks(self, index: int) -> Objects:
+        """The objects with their masks, where the annotations have any."""
+        objects = self.records[index].objects
+        if self._segmentations is None:
+            return objects
+        masks = np.zeros((len(objects.boxes), *self.records[index].size), bool)
+        for place, mask in enumerate(masks):
+            self._draw(index, place, mask, True)
+        return dataclasses.replace(objects, masks=masks)
+
+    def cells(self, index: int) -> np.ndarray | None:
+        """Of the objects with masks; where two overlap, a pixel is the first one's."""
+        if self._segmentations is None:
+            return None
+        cells = np.zeros(self.records[index].size, np.int32)
+        for place in reversed(range(len(self.records[index].objects.boxes))):
+            self._draw(index, place, cells, place + 1)
+        return cells
 
     def map_digest(self, index: int) -> str:
         """Of the semantic map, and where there is one, of the objects' masks too: they tell where its cells touch."""
@@ -96,23 +110,22 @@ class CocoSource(RecordSource):
         masks = repr([[part.tobytes() for part in of_object] for of_object in parts])
         return f"{digest} {hashlib.blake2b(masks.encode(), digest_size=16).hexdigest()}"
 
-    def _with_masks(self, record: Record, start: int) -> Objects:
-        objects = record.objects
-        if self._segmentations is None:
-            return objects
-        masks = np.zeros((len(objects.boxes), *record.size), bool)
-        for place, box in enumerate(objects.boxes):
-            mask = self._segmentations.mask(start + place, record.size)
-            if mask is None:
-                (left, top), (right, bottom) = np.floor(box[:2]).astype(int), np.ceil(box[2:]).astype(int)
-                masks[place, top:bottom, left:right] = True
-            else:
-                masks[place] = mask
-        return dataclasses.replace(objects, masks=masks)
+    def _draw(self, index: int, place: int, plane: np.ndarray, value: int) -> None:
+        """Sets `plane` [H, W] to `value` where an object's mask is, or its box, where it has no mask."""
+        record = self.records[index]
+        mask = self._segmentations.mask(int(self._starts[index]) + place, record.size)
+        if mask is None:
+            box = record.objects.boxes[place]
+            (left, top), (right, bottom) = np.floor(box[:2]).astype(int), np.ceil(box[2:]).astype(int)
+            plane[top:bottom, left:right] = value
+        else:
+            plane[mask] = value
 
-    def _semantic(self, record: Record) -> np.ndarray | None:
+    def semantic(self, index: int) -> np.ndarray | None:
+        """The semantic map; all of it IGNORE where the image has none. Raises RecordError."""
         if self._table is None:
             return None
+        record = self.records[index]
         if not record.map:
             return np.full(record.size, IGNORE, np.uint8)
         file = os.path.relpath(record.map, self._root).replace(os.sep, "/")

@@ -57,8 +57,17 @@ class InstanceSource(RecordSource):
         super().__init__(folder.name, split, classes, records, findings, found, semantic_classes=names)
         self._root = str(folder.root)
 
-    def masks(self, index: int) -> tuple[Objects | None, np.ndarray | None]:
-        """The objects with their masks, and the map of objects and background.
+    def with_masks(self, index: int) -> Objects:
+        """The objects with their masks. Raises RecordError as `cells`."""
+        raw, objects = self.cells(index), self.records[index].objects
+        return dataclasses.replace(objects, masks=masks_of(raw, np.unique(raw[raw > 0])[: len(objects.boxes)]))
+
+    def semantic(self, index: int) -> np.ndarray:
+        """uint8 [H, W]: 1 where there is an object. Raises RecordError as `cells`."""
+        return (self.cells(index) > 0).astype(np.uint8)
+
+    def cells(self, index: int) -> np.ndarray:
+        """The map as it is in the file.
 
         Raises:
             RecordError: the map cannot be decoded, or is not what it was when the data set was opened.
@@ -71,7 +80,7 @@ class InstanceSource(RecordSource):
         if len(ids) != len(record.objects.boxes):
             message = f"the map changed: it had {len(record.objects.boxes)} objects when the data set was opened"
             raise RecordError(Problem(file, "", "instances", str(len(ids)), message, "Start again.", "left out"))
-        return dataclasses.replace(record.objects, masks=masks_of(raw, ids)), (raw > 0).astype(np.uint8)
+        return raw.astype(np.int32)
 
 
 def split_names(folder: str) -> tuple[str, ...]:

@@ -6,7 +6,7 @@ import pathlib
 
 from cnnvision.data.decode import SUFFIXES, decode_image
 from cnnvision.errors import DataError
-from cnnvision.types import Example
+from cnnvision.types import Example, Masks
 
 
 class LooseImages:
@@ -50,7 +50,11 @@ class LooseImages:
     def __len__(self) -> int:
         return len(self.files)
 
-    def read(self, index: int, image: bool = True, masks: bool = False) -> Example:
+    def cells(self, index: int) -> None:
+        """There are no objects."""
+        return None
+
+    def read(self, index: int, image: bool = True, masks: Masks = False) -> Example:
         """The image (decoded also where only its size is asked for: a size that is said by a header may be wrong)."""
         file = self.files[index]
         try:

@@ -19,7 +19,6 @@ from cnnvision.data.faults import Findings, refuse, refuse_empty
 from cnnvision.data.pairs import PairFolder, find_layout, measured, open_pairs
 from cnnvision.data.records import Record, RecordSource, read_bytes, resolve_split
 from cnnvision.errors import DataError
-from cnnvision.types import Objects
 
 
 class MaskSource(RecordSource):
@@ -44,11 +43,11 @@ class MaskSource(RecordSource):
         super().__init__(folder.name, split, (), records, findings, found, semantic_classes=table.names)
         self._table, self._root, self.meaning = table, str(folder.root), table.meaning
 
-    def masks(self, index: int) -> tuple[Objects | None, np.ndarray | None]:
-        """No objects, and the map. Raises RecordError where it cannot be read, or has a value that is not in the table."""
+    def semantic(self, index: int) -> np.ndarray:
+        """The map. Raises RecordError where it cannot be read, or has a value that is not in the table."""
         record = self.records[index]
         file = os.path.relpath(record.map, self._root).replace(os.sep, "/")
-        return None, self._table.read(read_bytes(record.map, file), record.size, file)
+        return self._table.read(read_bytes(record.map, file), record.size, file)
 
 
 def split_names(folder: str) -> tuple[str, ...]:

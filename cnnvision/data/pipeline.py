@@ -68,9 +68,11 @@ class Rows:
         """The row of one example, or why there is none. `place` makes the row from the `Example`."""
         if self.stop.is_set() or not threading.main_thread().is_alive():
             raise Stopped
-        wants_masks = self.spec.mask_side > 0 or self.spec.target == "semantic"
+        wanted = True if self.spec.mask_side else "semantic" if self.spec.target == "semantic" else False
         try:
-            example = self.source.read(index, image=True, masks=wants_masks)
+            example = self.source.read(index, image=True, masks=wanted)
+            if self.spec.border is not None:
+                example = dataclasses.replace(example, cells=self.source.cells(index))
         except RecordError as error:
             return error.problem
         except (DataError, OSError) as error:
@@ -231,10 +233,8 @@ def eval_batches(
     options = DataOptions.read(data_config)
     _check(source, spec)
     share = order.rows_of_process(options.eval_batch_size, process_index, process_count, "eval_batch_size")
-    rows, tiles = Rows(cached(source, options.cache_mb), spec), None
-    if spec.fit == "tile":
-        rows, tiles = Rows(LastRead(rows.source), spec), all_tiles(source, spec)
-    loader = EvalLoader(rows, options.eval_batch_size, share, tiles)
+    rows = Rows(LastRead(cached(source, options.cache_mb)), spec)
+    loader = EvalLoader(rows, options.eval_batch_size, share, all_tiles(source, spec) if spec.fit == "tile" else None)
     return _closed_at_exit(_ahead(loader, rows, 0, loader.steps, options, patient=True))
 
 

@@ -15,7 +15,7 @@ from cnnvision.data.decode import decode_image, image_size, map_size
 from cnnvision.data.faults import Findings, RecordError, refuse, refuse_empty
 from cnnvision.data.maps import check_map_size
 from cnnvision.errors import DataError, nearest
-from cnnvision.types import COCO_AREA_RANGES, Example, Objects, Problem
+from cnnvision.types import COCO_AREA_RANGES, Example, Masks, Objects, Problem
 
 SPLIT_ALIASES = {"train": ("training",), "val": ("validation", "valid", "dev", "test"), "test": ("testing",)}
 """split asked for -> the names that are taken in its place, in this order, where it does not exist itself."""
@@ -84,7 +84,7 @@ class RecordSource:
     def __len__(self) -> int:
         return len(self.records)
 
-    def read(self, index: int, image: bool = True, masks: bool = False) -> Example:
+    def read(self, index: int, image: bool = True, masks: Masks = False) -> Example:
         """The example at `index`; see `Source.read`."""
         record = self.records[index]
         pixels = decode_image(self.original(index)[1], record.id) if image else None
@@ -92,12 +92,20 @@ class RecordSource:
             found, expected = (f"{size[1]} x {size[0]}" for size in (pixels.shape, record.size))
             message = f"the image changed: it had {expected} pixels when the data set was opened"
             raise RecordError(Problem(record.id, "", "", found, message, "Start again.", "left out"))
-        objects, semantic = self.masks(index) if masks else (record.objects, None)
-        return Example(record.id, record.size, pixels, record.label, objects, semantic)
+        objects = self.with_masks(index) if masks is True else record.objects
+        return Example(record.id, record.size, pixels, record.label, objects, self.semantic(index) if masks else None)
 
-    def masks(self, index: int) -> tuple[Objects | None, np.ndarray | None]:
-        """What `read` returns as objects and as semantic map where masks are asked for; those with masks override it."""
-        return self.records[index].objects, None
+    def with_masks(self, index: int) -> Objects | None:
+        """What `read` returns as objects where masks are asked for; sources with masks override it."""
+        return self.records[index].objects
+
+    def semantic(self, index: int) -> np.ndarray | None:
+        """What `read` returns as semantic map where masks are asked for; sources with maps override it."""
+        return None
+
+    def cells(self, index: int) -> np.ndarray | None:
+        """See `Source.cells`; sources with masks override it."""
+        return None
 
     def map_digest(self, index: int) -> str:
         """A digest (hex) of the file of the example's map, "" where it has none. Raises RecordError where it is gone."""

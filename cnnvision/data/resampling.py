@@ -156,10 +156,13 @@ def _within(start: int, stop: int, length: int) -> tuple[int, int]:
 
 
 def warp_maps(maps: np.ndarray, transform: np.ndarray, size: tuple[int, int], fill: int) -> np.ndarray:
-    """`warp_image` for maps of ids: uint8 or bool [..., H, W] -> [..., height, width]; takes the id beneath each centre."""
+    """`warp_image` for maps of ids: uint8, bool or int32 [..., H, W] -> [..., height, width]; takes the id beneath each
+    centre.
+    """
     matrix = _between_centres(transform[:, :2], transform[:, 2])
-    flat = maps.reshape(-1, *maps.shape[-2:]).astype(np.uint8, copy=False)
-    result = np.empty((len(flat), *size), np.uint8)
+    # OpenCV does not resample int32; float32 holds every count of objects exactly.
+    flat = maps.reshape(-1, *maps.shape[-2:]).astype(np.float32 if maps.dtype == np.int32 else np.uint8, copy=False)
+    result = np.empty((len(flat), *size), flat.dtype)
     for row, one in enumerate(flat):
         result[row] = cv2.warpAffine(
             one, matrix, (size[1], size[0]), flags=cv2.INTER_NEAREST, borderMode=cv2.BORDER_CONSTANT, borderValue=fill

@@ -9,7 +9,7 @@ import numpy as np
 from cnnvision.data.faults import Findings
 from cnnvision.errors import DataError
 from cnnvision.task import InputSpec
-from cnnvision.types import IGNORE, Example, Problem, Source
+from cnnvision.types import IGNORE, Example, Masks, Problem, Source
 
 
 class Subset:
@@ -32,9 +32,13 @@ class Subset:
     def __len__(self) -> int:
         return len(self.indices)
 
-    def read(self, index: int, image: bool = True, masks: bool = False) -> Example:
+    def read(self, index: int, image: bool = True, masks: Masks = False) -> Example:
         """As the whole source's `read`, with an index into this part."""
         return self.source.read(self.indices[index], image, masks)
+
+    def cells(self, index: int) -> np.ndarray | None:
+        """As that of the whole source."""
+        return self.source.cells(self.indices[index])
 
     def map_digest(self, index: int) -> str:
         """As that of the whole source, where it has one (cnnvision/data/records.py), with an index into this part."""
@@ -79,7 +83,7 @@ class Renamed:
     def __len__(self) -> int:
         return len(self.source)
 
-    def read(self, index: int, image: bool = True, masks: bool = False) -> Example:
+    def read(self, index: int, image: bool = True, masks: Masks = False) -> Example:
         """As the source's `read`, with mapped class ids."""
         example = self.source.read(index, image, masks)
         if example.semantic is None:

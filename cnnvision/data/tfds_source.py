@@ -28,7 +28,7 @@ from cnnvision.data.faults import Findings, RecordError, refuse_empty
 from cnnvision.data.maps import class_map, instance_masks
 from cnnvision.data.records import class_cure, resolve_split
 from cnnvision.errors import DataError
-from cnnvision.types import COCO_AREA_RANGES, IGNORE, Example, Objects, Problem
+from cnnvision.types import COCO_AREA_RANGES, IGNORE, Example, Masks, Objects, Problem
 
 PET_CLASSES = ("pet", "background", "border")
 """Semantic classes of oxford_iiit_pet: values 1, 2, 3 of its trimaps."""
@@ -101,13 +101,18 @@ class TfdsSource:
     def __getstate__(self) -> dict[str, Any]:
         return {key: value for key, value in self.__dict__.items() if key != "_data"}
 
-    def read(self, index: int, image: bool = True, masks: bool = False) -> Example:
+    def read(self, index: int, image: bool = True, masks: Masks = False) -> Example:
         """The example at `index`; see `Source.read`."""
         try:
             return self._read(index, image, masks, Findings())
         except RecordError as error:
             problem = dataclasses.replace(error.problem, file=self.name, record=self.ids[index])
             raise RecordError(problem) from error
+
+    def cells(self, index: int) -> np.ndarray | None:
+        """Of the map of instances; see `Source.cells`."""
+        record, file = self._record(index), self.ids[index]
+        return decode_map(record["instances"], file).astype(np.int32) if "instances" in record else None
 
     def faults(self, index: int) -> list[Problem]:
         """What `read` leaves out or repairs in one record, boxes beyond the image for example."""
@@ -122,12 +127,12 @@ class TfdsSource:
         names = [_text(record[key]) for key in _FILE_NAMES if key in record]
         return (names or [self.ids[index]])[0], record[self._image]
 
-    def _read(self, index: int, image: bool, masks: bool, findings: Findings) -> Example:
+    def _read(self, index: int, image: bool, masks: Masks, findings: Findings) -> Example:
         record, file = self._record(index), self.ids[index]
         pixels = decode_image(record[self._image], file) if image else None
         size = image_size(record[self._image], file) if pixels is None else pixels.shape[:2]
         label = self._labels[record["label"]] if record.get("label", -1) >= 0 else -1
-        objects = self._objects(record, size, file, findings, masks)
+        objects = self._objects(record, size, file, findings, masks is True)
         semantic = self._semantic(record, size, file) if masks else None
         return Example(self.ids[index], size, pixels, label if label >= 0 else None, objects, semantic)
 

@@ -82,11 +82,8 @@ def cut_tile(tile: Tile, example: Example, index: int, spec: InputSpec) -> Row:
 
 
 def cells_of(example: Example, spec: InputSpec) -> np.ndarray:
-    """int32 [H, W], 0 or which cell: the instances where the source knows them, else connected components."""
-    objects = example.objects
-    if objects is None or objects.masks is None or not len(objects.masks):
-        return connected_cells(example.semantic, spec.border.background)
-    return np.where(objects.masks.any(axis=0), objects.masks.argmax(axis=0) + 1, 0).astype(np.int32)
+    """int32 [H, W], 0 or which cell: the objects where the source knows them, else connected components."""
+    return connected_cells(example.semantic, spec.border.background) if example.cells is None else example.cells
 
 
 @dataclasses.dataclass(frozen=True)

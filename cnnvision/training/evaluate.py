@@ -71,7 +71,7 @@ class SplitEvaluation:
         """
         self.evaluator, totals, kept, self.failures = self.task.evaluator(), {}, [], []
         wanted = np.linspace(0, len(self.source) - 1, min(keep, len(self.source))).astype(int)
-        originals = Originals(self.source, masks=self.task.inputs.target == "semantic")
+        originals = Originals(self.source, masks="semantic" if self.task.inputs.target == "semantic" else False)
         targets = False
 
         def pass_on(examples, predictions):

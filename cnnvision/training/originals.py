@@ -6,7 +6,7 @@ import jax
 import numpy as np
 
 from cnnvision.ops.geometry import paste_original, to_original
-from cnnvision.types import IGNORE, Example, SegmentationPrediction, Source
+from cnnvision.types import IGNORE, Example, Masks, SegmentationPrediction, Source
 
 Found = tuple[list[Example], Any]
 """Examples, and their predictions in original pixels, row by row."""
@@ -20,10 +20,10 @@ class Originals:
 
     Args:
         source: with the examples' annotations.
-        masks: whether examples come with their masks and maps.
+        masks: what examples come with (`Source.read`).
     """
 
-    def __init__(self, source: Source, masks: bool):
+    def __init__(self, source: Source, masks: Masks):
         self.source, self.masks = source, masks
         self.index, self.canvas = -1, np.zeros((0, 0), np.uint8)
 

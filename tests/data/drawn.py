@@ -42,6 +42,10 @@ class Drawn:
             raise DataError(f"{self.ids[index]} is broken")
         return draw(self.ids[index], index, image, masks, index % 3 if self.labelled else None)
 
+    def cells(self, index):
+        masks = draw(self.ids[index], index).objects.masks
+        return np.where(masks.any(axis=0), masks.argmax(axis=0) + 1, 0).astype(np.int32) if len(masks) else None
+
 
 def draw(name, seed, image=True, masks=True, label=None):
     """One example. Rectangles do not overlap: each has a horizontal band of its own."""

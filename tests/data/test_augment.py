@@ -9,7 +9,8 @@ from cnnvision.data import order
 from cnnvision.data.augment import apply, fitted, sample
 from cnnvision.data.options import AugmentOptions
 from cnnvision.ops.geometry import map_boxes, to_original
-from cnnvision.types import IGNORE
+from cnnvision.task import InputSpec
+from cnnvision.types import IGNORE, Example
 from tests.data.drawn import FITS, GEOMETRY, bare, drawn_with, ramp, spec_of
 
 # The fit alone ------------------------------------------------------------------------------------------------------------
@@ -209,3 +210,20 @@ def test_draws_belong_to_the_generator():
         sample(order.example_rng(seed, 3, "a"), GEOMETRY["all"], (50, 60), (64, 96), spec) for seed in (1, 1, 2)
     )
     assert first == again != other
+
+
+@pytest.mark.parametrize("options", [{}, {"flip": 1.0, "crop_area": (0.4, 0.6)}, {"rotate": 60.0}])
+def test_cells_go_with_the_labels_and_keep_their_numbers(options):
+    cells = np.zeros((90, 120), np.int32)
+    cells[10:40, 10:60], cells[50:80, 20:100], cells[10:40, 60:110] = 1, 300, 70_000
+    example = Example(
+        "drawn", (90, 120), np.zeros((90, 120, 3), np.uint8), semantic=(cells > 0).astype(np.uint8), cells=cells
+    )
+    spec = InputSpec(sizes=((64, 64),), target="semantic")
+    for seed in range(10):
+        drawn = sample(np.random.default_rng(seed), AugmentOptions(**options), (90, 120), (64, 64), spec)
+        row = apply(drawn, example, 0)
+        assert row.cells.dtype == np.int32 and set(np.unique(row.cells)) <= {0, 1, 300, 70_000}
+        known = row.semantic != IGNORE
+        np.testing.assert_array_equal((row.cells > 0)[known], row.semantic[known] == 1)
+        assert len(np.unique(row.cells)) > 2

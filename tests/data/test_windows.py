@@ -12,7 +12,7 @@ from cnnvision.data.options import AugmentOptions
 from cnnvision.data.windows import cells_of, cut_tile, cut_window, sample_window, tiles
 from cnnvision.ops.geometry import invert
 from cnnvision.task import BorderWeights, InputSpec
-from cnnvision.types import IGNORE, Example, Objects
+from cnnvision.types import IGNORE, Example
 from tests.reference import windows as reference
 
 
@@ -195,15 +195,14 @@ def test_what_lies_outside_carries_no_class(name):
 def test_cells_go_with_the_labels():
     maps = np.zeros((90, 120), np.uint8)
     maps[10:40, 10:60], maps[10:40, 60:110], maps[50:80, 20:100] = 1, 1, 1
-    masks = np.stack([np.arange(120) < 60, np.arange(120) >= 60])[:, None] & (maps[None] == 1)
-    objects = Objects(np.zeros((2, 4), np.float32), np.zeros(2, np.int32), np.zeros(2, bool), np.zeros(2, np.float32), masks)
+    halves = np.where(maps == 1, np.where(np.arange(120) < 60, 1, 2), 0).astype(np.int32)
     spec = spec_of(border=BorderWeights(10.0, 5.0, 0))
-    for known, count in ((None, 2), (objects, 2), (dataclasses.replace(objects, masks=None), 2)):
-        example = example_of(maps=maps, objects=known)
+    for known, count in ((None, 2), (halves, 2)):
+        example = dataclasses.replace(example_of(maps=maps), cells=known)
         whole = cells_of(example, spec)
         assert whole.dtype == np.int32 and set(np.unique(whole)) == set(range(count + 1))
         np.testing.assert_array_equal(whole > 0, maps == 1)
-        assert (whole[20, 59] != whole[20, 60]) == (known is objects)
+        assert (whole[20, 59] != whole[20, 60]) == (known is halves)
         for window in windows_of(GEOMETRY["all"], draws=5):
             row = cut_window(window, example, 0, spec)
             as_labels = cut_window(window, example_of(maps=whole.astype(np.uint8)), 0, spec).semantic
