@@ -34,6 +34,7 @@ from cnnvision.evaluation.segmentation import SegmentationEvaluator
 from cnnvision.heads.segmentation import SegmentationHead, predict_labels, segmentation_metrics, segmentation_terms
 from cnnvision.models.binding import bind, normalized
 from cnnvision.models.pixel_inputs import pixel_inputs
+from cnnvision.ops.per_image import per_image
 from cnnvision.task import DataInfo, Key, Loss, LossAux, Task
 from cnnvision.types import IGNORE, SemanticTarget
 
@@ -173,14 +174,22 @@ Logits = Callable[..., Array]
 
 
 def window_by_window(logits_of: Logits, image: Float[Array, "b h w 3"], window: int, chunk: int) -> Array:
-    """Logits [b, h, w, k] of whole images, `chunk` windows at a time."""
+    """Logits [b, h, w, k] of whole images, about `chunk` windows of the whole batch at a time, at least one of each image.
+
+    The loop is over places and not over images, each of which may lie on another device.
+    """
     b, height, width, _ = image.shape
+    of_each = min(max(1, chunk // b), height * width)
     places = jnp.stack(jnp.meshgrid(jnp.arange(height), jnp.arange(width), indexing="ij"), axis=-1).reshape(-1, 2)
-    missing = -len(places) % chunk
-    chunks = jnp.pad(places, ((0, missing), (0, 0))).reshape(-1, chunk, 2)
-    of_chunk = lambda padded, part: logits_of(windows_at(padded, part, window), dense=False)[:, 0, 0]
-    of_image = lambda padded: lax.map(lambda part: of_chunk(padded, part), chunks)
-    found = lax.map(of_image, mirrored(image, window))
+    missing = -len(places) % of_each
+    chunks = jnp.pad(places, ((0, missing), (0, 0))).reshape(-1, of_each, 2)
+    padded = mirrored(image, window)
+
+    def of_chunk(places):
+        windows = jax.vmap(lambda image: windows_at(image, places, window))(padded)
+        return logits_of(windows.reshape(-1, *windows.shape[2:]), dense=False).reshape(b, of_each, -1)
+
+    found = jnp.moveaxis(lax.map(of_chunk, chunks), 0, 1)  # [b, chunks, of_each, k]
     return found.reshape(b, height * width + missing, -1)[:, : height * width].reshape(b, height, width, -1)
 
 
@@ -194,14 +203,17 @@ def sampled(
     count: int,
 ) -> tuple[Array, SemanticTarget]:
     """Logits [b, count, 1, k] of pixels drawn from each image, and their target."""
-    keys = jax.random.split(key, len(image))
-    places, drawn = jax.vmap(lambda key, labels: draw_pixels(key, labels, classes, count))(keys, target.labels)
-    windows = jax.vmap(lambda image, places: windows_at(image, places, window))(mirrored(image, window), places)
+
+    def draw(key, image, target):
+        places, drawn = draw_pixels(key, target.labels, classes, count)
+        at = lambda plane: plane[places[:, 0], places[:, 1]]
+        labels = jnp.where(drawn, at(target.labels), jnp.uint8(IGNORE))
+        weights = None if target.weights is None else at(target.weights)[..., None]
+        return windows_at(image, places, window), SemanticTarget(labels[..., None], weights)
+
+    windows, drawn = per_image(draw, jax.random.split(key, len(image)), mirrored(image, window), target)
     logits = logits_of(windows.reshape(-1, *windows.shape[2:]), dense=False)
-    pick = jax.vmap(lambda plane, places: plane[places[:, 0], places[:, 1]])
-    labels = jnp.where(drawn, pick(target.labels, places), jnp.uint8(IGNORE))
-    weights = None if target.weights is None else pick(target.weights, places)[..., None]
-    return logits.reshape(len(image), count, 1, classes), SemanticTarget(labels[..., None], weights)
+    return logits.reshape(len(image), count, 1, classes), drawn
 
 
 def make_task(config: Any, info: DataInfo) -> Task:
@@ -209,8 +221,8 @@ def make_task(config: Any, info: DataInfo) -> Task:
 
     Args:
         config: `model` holds kernels, window, width, hidden, dtype; samples: pixels drawn from each image in a step, 0 for
-            all of them; run: "dense" or "patches", how it predicts; chunk: windows at a time; loss; average. `data` holds
-            size, fit and margin.
+            all of them; run: "dense" or "patches", how it predicts; chunk: windows of a batch at a time; loss; average.
+            `data` holds size, fit and margin.
         info: the semantic classes.
     """
     model = config.model

@@ -12,6 +12,7 @@ import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
+from cnnvision.ops.per_image import on_mesh
 from cnnvision.task import Mean, Task
 from cnnvision.training.originals import Originals
 from cnnvision.training.sharding import put_batch
@@ -51,7 +52,7 @@ class SplitEvaluation:
 
     def __init__(self, task: Task, source: Source, batches: Callable[[], Iterable[Any]], mesh: jax.sharding.Mesh):
         self.task, self.source, self.batches, self.mesh = task, source, batches, mesh
-        self.compiled = CompiledOnce("predict", jax.jit(make_predict_step(task)), time.perf_counter)
+        self.compiled = CompiledOnce("predict", jax.jit(on_mesh(make_predict_step(task), mesh)), time.perf_counter)
         self.failures: list[Problem] = []
         self.evaluator: Any = None
 

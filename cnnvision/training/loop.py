@@ -22,6 +22,7 @@ from etils import epath
 
 from cnnvision import visualize
 from cnnvision.errors import RunError
+from cnnvision.ops.per_image import on_mesh
 from cnnvision.task import Task
 from cnnvision.training.checkpoint import Checkpoints, with_layout
 from cnnvision.training.evaluate import SplitEvaluation
@@ -129,7 +130,7 @@ def compile_step(run: Run, state: TrainState) -> CompiledOnce:
         average_decay=training.average_decay,
     )
     layout = jax.tree.map(lambda leaf: leaf.sharding, state)
-    jitted = jax.jit(step, donate_argnums=0, out_shardings=(layout, everywhere(run.mesh)))
+    jitted = jax.jit(on_mesh(step, run.mesh), donate_argnums=0, out_shardings=(layout, everywhere(run.mesh)))
     return CompiledOnce("the training step", jitted, time.perf_counter)
 
 

@@ -7,7 +7,9 @@ import pytest
 from jax.sharding import NamedSharding, PartitionSpec
 
 from cnnvision.models import make_task
+from cnnvision.ops.per_image import on_mesh
 from cnnvision.task import DataInfo
+from cnnvision.training.evaluate import make_predict_step
 from cnnvision.training.optimizer import make_optimizer
 from cnnvision.training.sharding import everywhere, make_mesh, put_batch, state_layout
 from cnnvision.training.state import make_init
@@ -16,6 +18,7 @@ from cnnvision.training.traffic import collectives
 from experiments.configuration import load_config
 from experiments.runs import empty_batch
 from tests.conftest import ROOT
+from tests.models.segmenters import PLAIN_PATH, task_of
 
 
 def compiled_step(task, config, accumulate):
@@ -26,19 +29,21 @@ def compiled_step(task, config, accumulate):
     abstract = jax.eval_shape(init, batch)
     layout = state_layout(abstract, mesh, False)
     step = make_train_step(task, optimizer, seed=0, log_every=5, accumulate=accumulate)
-    jitted = jax.jit(step, donate_argnums=0, out_shardings=(layout, everywhere(mesh)))
+    jitted = jax.jit(on_mesh(step, mesh), donate_argnums=0, out_shardings=(layout, everywhere(mesh)))
     placed = jax.tree.map(lambda a, s: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=s), abstract, layout)
     stop = jax.ShapeDtypeStruct((8,), bool, sharding=NamedSharding(mesh, PartitionSpec("data")))
     return abstract, jitted.lower(placed, put_batch(batch, mesh), stop).compile().as_text()
 
 
-@pytest.mark.parametrize("model", ["classifier", "localizer"])
-def test_a_step_sends_gradients_statistics_and_scalars_only(model):
-    # The last feature map, so that every parameter has a gradient to send.
-    last_map = [("model.stride", "0")] if model == "localizer" else []
-    config = load_config(f"{ROOT}/configs/{model}_shapes.py:smoke", last_map)
-    task = make_task(config, DataInfo(("circle", "square", "star")))
-    state, text = compiled_step(task, config, 1)
+def compiled_prediction(task):
+    mesh = make_mesh()
+    batch = put_batch(empty_batch(task, 16), mesh)
+    network = jax.eval_shape(task.init, jax.random.key(0), batch)
+    placed = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=everywhere(mesh)), network)
+    return jax.jit(on_mesh(make_predict_step(task), mesh)).lower(*placed, batch).compile().as_text()
+
+
+def check_of_step(state, text):
     found = collectives(text)
     assert found
     assert {c.kind for c in found} == {"all-reduce"}
@@ -47,6 +52,42 @@ def test_a_step_sends_gradients_statistics_and_scalars_only(model):
     statistics = sum(leaf.size * 4 for leaf in jax.tree.leaves(state.model_state))
     # BatchNorm: mean and mean square forward, and the two sums of its gradient; and room for 256 scalars.
     assert gradients <= sum(c.bytes for c in found) <= gradients + 2 * statistics + 1024
+
+
+@pytest.mark.parametrize("model", ["classifier", "localizer"])
+def test_a_step_sends_gradients_statistics_and_scalars_only(model):
+    # The last feature map, so that every parameter has a gradient to send.
+    last_map = [("model.stride", "0")] if model == "localizer" else []
+    config = load_config(f"{ROOT}/configs/{model}_shapes.py:smoke", last_map)
+    task = make_task(config, DataInfo(("circle", "square", "star")))
+    check_of_step(*compiled_step(task, config, 1))
+
+
+PATH = {**PLAIN_PATH, "width": 2, "depth": 1, "norm": "batch"}
+SEGMENTERS = {
+    "patchnet": {"kernels": (4,), "window": 9, "samples": 0},
+    "patchnet of drawn pixels, window by window": {
+        "kernels": (4,),
+        "window": 9,
+        "samples": 5,
+        "run": "patches",
+        "chunk": 40,
+    },
+    "fullres": {"width": 2, "depth": 1},
+    "encdec": {"backbone": PATH},
+    "unet": {"backbone": PATH, "average": "flips"},
+}
+
+
+@pytest.mark.parametrize("name", SEGMENTERS)
+def test_pixels_stay_on_their_device(name):
+    """Training sends what any step does, prediction only the sums and counts of the loss terms and metrics."""
+    config = load_config(f"{ROOT}/configs/unet_shapes.py:smoke")
+    task = task_of(name.split()[0], (16, 16), **SEGMENTERS[name])
+    check_of_step(*compiled_step(task, config, 1))
+    found = collectives(compiled_prediction(task))
+    assert {c.kind for c in found} == {"all-reduce"}
+    assert not [c for c in found if c.in_loop] and sum(c.bytes for c in found) <= 64
 
 
 def test_a_collective_inside_a_loop_is_seen():
