@@ -35,10 +35,14 @@ class SegmentationEvaluator:
 
     `mean_iou`, `dice` and `pixel_accuracy` come from the confusion counts of the whole data set (they are no means over
     images), the first two over the classes that occur in truth or prediction. The others are means over the images where
-    they are defined. The last two exist with exactly two classes, of which 1 is the foreground, whose components are cells,
-    and 0 what parts them.
+    they are defined. The last two exist with exactly two classes: the background, which parts cells, and the foreground,
+    whose connected components are cells. (Of more classes, regions that touch have no background to part them.)
 
     Pixels that are IGNORE in the truth count nowhere. A prediction of 255 is "no answer", which is wrong.
+
+    Args:
+        classes: names, in the order of their ids.
+        background: id of the class that parts cells.
 
     Attributes:
         confusion: int64 [k, k] pixels, row the true class, column the predicted one.
@@ -47,10 +51,12 @@ class SegmentationEvaluator:
         skipped: number of images without a map, or with one that is IGNORE everywhere; they count nowhere.
     """
 
-    def __init__(self, classes: Sequence[str]):
+    def __init__(self, classes: Sequence[str], background: int = 0):
         if not 0 < len(classes) <= IGNORE:
             raise ValueError(f"semantic maps have 1 to {IGNORE} classes, got {len(classes)}")
-        self.classes = tuple(classes)
+        if background not in range(len(classes)):
+            raise ValueError(f"background: {background} is none of the {len(classes)} classes")
+        self.classes, self.background = tuple(classes), background
         self.confusion = np.zeros((len(classes), len(classes)), np.int64)
         self.unanswered = np.zeros(len(classes), np.int64)
         self.images: list[SegmentedImage] = []
@@ -87,7 +93,7 @@ class SegmentationEvaluator:
             confusion = metrics_of.confusion_counts(truth, labels, count)
         except (DataError, ValueError) as error:
             raise type(error)(f"{example.id}: {error}") from None
-        rand = metrics_of.rand_scores(truth, labels) if count == 2 else ()
+        rand = metrics_of.rand_scores(truth, labels, self.background) if count == 2 else ()
         return SegmentedImage(example.id, confusion, metrics_of.boundary_f(truth, labels), *rand)
 
     def compute(self) -> dict[str, float]:

@@ -160,10 +160,13 @@ def _squares(ids: Integer[np.ndarray, "n"], pixels: Int64[np.ndarray, "n"]) -> i
     return int(sizes @ sizes)
 
 
-def rand_scores(truth: UInt8[np.ndarray, "H W"], labels: UInt8[np.ndarray, "H W"]) -> tuple[float, float]:
-    """How two maps of {0 background, 1 foreground} agree as partitions into segments: (rand_error, foreground_rand_score).
+def rand_scores(
+    truth: UInt8[np.ndarray, "H W"], labels: UInt8[np.ndarray, "H W"], background: int = 0
+) -> tuple[float, float]:
+    """How two maps agree as partitions into segments: (rand_error, foreground_rand_score).
 
-    Segments are the 4-connected components of class 1 among the counted pixels, and all of class 0 together as one more.
+    Every class but `background` is foreground. Segments are the 4-connected components of the foreground among the counted
+    pixels, and all of the background together as one more.
 
     rand_error: 1 − the Rand index (Rand 1971): the share of pairs of different counted pixels that lie in one segment on
     one side and in two on the other. A pair with a pixel without an answer counts as such. NaN below two counted pixels.
@@ -174,14 +177,15 @@ def rand_scores(truth: UInt8[np.ndarray, "H W"], labels: UInt8[np.ndarray, "H W"
     segment like the others; pixels without an answer are one segment of s that shares nothing with any of t. NaN where
     the truth has no foreground.
 
-    Deviations: scikit-image's adapted_rand_error (1 − this score) takes predicted zeros as one segment too, but counts
+    Deviations: scikit-image's adapted_rand_error (1 − this score) takes predicted background as one segment too, but counts
     pairs of different pixels, Σ p (p − 1) and so on, where this one counts as the paper's formula does, pixels paired with
     themselves included. The difference is of the order of segments / pixels. The scripts of the SNEMI3D and CREMI contests
     leave predicted zeros out of s and p but for a vanishing term, so they charge a prediction with too much background less.
     """
     counted = truth != IGNORE
-    _, true_segments = cv2.connectedComponents((truth == 1).view(np.uint8), connectivity=4)
-    silent, predicted_segments = cv2.connectedComponents((counted & (labels == 1)).view(np.uint8), connectivity=4)
+    foreground = counted & (truth != background), counted & (labels != background) & (labels != NO_ANSWER)
+    _, true_segments = cv2.connectedComponents(foreground[0].view(np.uint8), connectivity=4)
+    silent, predicted_segments = cv2.connectedComponents(foreground[1].view(np.uint8), connectivity=4)
     predicted_segments[labels == NO_ANSWER] = silent
     pairs = true_segments[counted].astype(np.int64) * (silent + 1) + predicted_segments[counted]
     pairs, shared = np.unique(pairs, return_counts=True)

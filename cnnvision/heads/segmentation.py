@@ -48,8 +48,7 @@ def check_loss(config: Any, info: DataInfo) -> None:
     check_range(f"{where}.border_sigma", config.border_sigma, 0.1, 1e4)
     if config.border_w0 and not (config.cross_entropy or config.focal):
         raise ConfigError(f"{where}.border_w0: weighs cross entropy and focal loss, and both have weight 0")
-    if config.border_w0:
-        check_name(f"{where}.border_background", config.border_background or info.semantic_classes[0], info.semantic_classes)
+    check_name(f"{where}.border_background", config.border_background or info.semantic_classes[0], info.semantic_classes)
     weights = config.class_weights
     numbers = all(isinstance(weight, int | float) and 0 <= weight < math.inf for weight in weights)
     fit = numbers and len(weights) == len(info.semantic_classes) and any(weights)
@@ -60,12 +59,16 @@ def check_loss(config: Any, info: DataInfo) -> None:
         )
 
 
+def background_of(config: Any, info: DataInfo) -> int:
+    """The class that parts cells: `border_background` of `config.model.loss`, or else the first one."""
+    return info.semantic_classes.index(config.border_background or info.semantic_classes[0])
+
+
 def border_weights(config: Any, info: DataInfo) -> BorderWeights | None:
-    """What the pipeline has to weigh pixels with, as `config.model.loss` says; the first class parts cells by default."""
+    """What the pipeline has to weigh pixels with, as `config.model.loss` says."""
     if not config.border_w0:
         return None
-    background = info.semantic_classes.index(config.border_background or info.semantic_classes[0])
-    return BorderWeights(float(config.border_w0), float(config.border_sigma), background)
+    return BorderWeights(float(config.border_w0), float(config.border_sigma), background_of(config, info))
 
 
 def segmentation_terms(

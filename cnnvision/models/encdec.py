@@ -19,7 +19,13 @@ from cnnvision.backbones.backbone import Backbone
 from cnnvision.backbones.contracting_path import ContractingPath
 from cnnvision.errors import ConfigError, check_name
 from cnnvision.evaluation.segmentation import SegmentationEvaluator
-from cnnvision.heads.segmentation import SegmentationHead, predict_labels, segmentation_metrics, segmentation_terms
+from cnnvision.heads.segmentation import (
+    SegmentationHead,
+    background_of,
+    predict_labels,
+    segmentation_metrics,
+    segmentation_terms,
+)
 from cnnvision.models.binding import bind, normalized, trainable_with
 from cnnvision.models.pixel_inputs import pixel_inputs
 from cnnvision.necks.decoder import UPSAMPLINGS, Decoder, level_widths
@@ -89,6 +95,6 @@ def make_task(config: Any, info: DataInfo) -> Task:
         trainable=trainable_with(backbone),
         loss=loss,
         predict=predict,
-        evaluator=lambda: SegmentationEvaluator(info.semantic_classes),
+        evaluator=lambda: SegmentationEvaluator(info.semantic_classes, background_of(model.loss, info)),
         best=("mean_iou", "max"),
     )

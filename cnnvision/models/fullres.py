@@ -20,7 +20,13 @@ from cnnvision.backbones.backbone import IMAGENET_MEAN, IMAGENET_STD
 from cnnvision.backbones.layers import Conv, Norm
 from cnnvision.errors import check_name, check_range
 from cnnvision.evaluation.segmentation import SegmentationEvaluator
-from cnnvision.heads.segmentation import SegmentationHead, predict_labels, segmentation_metrics, segmentation_terms
+from cnnvision.heads.segmentation import (
+    SegmentationHead,
+    background_of,
+    predict_labels,
+    segmentation_metrics,
+    segmentation_terms,
+)
 from cnnvision.models.binding import bind, normalized
 from cnnvision.models.pixel_inputs import pixel_inputs
 from cnnvision.task import DataInfo, Loss, LossAux, Task
@@ -86,6 +92,6 @@ def make_task(config: Any, info: DataInfo) -> Task:
         trainable=lambda params: jax.tree.map(lambda leaf: True, params),
         loss=loss,
         predict=predict,
-        evaluator=lambda: SegmentationEvaluator(info.semantic_classes),
+        evaluator=lambda: SegmentationEvaluator(info.semantic_classes, background_of(model.loss, info)),
         best=("mean_iou", "max"),
     )

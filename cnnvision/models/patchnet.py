@@ -31,7 +31,13 @@ from cnnvision.backbones.convolution import max_pool
 from cnnvision.backbones.layers import Conv
 from cnnvision.errors import ConfigError, check_name, check_range
 from cnnvision.evaluation.segmentation import SegmentationEvaluator
-from cnnvision.heads.segmentation import SegmentationHead, predict_labels, segmentation_metrics, segmentation_terms
+from cnnvision.heads.segmentation import (
+    SegmentationHead,
+    background_of,
+    predict_labels,
+    segmentation_metrics,
+    segmentation_terms,
+)
 from cnnvision.models.binding import bind, normalized
 from cnnvision.models.pixel_inputs import pixel_inputs
 from cnnvision.ops.per_image import per_image
@@ -257,6 +263,6 @@ def make_task(config: Any, info: DataInfo) -> Task:
         trainable=lambda params: jax.tree.map(lambda leaf: True, params),
         loss=loss,
         predict=predict,
-        evaluator=lambda: SegmentationEvaluator(info.semantic_classes),
+        evaluator=lambda: SegmentationEvaluator(info.semantic_classes, background_of(model.loss, info)),
         best=("mean_iou", "max"),
     )

@@ -203,6 +203,31 @@ def test_partitions_of_little():
     assert metrics_of.rand_scores(a_map("1-1"), a_map("111")) == (0.0, 1.0)
 
 
+def test_whichever_class_is_the_background():
+    """The same pictures with the two classes exchanged, ignored and unanswered pixels among them."""
+    generator = np.random.default_rng(5)
+    exchange = np.arange(256, dtype=np.uint8)
+    exchange[:2] = 1, 0
+    for _ in range(10):
+        truth, labels = random_pair(generator, 2)
+        expected = metrics_of.rand_scores(truth, labels)
+        assert same(metrics_of.rand_scores(exchange[truth], exchange[labels], background=1), expected)
+        assert same(metrics_of.rand_scores(truth, labels, background=0), expected)
+        evaluator = SegmentationEvaluator(("cell", "membrane"), background=1)
+        evaluator.update([example(exchange[truth])], predictions(exchange[labels]))
+        if evaluator.images:
+            assert same((evaluator.images[0].rand_error, evaluator.images[0].foreground_rand_score), expected)
+    # By hand: cells of class 0 on both sides of a membrane of class 1, which the prediction misses.
+    assert same(metrics_of.rand_scores(a_map("000100"), a_map("000000"), background=1), (11 / 15, 13 / 19))
+    # Every class but the background is foreground: what touches is one cell.
+    assert metrics_of.rand_scores(a_map("120", "000"), a_map("110", "000")) == (0.0, 1.0)
+
+
+def test_a_background_that_is_no_class_is_refused():
+    with pytest.raises(ValueError, match="background: 2 is none of the 2 classes"):
+        SegmentationEvaluator(("a", "b"), background=2)
+
+
 def test_no_answer_never_pays():
     truth = a_map("1101", "0011")
     assert metrics_of.rand_scores(truth, np.full_like(truth, 255)) == (1.0, 0.0)

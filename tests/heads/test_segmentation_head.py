@@ -166,6 +166,7 @@ def test_the_head_is_a_linear_layer_on_each_pixel():
         ({"border_w0": -1.0}, r"loss.border_w0: -1.0 is outside"),
         ({"border_sigma": 0.0}, r"loss.border_sigma: 0.0 is outside \[0.1, 10000\]"),
         ({"border_w0": 10.0, "border_background": "grund"}, r"loss.border_background: .*'grund'. Did you mean 'ground'"),
+        ({"border_background": "grund"}, r"loss.border_background: .*'grund'. Did you mean 'ground'"),
         (
             {"class_weights": (1.0, 2.0)},
             r"class_weights = \(1.0, 2.0\): must be \(\) or one .* 3 classes: ground, cell",
@@ -181,7 +182,7 @@ def test_losses_that_cannot_be_used_are_named(changes, message):
 
 @pytest.mark.parametrize(
     "changes",
-    [{}, ALL, {"border_background": "nobody asks"}, {"border_w0": 10.0}, {"class_weights": (0.0, 1.0, 2.0), "dice": 0.5}],
+    [{}, ALL, {"border_background": "dirt"}, {"border_w0": 10.0}, {"class_weights": (0.0, 1.0, 2.0), "dice": 0.5}],
 )
 def test_losses_that_can_be_used_pass(changes):
     check_loss(loss_of(**changes), INFO)

@@ -11,6 +11,7 @@ from cnnvision.heads.segmentation import SegmentationHead
 from cnnvision.models.encdec import EncoderDecoder
 from cnnvision.models.fullres import FullResolutionNet
 from cnnvision.necks.decoder import BilinearUp, Decoder, TransposedConv, double, level_widths
+from configs.common import pixel_loss
 from tests.models import segmenters
 from tests.models.segmenters import PLAIN_PATH, batch_of, close, noise, shaken, task_of, unet_task, variables_of
 from tests.models.test_laws import SMALL
@@ -177,3 +178,10 @@ def test_narrowing_before_interpolating_is_narrowing_after_it():
     params = shaken(jax.eval_shape(layer.init, jax.random.key(0), image)["params"])
     after = double(double(image, 1), 2) @ params["narrow"]["kernel"] + params["narrow"]["bias"][None, None, None]
     close(layer.apply({"params": params}, image), after, 1e-6)
+
+
+@pytest.mark.parametrize("name", ["encdec", "fullres", "patchnet"])
+@pytest.mark.parametrize(("background", "found"), [("", 0), ("star", 2)])
+def test_the_evaluation_knows_which_class_parts_cells(name, background, found):
+    task = task_of(name, loss={**pixel_loss().to_dict(), "border_background": background})
+    assert task.evaluator().background == found
