@@ -1,6 +1,7 @@
 """Class maps and masks as tints over images."""
 
 import dataclasses
+import functools
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,6 +12,8 @@ from cnnvision import drawing
 from cnnvision.types import IGNORE, ObjectTarget, SemanticTarget
 
 OPACITY = 0.6
+ROWS = 64
+"""Rows of a picture that are tinted at a time: it bounds the memory, whatever the picture's size."""
 SIDE, GAP, TEXT = 160, 6, 14
 """Pixels of a comparison: of each picture, between two, height of letters."""
 
@@ -23,14 +26,20 @@ def tinted_map(pixels: np.ndarray, labels: np.ndarray, scale: int = 1) -> np.nda
         labels: uint8 [h, w] class ids; IGNORE leaves the image as it is.
         scale: whole factor by which the image is enlarged.
     """
-    shown = np.full(pixels.shape[:2], IGNORE, np.uint8)
-    large = drawing.enlarge(np.ascontiguousarray(labels), scale, smooth=False)
-    shown[: large.shape[0], : large.shape[1]] = large
-    grey = np.array(Image.fromarray(pixels).convert("L"))[..., None]
-    pixels = np.where((shown != IGNORE)[..., None], np.broadcast_to(grey, pixels.shape), pixels)
-    for label in present(labels):
-        pixels = drawing.tint(pixels, shown == label, drawing.colour(label), OPACITY)
+    pixels, shown = pixels.copy(), drawing.enlarge(np.ascontiguousarray(labels), scale, smooth=False)
+    colours = _colours()
+    for top in range(0, len(shown), ROWS):
+        part = shown[top : top + ROWS]
+        rows = pixels[top : top + len(part), : part.shape[1]]
+        grey = np.array(Image.fromarray(np.ascontiguousarray(rows)).convert("L"))[..., None]
+        np.copyto(rows, drawing.blend(grey, colours[part], OPACITY), where=(part != IGNORE)[..., None])
     return pixels
+
+
+@functools.cache
+def _colours() -> np.ndarray:
+    """uint8 [256, 3]: the colour of every class id."""
+    return np.array([drawing.colour(label) for label in range(256)], np.uint8)
 
 
 def tinted(pixels: np.ndarray, target: Any, scale: int) -> np.ndarray:

@@ -1,5 +1,7 @@
 """overlays.py: class maps over images, pixel by pixel."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 
@@ -42,6 +44,35 @@ def test_the_map_is_enlarged_and_the_rest_stays_as_it_is(scale):
                 np.testing.assert_array_equal(found[row, column], pixels[row, column])
             else:
                 np.testing.assert_allclose(found[row, column], tinted(pixels[row, column], int(label)), atol=1)
+
+
+def test_a_large_picture_takes_little_memory_and_no_seam():
+    """The copy that comes back, and a few rows."""
+    rng = np.random.default_rng(0)
+    pixels = rng.integers(0, 256, (1000, 700, 3)).astype(np.uint8)
+    labels = rng.choice(np.array([0, 1, 20, 254, IGNORE], np.uint8), (1000, 700))
+    overlays.tinted_map(pixels[:1], labels[:1])  # what is made once
+    tracemalloc.start()
+    found = overlays.tinted_map(pixels, labels)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 1.8 * pixels.nbytes
+    inks = np.array([drawing.colour(label) for label in range(256)])
+    expected = (1 - overlays.OPACITY) * (pixels @ LUMA)[..., None] + overlays.OPACITY * inks[labels]
+    np.testing.assert_allclose(found, np.where((labels == IGNORE)[..., None], pixels, expected), atol=1)
+
+
+@pytest.mark.parametrize("opacity", [0.0, 0.3, 0.4, 0.6, 1.0])
+def test_a_tint_is_within_one_of_exact_and_changes_nothing_else(opacity):
+    values = np.arange(256, dtype=np.uint8)
+    image = np.stack([values, values[::-1], values], axis=-1)[None]
+    before, where = image.copy(), np.arange(256)[None] % 3 > 0
+    for ink in ((0, 0, 0), (255, 255, 255), (30, 190, 255)):
+        found = drawing.tint(image, where, ink, opacity)
+        exact = (1 - opacity) * image + opacity * np.array(ink)
+        np.testing.assert_allclose(found, np.where(where[..., None], exact, image), atol=1)
+        np.testing.assert_array_equal(found[~where], image[~where])
+    np.testing.assert_array_equal(image, before)
 
 
 def test_a_map_of_nothing_leaves_the_image():
