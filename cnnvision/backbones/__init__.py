@@ -39,6 +39,10 @@ DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16, "float16": jnp.float
 """Name in a config -> compute dtype."""
 
 
+SECTION = "config.model.backbone"
+"""Where a config has what `make_backbone` is called with."""
+
+
 def read_dtype(name: str, where: str = "config.model.dtype") -> Any:
     """The compute dtype that a config names. Raises ConfigError."""
     return DTYPES[check_name(where, name, DTYPES)]
@@ -48,17 +52,20 @@ def make_backbone(name: str, **options: Any) -> Backbone:
     """The backbone `name` with the given options (the attributes of its class, such as norm, dtype, frozen_stages).
 
     Raises:
-        ConfigError: an unknown name, option or value; it names the known ones.
+        ConfigError: an unknown name, option or value; it names the key, as of `config.model.backbone`, and the known ones.
     """
     if name not in BACKBONES:
-        raise ConfigError(f"there is no backbone {name!r}.{nearest(name, BACKBONES)}")
+        raise ConfigError(f"{SECTION}.name: there is no backbone {name!r}.{nearest(name, BACKBONES)}")
     make = BACKBONES[name]
     fixed = make.keywords if isinstance(make, partial) else {}
     kind = make.func if isinstance(make, partial) else make
     known = {field.name for field in dataclasses.fields(kind)} - {"parent", "name", *fixed}
     for option in options:
         if option not in known:
-            raise ConfigError(f"backbone {name!r} has no option {option!r}.{nearest(option, known)}")
+            raise ConfigError(f"{SECTION}.{option}: backbone {name!r} has no option {option!r}.{nearest(option, known)}")
     if isinstance(options.get("dtype"), str):
-        options = {**options, "dtype": read_dtype(options["dtype"], f"backbone {name!r}: dtype")}
-    return make(**options)
+        options = {**options, "dtype": read_dtype(options["dtype"], f"{SECTION}.dtype")}
+    try:
+        return make(**options)
+    except ConfigError as error:  # it begins with the option
+        raise ConfigError(f"{SECTION}.{error}") from error

@@ -45,10 +45,10 @@ class Backbone(nn.Module):
 
     def __post_init__(self):
         if self.norm not in self.norms:
-            raise ConfigError(f"{type(self).__name__} has no norm {self.norm!r}.{nearest(self.norm, self.norms)}")
+            raise ConfigError(f"norm: {type(self).__name__} has no norm {self.norm!r}.{nearest(self.norm, self.norms)}")
         if self.frozen_stages not in range(len(self.stages) + 1):
             raise ConfigError(
-                f"frozen_stages {self.frozen_stages!r} must be from 0 to {len(self.stages)}: the stages of "
+                f"frozen_stages: {self.frozen_stages!r} must be from 0 to {len(self.stages)}: the stages of "
                 f"{type(self).__name__} are {', '.join(self.stages)}"
             )
         super().__post_init__()

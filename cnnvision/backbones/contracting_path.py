@@ -64,7 +64,7 @@ class ContractingPath(Backbone):
     def __post_init__(self):
         for name, most in (("width", 4096), ("depth", 8)):
             if getattr(self, name) not in range(1, most + 1):
-                raise ConfigError(f"{name} {getattr(self, name)!r} must be from 1 to {most}")
+                raise ConfigError(f"{name}: {getattr(self, name)!r} must be from 1 to {most}")
         check_name("padding", self.padding, ("same", "valid"))
         check_range("dropout", self.dropout, 0, 0.99)
         super().__post_init__()

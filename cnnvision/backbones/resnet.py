@@ -110,7 +110,7 @@ class ResNet(Backbone):
 
     def __post_init__(self):
         if self.depth not in BLOCKS:
-            raise ConfigError(f"depth {self.depth} is no ResNet of the paper; known: {', '.join(map(str, BLOCKS))}")
+            raise ConfigError(f"depth: {self.depth} is no ResNet of the paper; known: {', '.join(map(str, BLOCKS))}")
         super().__post_init__()
 
     @property

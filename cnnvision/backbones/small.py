@@ -43,7 +43,7 @@ class SmallNet(Backbone):
     def __post_init__(self):
         for name, most in (("width", 4096), ("blocks", 64), ("layers", 4)):
             if getattr(self, name) not in range(1, most + 1):
-                raise ConfigError(f"{name} {getattr(self, name)!r} must be from 1 to {most}")
+                raise ConfigError(f"{name}: {getattr(self, name)!r} must be from 1 to {most}")
         super().__post_init__()
 
     @property

@@ -215,17 +215,22 @@ def test_a_residual_block_may_start_as_its_shortcut(bottleneck):
 @pytest.mark.parametrize(
     ("name", "options", "match"),
     [
-        ("resnet5", {}, "no backbone 'resnet5'. Did you mean 'resnet50'"),
-        ("resnet50", {"norms": "batch"}, "no option 'norms'. Did you mean 'norm'"),
-        ("resnet50", {"depth": 18}, "no option 'depth'"),
-        ("resnet50", {"norm": "gruop"}, "no norm 'gruop'. Did you mean 'group'"),
-        ("vgg16", {"norm": "batch"}, "VGG16 has no norm 'batch'. Known: none."),
-        ("vgg16_bn", {"norm": "none"}, "VGG16BN has no norm 'none'"),
-        ("small", {"frozen_stages": 6}, "frozen_stages 6 must be from 0 to 5: .* stem, layer1"),
-        ("small", {"frozen_stages": -1}, "frozen_stages -1 must be"),
+        ("resnet5", {}, "name: there is no backbone 'resnet5'. Did you mean 'resnet50'"),
+        ("resnet50", {"norms": "batch"}, "norms: backbone 'resnet50' has no option 'norms'. Did you mean 'norm'"),
+        ("resnet50", {"depth": 18}, "depth: backbone 'resnet50' has no option 'depth'"),
+        ("resnet50", {"norm": "gruop"}, "norm: ResNet has no norm 'gruop'. Did you mean 'group'"),
+        ("vgg16", {"norm": "batch"}, "norm: VGG16 has no norm 'batch'. Known: none."),
+        ("vgg16_bn", {"norm": "none"}, "norm: VGG16BN has no norm 'none'"),
+        ("small", {"frozen_stages": 6}, "frozen_stages: 6 must be from 0 to 5: the stages of SmallNet are stem, layer1"),
+        ("small", {"frozen_stages": -1}, "frozen_stages: -1 must be"),
+        ("small", {"width": 0}, "width: 0 must be from 1 to"),
         ("small", {"dtype": "bfloat"}, "dtype: there is no 'bfloat'. Did you mean 'bfloat16'"),
+        ("contracting_path", {"depth": 9}, "depth: 9 must be from 1 to 8"),
+        ("contracting_path", {"padding": "some"}, "padding: there is no 'some'. Did you mean 'same'"),
+        ("contracting_path", {"dropout": 1.0}, "dropout: 1.0 is outside"),
     ],
 )
 def test_wrong_options(name, options, match):
-    with pytest.raises(ConfigError, match=match):
+    with pytest.raises(ConfigError) as error:
         make_backbone(name, **options)
+    assert str(error.value).startswith(f"config.model.backbone.{match}")

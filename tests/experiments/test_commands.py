@@ -68,9 +68,15 @@ def test_values_are_taken_as_their_types():
     [
         ([("model.alpha", "1.5")], "config.model.alpha: 1.5 is outside [0, 1]"),
         ([("model.name", "localiser")], "Did you mean 'localizer'?"),
-        ([("model.backbone.name", "resnet51")], "Did you mean 'resnet5"),
-        ([("model.backbone.norm", "bach")], "Did you mean 'batch'?"),
-        ([("model.backbone.dtype", "float17")], "float17"),
+        (
+            [("model.backbone.name", "resnet51")],
+            "config.model.backbone.name: there is no backbone 'resnet51'. Did you mean 'resnet5",
+        ),
+        (
+            [("model.backbone.norm", "bach")],
+            "config.model.backbone.norm: SmallNet has no norm 'bach'. Did you mean 'batch'?",
+        ),
+        ([("model.backbone.dtype", "float17")], "config.model.backbone.dtype: there is no 'float17'"),
         ([("model.box_loss", "smoth_l1")], "Did you mean 'smooth_l1'?"),
         ([("model.dropout", "-1")], "config.model.dropout"),
         ([("model.label_smoothing", "2")], "config.model.label_smoothing"),
@@ -87,7 +93,7 @@ def test_values_are_taken_as_their_types():
         ([("training.steps", "99999999999")], "config.training.steps"),
         ([("training.seed", "99999999999999999999999")], "config.training.seed"),
         ([("model.class_pooling", "atention")], "Did you mean 'attention'?"),
-        ([("model.backbone.width", "0")], "width 0 must be from 1"),
+        ([("model.backbone.width", "0")], "config.model.backbone.width: 0 must be from 1"),
         ([("data.size", "(64.0, 64.0)")], "config.data.size"),
         ([("data.size", "((64, 64), (64, 64))")], "config.data.size"),
         ([("training.steps", "0")], "config.training.steps: 0 must be at least 1"),
