@@ -11,16 +11,23 @@ from cnnvision.errors import CnnvisionError, ConfigError
 
 
 class Parser(argparse.ArgumentParser):
-    """argparse, with whole flag names only, and with the nearest flag named in the message on an unknown one."""
+    """argparse, with whole flag names only, and with the nearest flag named in the message on an unknown one.
 
-    def __init__(self, command: str, description: str):
+    Args:
+        command: its name.
+        description: the help's text.
+        keys: whether `--config.KEY=VALUE` is taken without a `--config`, beside which it always is.
+    """
+
+    def __init__(self, command: str, description: str, keys: bool = False):
+        self.keys = keys
         super().__init__(prog=f"python -m experiments.{command}", description=description, allow_abbrev=False)
         formatter = lambda prog: argparse.RawDescriptionHelpFormatter(prog, max_help_position=32, width=110)
         self.formatter_class = formatter
 
     def parse(self, arguments: list[str] | None) -> tuple[argparse.Namespace, list[tuple[str, str]]]:
         """The flags, and the (key, value) pairs of all `--config.KEY=VALUE`."""
-        takes_config = any(action.dest == "config" for action in self._actions)
+        takes_config = self.keys or any(action.dest == "config" for action in self._actions)
         mine, overrides, rest = [], [], list(sys.argv[1:] if arguments is None else arguments)
         while rest:
             flag, equals, value = rest[0].partition("=")

@@ -1,12 +1,14 @@
 """Trains the systems of one family on the same data, or goes on with them, and compares them in one table.
 
-    python -m experiments.ladder --family=segmentation --data=SOURCE --workdir=DIR [--smoke]
+    python -m experiments.ladder --family=segmentation --data=SOURCE --workdir=DIR [--smoke] [--config.KEY=VALUE ...]
 
 Each system is a run of its own in DIR/NAME, by its own config. (Their steps are not yet set to equal minutes on one
-machine, so the table compares configs, not budgets.) What is finished is not trained again, and a killed command goes on
-where it was. Writes DIR/ladder.md, ladder.csv and ladder.png: what each network answers on the same images.
+machine, so the table compares configs, not budgets.) `--config.KEY=VALUE` sets a key of all of them. What is finished is
+not trained again, and a killed command goes on where it was. Writes DIR/ladder.md, ladder.csv and ladder.png: what each
+network answers on the same images.
 """
 
+import os
 import sys
 
 from experiments.command_line import Parser, cache_compilations, main
@@ -23,7 +25,7 @@ FAMILIES = {
 """Family -> name of each system, in the order of the story -> its config."""
 
 
-def run(family: str, data: str, workdir, smoke: bool = False, say=print) -> str:
+def run(family: str, data: str, workdir, smoke: bool = False, say=print, overrides=()) -> str:
     """Trains, evaluates and measures a family; returns the report, and writes it with its table and picture.
 
     Args:
@@ -31,35 +33,63 @@ def run(family: str, data: str, workdir, smoke: bool = False, say=print) -> str:
         data: the source string, for all of them.
         workdir: the folder of the runs.
         smoke: the smoke variants: seconds, and numbers that mean nothing.
+        overrides: (dotted key without "config.", value as typed), for all configs.
+
+    Raises:
+        ConfigError: an unknown family, or a key that one of the configs cannot take.
+        RunError: the folder of one holds a run on other data.
     """
     from etils import epath
 
-    from cnnvision.errors import check_name
+    from cnnvision.errors import ConfigError, check_name
     from experiments import segmentation_ladder, train
     from experiments.configuration import load_config
 
+    if any(key == "data.source" for key, _ in overrides):
+        raise ConfigError("--config.data.source: the ladder takes its data from --data")
     configs = {}
     for name, argument in FAMILIES[check_name("--family", family, FAMILIES)].items():
         if smoke:
             argument = f"{argument}-smoke" if ".py:" in argument else f"{argument}:smoke"
-        configs[name] = load_config(argument, [("data.source", data)])
+        try:
+            configs[name] = load_config(argument, [*overrides, ("data.source", data)])
+        except ConfigError as error:
+            raise ConfigError(f"{error} (That is {argument}; keys are set in all configs of the ladder.)") from error
     workdir = epath.Path(workdir)
     folder = lambda name: workdir / name.lower().replace(" ", "_")
+    for name in configs:
+        check_data(folder(name), data)
     train.run_all(configs, folder, say)
     compare = {"segmentation": segmentation_ladder.compare}[family]
     return compare({name: folder(name) for name in configs}, workdir, say)
 
 
+def check_data(workdir, data: str) -> None:
+    """Raises RunError where a folder holds a run on other data than `data`; paths are compared as absolute ones."""
+    from cnnvision.errors import RunError
+    from experiments.runs import read_description
+
+    if not (workdir / "config.json").exists():
+        return
+    there = read_description(workdir)["config"]["data"]["source"]
+    kind_and_folder = lambda source: (source.partition(":")[0], os.path.realpath(source.partition(":")[2]))
+    if kind_and_folder(there) != kind_and_folder(data):
+        raise RunError(
+            f"{workdir} holds a run on {there!r}, and --data is {data!r}: give another --workdir, or --data={there}. "
+            "(Where the data have only moved, correct data.source in its config.json.)"
+        )
+
+
 def command(arguments: list[str] | None = None) -> int:
     """Parses, runs, prints the report."""
-    parser = Parser("ladder", __doc__)
+    parser = Parser("ladder", __doc__, keys=True)
     parser.add_argument("--family", required=True, metavar="NAME", help=f"one of: {', '.join(FAMILIES)}")
     parser.add_argument("--data", required=True, metavar="SOURCE", help="shapes, masks:DIR, coco:DIR …")
     parser.add_argument("--workdir", required=True, metavar="DIR", help="the folder of the runs")
     parser.add_argument("--smoke", action="store_true", help="seconds a system; numbers mean nothing")
-    flags, _ = parser.parse(arguments)
+    flags, overrides = parser.parse(arguments)
     cache_compilations()
-    print(run(flags.family, flags.data, flags.workdir, flags.smoke))
+    print(run(flags.family, flags.data, flags.workdir, flags.smoke, overrides=overrides))
     return 0
 
 

@@ -23,12 +23,14 @@ from experiments.configuration import from_json, to_json
 from experiments.runs import Trained, evaluation_of, first, load
 from experiments.tables import comma_separated, markdown
 
+METRICS = ("mean_iou", "boundary_f")
+"""What is compared, each with a 95 % interval."""
 SHOWN = 6
 """Images in the picture."""
 ROUNDS = 5
 """Measurements of each network's time, in turns; the median counts."""
-FEW = 2
-"""Rows of a batch on which the slowest way is measured."""
+FEW = 1
+"""Rows of a batch on which the slowest way is measured, as often as the others."""
 
 
 @dataclasses.dataclass
@@ -118,21 +120,22 @@ def compare(workdirs: dict[str, epath.Path], folder: epath.Path, say: Any = prin
     """
     contenders = [contender(name, workdir, say) for name, workdir in workdirs.items()]
     slow = next((_window_by_window(each) for each in contenders if each.trained.config.model.name == "patchnet"), None)
-    for cost in [each.cost for each in contenders] * ROUNDS + [slow] * bool(slow):
+    for cost in [*(each.cost for each in contenders), *[slow] * bool(slow)] * ROUNDS:
         cost.measure()
+    figures = [_figures(each) for each in contenders]
     header = ("network", "parameters", "GFLOP an image", "ms an image", "mean_iou", "95 %", "boundary_f", "95 %")
-    rows = [_row(each) for each in contenders]
-    lines = [markdown(header, rows), "", *_differences(contenders)]
+    lines = [markdown(header, [_row(each) for each in figures]), "", *_differences(contenders)]
     if slow:
         dense = next(each for each in contenders if each.trained.config.model.name == "patchnet")
         lines.append(
             f"- {dense.name}, window by window instead of densely: {slow.gflops:.4g} GFLOP and {slow.median:.3g} s an "
-            f"image, {slow.gflops / dense.cost.gflops:.0f} and {slow.median / dense.cost.median:.0f} times as much."
+            f"image (median of {len(slow.seconds)}), {slow.gflops / dense.cost.gflops:.0f} and "
+            f"{slow.median / dense.cost.median:.0f} times as much."
         )
     report = "\n".join(lines)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "ladder.md").write_text(report + "\n")
-    (folder / "ladder.csv").write_text(comma_separated(header, rows))
+    (folder / "ladder.csv").write_text(comma_separated(tuple(figures[0]), [tuple(each.values()) for each in figures]))
     visualize.write_png(folder / "ladder.png", _picture(contenders))
     say(f"Written: {folder}/ladder.md, ladder.csv, ladder.png")
     return report
@@ -142,19 +145,34 @@ def _window_by_window(dense: Contender) -> Cost:
     return cost_of(dense.trained, min(FEW, dense.cost.rows), dense.cost.arguments[-1], run="patches")
 
 
-def _row(each: Contender) -> list[object]:
+def _figures(each: Contender) -> dict[str, Any]:
+    """One network's row as plain numbers under one name each: what the CSV holds."""
     parameters = sum(leaf.size for leaf in jax.tree.leaves(each.trained.params))
-    row: list[object] = [each.name, f"{parameters:,}", f"{each.cost.gflops:.2f}", f"{each.cost.median * 1e3:.1f}"]
-    for metric in ("mean_iou", "boundary_f"):
+    figures = {
+        "network": each.name,
+        "parameters": parameters,
+        "gflop_an_image": each.cost.gflops,
+        "ms_an_image": each.cost.median * 1e3,
+    }
+    for metric in METRICS:
         low, high = metric_interval(each.images, metric)
-        row += [each.metrics[metric], f"{low:.3f} … {high:.3f}"]
+        figures |= {metric: each.metrics[metric], f"{metric}_low": low, f"{metric}_high": high}
+    return figures
+
+
+def _row(figures: dict[str, Any]) -> list[object]:
+    """The same for the reader."""
+    row: list[object] = [figures["network"], f"{figures['parameters']:,}"]
+    row += [f"{figures['gflop_an_image']:.2f}", f"{figures['ms_an_image']:.1f}"]
+    for metric in METRICS:
+        row += [figures[metric], f"{figures[f'{metric}_low']:.3f} … {figures[f'{metric}_high']:.3f}"]
     return row
 
 
 def _differences(contenders: list[Contender]) -> list[str]:
     """One line for each pair and metric: an order only where the interval of the difference excludes 0."""
     lines = []
-    for metric, (a, b) in itertools.product(("mean_iou", "boundary_f"), itertools.combinations(contenders, 2)):
+    for metric, (a, b) in itertools.product(METRICS, itertools.combinations(contenders, 2)):
         low, high = difference_interval(b.images, a.images, metric)
         apart = b.metrics[metric] - a.metrics[metric]
         order = f"{b.name} above {a.name}" if low > 0 else f"{a.name} above {b.name}" if high < 0 else None

@@ -2,16 +2,22 @@
 
 import csv
 import functools
+import json
+import os
+from types import SimpleNamespace
 
 import jax
+import numpy as np
 import pytest
 from PIL import Image
 
-from cnnvision.errors import ConfigError
+from cnnvision.errors import ConfigError, RunError
+from cnnvision.evaluation.bootstrap import difference_interval
+from cnnvision.evaluation.segmentation import SegmentedImage
 from cnnvision.models import make_task
 from cnnvision.task import DataInfo
 from cnnvision.training.program_text import operations
-from experiments import ladder
+from experiments import ladder, segmentation_ladder
 from experiments.configuration import from_json
 from experiments.runs import empty_batch
 from tests.models.test_laws import CONFIGS
@@ -39,10 +45,17 @@ def test_the_segmentation_ladder_from_end_to_end(tmp_path, monkeypatch):
     assert len([line for line in said if line.startswith("compiled the training step")]) == len(names)
     # Ten pairs, two metrics, each with its interval; and the two ways of the patch classifier.
     assert len([line for line in report.splitlines() if line.startswith("- ")]) == 2 * 10 + 1
-    assert "window by window" in report.splitlines()[-1]
+    assert "window by window" in report.splitlines()[-1] and "s an image (median of 5)" in report.splitlines()[-1]
     assert (tmp_path / "ladder.md").read_text() == report + "\n"
     rows = list(csv.DictReader((tmp_path / "ladder.csv").open()))
-    assert [row["network"] for row in rows] == names and all(0 <= float(row["mean_iou"]) <= 1 for row in rows)
+    assert [row["network"] for row in rows] == names
+    quality = [f"{metric}{end}" for metric in ("mean_iou", "boundary_f") for end in ("", "_low", "_high")]
+    assert list(rows[0]) == ["network", "parameters", "gflop_an_image", "ms_an_image", *quality]
+    for row in rows:
+        numbers = {key: float(value) for key, value in row.items() if key != "network"}
+        assert all(0 <= numbers[f"{metric}_low"] <= numbers[f"{metric}_high"] <= 1 for metric in ("mean_iou", "boundary_f"))
+        assert all(0 <= numbers[key] <= 1 for key in quality) and numbers["ms_an_image"] > 0
+        assert row["parameters"] == str(int(numbers["parameters"])) and f"{int(numbers['parameters']):,}" in report
     with Image.open(tmp_path / "ladder.png") as picture:
         assert picture.height > (len(names) + 2) * 160
 
@@ -71,6 +84,94 @@ def test_a_killed_ladder_goes_on_with_the_run_that_it_was_at(tmp_path, monkeypat
     said = []
     ladder.run("segmentation", "shapes", tmp_path, smoke=True, say=said.append)
     assert len([line for line in said if line.startswith("compiled the training step")]) == 3
+
+
+def test_a_run_on_other_data_is_not_taken_for_one_on_these(tmp_path, monkeypatch):
+    """Refused before anything is trained; another way to write the same folder is the same data."""
+    folder = tmp_path / "runs" / "full_resolution"
+    folder.mkdir(parents=True)
+    data = {"classes": [], "semantic_classes": [], "area_ranges": {}}
+    config = {"model": {}, "data": {"source": f"masks:{tmp_path}/a"}, "training": {}, "optimizer": {}}
+    (folder / "config.json").write_text(json.dumps({"config": config, "data": data, "versions": {}}))
+    begun = []
+    monkeypatch.setattr("experiments.train.run_all", lambda configs, *a: begun.append(configs) or 1 / 0)
+    for other in (f"masks:{tmp_path}/b", f"instances:{tmp_path}/a", "shapes"):
+        with pytest.raises(RunError) as error:
+            ladder.run("segmentation", other, tmp_path / "runs")
+        assert f"{folder} holds a run on 'masks:{tmp_path}/a', and --data is '{other}': give another --workdir" in str(
+            error.value
+        )
+    assert not begun
+    for same in (f"masks:{tmp_path}/a", f"masks:{tmp_path}/b/../a/", f"masks:{os.path.relpath(tmp_path / 'a')}"):
+        with pytest.raises(ZeroDivisionError):
+            ladder.run("segmentation", same, tmp_path / "runs")
+    assert len(begun) == 3
+
+
+def test_keys_are_set_in_all_configs(tmp_path, monkeypatch):
+    seen = {}
+    monkeypatch.setattr("experiments.train.run_all", lambda configs, *a: seen.update(configs))
+    monkeypatch.setattr(segmentation_ladder, "compare", lambda *a: "the report")
+    common = ["--family=segmentation", "--data=shapes:single", f"--workdir={tmp_path}"]
+    assert ladder.command([*common, "--config.training.steps=7", "--config.data.batch_size", "16"]) == 0
+    assert list(seen) == list(ladder.FAMILIES["segmentation"])
+    for config in seen.values():
+        assert (config.training.steps, config.data.batch_size, config.data.source) == (7, 16, "shapes:single")
+    with pytest.raises(
+        ConfigError, match=r"--config.model.window: .* no key 'window'.*configs/fullres_shapes.py; keys are set"
+    ):
+        ladder.command([*common, "--config.model.window=21"])
+    with pytest.raises(ConfigError, match=r"--config\.data\.source: the ladder takes its data from --data"):
+        ladder.command([*common, "--config.data.source=shapes"])
+
+
+def compared(**accuracies):
+    """Stand-ins for contenders, whose images have so many right pixels of 100 of each of two classes."""
+    found = []
+    for name, rights in accuracies.items():
+        images = [
+            SegmentedImage(f"{i}", np.array([[right, 100 - right, 0], [100 - right, right, 0]]), boundary_f=right / 100)
+            for i, right in enumerate(rights)
+        ]
+        mean = np.mean(rights) / 100  # IoU of each class: right / (200 − right)
+        metrics = {"mean_iou": mean / (2 - mean), "boundary_f": mean}
+        found.append(SimpleNamespace(name=name, images=images, metrics=metrics))
+    return found
+
+
+def test_an_order_is_claimed_only_where_the_interval_of_the_difference_excludes_zero():
+    """The second net is better on every image, the third better on half of them and worse on the other half. The images
+    differ more among each other than the nets do, so that two intervals side by side would tell nothing.
+    """
+    easy = np.array([20, 35, 50, 65, 80, 95, 30, 60])
+    mixed = easy + np.array([3, -3] * 4)
+    first, better, third = compared(first=easy, better=easy + 2, third=mixed)
+    lines = segmentation_ladder._differences([first, better, third])
+    assert len(lines) == 6
+    for metric in ("mean_iou", "boundary_f"):
+        mine = [line for line in lines if line.startswith(f"- {metric}: ")]
+        assert [line.split(": ", 1)[1].split(" (")[0] for line in mine] == [
+            "better above first", "third and first: no order", "third and better: no order"
+        ]  # fmt: skip
+        low, high = difference_interval(better.images, first.images, metric)
+        apart = better.metrics[metric] - first.metrics[metric]
+        assert mine[0].endswith(f"({apart:+.3f}, 95 % {low:+.3f} … {high:+.3f})") and 0 < low <= apart <= high
+    assert lines[3] == "- boundary_f: better above first (+0.020, 95 % +0.020 … +0.020)"  # two of 100 on every image
+
+
+def test_the_order_names_the_better_one_first_whichever_comes_first():
+    easy = np.array([20, 35, 50, 65, 80, 90])
+    lines = segmentation_ladder._differences(compared(good=easy + 4, bad=easy))
+    assert lines[1] == "- boundary_f: good above bad (-0.040, 95 % -0.040 … -0.040)"
+    assert lines[0].startswith("- mean_iou: good above bad (-0.0")
+
+
+def test_an_interval_that_ends_at_zero_claims_nothing():
+    """Equal on all images but one: resamples without that one differ by exactly 0."""
+    easy = np.array([20, 35, 50, 65])
+    for change in (30, -10):
+        lines = segmentation_ladder._differences(compared(first=easy, same=easy + np.array([0, 0, 0, change])))
+        assert all(": same and first: no order (" in line and "0.000" in line for line in lines)
 
 
 def test_an_unknown_family_is_answered_with_the_known_ones(tmp_path):
