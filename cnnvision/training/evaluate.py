@@ -4,6 +4,7 @@ The same function serves the evaluations inside the loop and the `evaluate` comm
 process reads its rows, one program predicts, and every process collects all predictions and computes the same metrics.
 """
 
+import dataclasses
 import time
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -14,6 +15,7 @@ from jax.experimental import multihost_utils
 
 from cnnvision.ops.per_image import on_mesh
 from cnnvision.task import Mean, Task
+from cnnvision.training import wholes
 from cnnvision.training.originals import Originals
 from cnnvision.training.sharding import put_batch
 from cnnvision.training.step import CompiledOnce
@@ -62,16 +64,21 @@ class SplitEvaluation:
         """One pass over the split.
 
         Args:
-            keep: how many examples, spread evenly over the split, come back with their predictions, for pictures (of
-                them, those that this process reads).
+            keep: how many examples, spread evenly over the split, come back with their predictions, for pictures: of
+                them, those that this process reads. Of images that are seen in tiles the first process keeps them whole:
+                at most `wholes.MOST`, and shrunk where they are large.
             collect: called with (examples, predictions in original pixels) of every batch, for files of predictions.
 
         Returns:
             metrics of the evaluator and, as `loss` and `loss/…`, of the loss (none where the batches have no targets); what
-            is kept, in small batches with predictions in input pixels.
+            is kept, in small batches with predictions in their pixels.
         """
         self.evaluator, totals, kept, self.failures = self.task.evaluator(), {}, [], []
-        wanted = np.linspace(0, len(self.source) - 1, min(keep, len(self.source))).astype(int)
+        tiled = self.task.inputs.fit == "tile"
+        keep = min(keep, len(self.source), wholes.MOST if tiled else keep)
+        wanted = np.linspace(0, len(self.source) - 1, keep).astype(int)
+        whole = {self.source.ids[i]: int(i) for i in wanted} if tiled and jax.process_index() == 0 else {}
+        drawn: list[wholes.Whole] = []
         originals = Originals(self.source, masks="semantic" if self.task.inputs.target == "semantic" else False)
         targets = False
 
@@ -80,6 +87,10 @@ class SplitEvaluation:
                 self.evaluator.update(examples, predictions)
             if examples and collect:
                 collect(examples, predictions)
+            for row, example in enumerate(examples if whole else ()):
+                if (index := whole.get(example.id)) is not None:
+                    example = dataclasses.replace(example, image=self.source.read(index).image)
+                    drawn.append(wholes.shrunk(index, example, predictions.labels[row]))
 
         for loaded in self.batches():
             targets = loaded.batch.target is not None
@@ -90,11 +101,12 @@ class SplitEvaluation:
             for name, metric in jax.device_get(metrics).items():
                 totals[name] = totals[name].merge(metric) if name in totals else metric
             chosen = np.flatnonzero(loaded.batch.valid & np.isin(loaded.batch.index, wanted))
-            if len(chosen):
+            if len(chosen) and not tiled:
                 pair = (loaded.batch, jax.tree.map(_local_rows, predictions))
                 kept.append(jax.tree.map(lambda x, chosen=chosen: x[chosen], pair))
             pass_on(*originals.add(*_gather((predictions, batch.index, batch.valid, batch.transform, batch.core))))
         pass_on(*originals.rest())
+        kept += [wholes.as_batch(drawn)] if drawn else []
         if not totals:
             return {}, kept
         terms = [totals.pop(name) for name in list(totals) if name.startswith("term")]

@@ -1,16 +1,19 @@
 """training/originals.py: rows of predictions become whole examples again, each once and in order; evaluation sees those."""
 
 import dataclasses
+import math
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from cnnvision import visualize
 from cnnvision.data import pipeline
 from cnnvision.evaluation.segmentation import SegmentationEvaluator
 from cnnvision.ops import losses
 from cnnvision.task import InputSpec, LossAux, Mean
+from cnnvision.training import wholes
 from cnnvision.training.evaluate import SplitEvaluation
 from cnnvision.training.originals import Originals
 from cnnvision.training.sharding import make_mesh
@@ -189,3 +192,52 @@ def test_an_evaluation_in_tiles_is_that_of_whole_images(margin, size):
     assert metrics["loss"] == pytest.approx(expected, rel=1e-5) == metrics["loss/class"]
     assert {int(i) for batch, _ in kept for i in batch.index} == {0, 4}
     assert isinstance(kept[0][0], Batch) and all(len(batch.index) == len(found.labels) for batch, found in kept)
+
+
+def evaluated(source, keep, fit="tile"):
+    """What an evaluation in small batches keeps for pictures."""
+    spec = SPEC if fit == "tile" else STRETCHED
+    batches = lambda: pipeline.eval_batches(source, spec, options(eval_batch_size=2))
+    return SplitEvaluation(task_of(spec), source, batches, make_mesh(jax.devices()[:1])).run({}, {}, keep=keep)[1]
+
+
+def test_pictures_of_tiled_images_show_them_whole():
+    source = Drawn(5, broken=(4,))
+    ((batch, found),) = evaluated(source, keep=3)
+    assert batch.index.tolist() == [0, 2] and batch.valid.all()  # the third cannot be read
+    for row, index in enumerate((0, 2)):
+        whole = source.read(index, masks=True)
+        height, width = whole.size
+        assert batch.size[row].tolist() == [height, width] and batch.core[row].tolist() == [0, 0, width, height]
+        np.testing.assert_array_equal(batch.transform[row], np.eye(2, 3))
+        np.testing.assert_array_equal(batch.image[row, :height, :width], whole.image)
+        for maps in (batch.target.labels, found.labels):
+            np.testing.assert_array_equal(maps[row, :height, :width], whole.semantic)
+            assert (maps[row, height:] == IGNORE).all() and (maps[row, :, width:] == IGNORE).all()
+    assert visualize.sheet(batch, SEMANTIC, found).shape[1] > 3 * batch.image.shape[2]
+
+
+def test_pictures_of_tiled_images_are_few_and_small(monkeypatch):
+    monkeypatch.setattr(wholes, "MOST", 2)
+    monkeypatch.setattr(wholes, "LONGEST", 20)
+    source = Drawn(5)
+    ((batch, found),) = evaluated(source, keep=16)
+    assert batch.index.tolist() == [0, 4]
+    assert max(batch.image.shape[1:3]) == 20 and found.labels.shape == batch.image.shape[:3] == batch.target.labels.shape
+    for row, index in enumerate((0, 4)):
+        whole = source.read(index, masks=True)
+        small, (height, width) = batch.size[row], whole.size
+        assert small.max() == 20 and math.isclose(small[0] / small[1], height / width, rel_tol=0.1)
+        np.testing.assert_allclose(batch.transform[row] @ [width, height, 1], small[::-1], atol=1e-4)
+        # The class of an original pixel beneath each drawn one.
+        rows, columns = ((np.arange(side) + 0.5) * length / side for side, length in zip(small, whole.size, strict=True))
+        expected = whole.semantic[rows.astype(int)[:, None], columns.astype(int)]
+        assert (found.labels[row, : small[0], : small[1]] == expected).mean() > 0.99
+        assert found.labels[row].tolist() == batch.target.labels[row].tolist()  # this network is always right
+
+
+def test_pictures_of_other_inputs_show_the_inputs():
+    kept = evaluated(Drawn(5), keep=16, fit="stretch")
+    assert [batch.index.tolist() for batch, _ in kept] == [[0, 1], [2, 3], [4]]
+    assert all(batch.image.shape[1:3] == found.labels.shape[1:] == (40, 56) for batch, found in kept)
+    assert evaluated(Drawn(5), keep=0) == []
