@@ -3,7 +3,7 @@
     python -m experiments.train --config=configs/encdec_shapes.py --workdir=runs/encdec_shapes
 
 Model       cnnvision/models/encdec.py: EfficientNet-Lite0 from ImageNet weights, five transposed convolutions
-Data        shapes: 2,000 + 500 images of 128×128 made on the spot, background and six classes
+Data        shapes: 2,000 + 500 images of 128×128 made on the spot, background and six classes; seen at 64×64
 Hardware    two x86 cores
 Result      not run yet
 """
@@ -19,21 +19,24 @@ def get_config(variant: str = "") -> ConfigDict:
     config.model = ConfigDict(
         dict(
             name="encdec",
-            backbone=dict(name="efficientnet_lite0", norm="frozen", frozen_stages=3, dtype="float32"),
+            backbone=dict(name="efficientnet_lite0", norm="batch", frozen_stages=3, dtype="float32"),
             pretrained="imagenet",
-            decoder=dict(widths=(96, 64, 32, 24, 12), upsampling="transposed", norm="batch"),
+            decoder=dict(widths=(256, 128, 64, 32, 32), upsampling="transposed", norm="batch"),
             loss=pixel_loss(),
             average="none",
         )
     )
+    config.model.loss.class_weights = (0.2, 1, 1, 1, 1, 1, 1)  # background is four fifths of the pixels
     config.data.source = "shapes"
+    config.data.size = (64, 64)  # half of the images' sides: four times as many images in the same minutes
     config.data.augment.flip = 0.5
     config.data.augment.flip_vertical = 0.5
-    config.data.batch_size = 8
+    config.data.batch_size = 16
     config.data.eval_batch_size = 16
-    config.optimizer.learning_rate = 1e-3
+    config.optimizer.learning_rate = 3e-3
+    config.optimizer.backbone_factor = 0.35
     config.optimizer.clip_norm = 1.0
-    config.optimizer.warmup_steps = 40
+    config.optimizer.warmup_steps = 60
     config.training.steps = 700
     config.training.log_every = 20
     config.training.eval_every = 0

@@ -3,7 +3,7 @@
     python -m experiments.train --config=configs/fullres_shapes.py --workdir=runs/fullres_shapes
 
 Model       cnnvision/models/fullres.py: eight 3×3 convolutions of 32 channels
-Data        shapes: 2,000 + 500 images of 128×128 made on the spot, background and six classes
+Data        shapes: 2,000 + 500 images of 128×128 made on the spot, background and six classes; seen at 64×64
 Hardware    two x86 cores
 Result      not run yet
 """
@@ -27,10 +27,12 @@ def get_config(variant: str = "") -> ConfigDict:
             average="none",
         )
     )
+    config.model.loss.class_weights = (0.2, 1, 1, 1, 1, 1, 1)  # background is four fifths of the pixels
     config.data.source = "shapes"
+    config.data.size = (64, 64)  # half of the images' sides: four times as many images in the same minutes
     config.data.augment.flip = 0.5
     config.data.augment.flip_vertical = 0.5
-    config.data.batch_size = 8
+    config.data.batch_size = 16
     config.data.eval_batch_size = 16
     config.optimizer.learning_rate = 2e-3
     config.optimizer.clip_norm = 1.0

@@ -40,7 +40,7 @@ def giou_loss(predictions: Float[Array, "*n 4"], targets: Float[Array, "*n 4"]) 
 
 
 def pixel_cross_entropy(logits: Float[Array, "*n k"], labels: Int[Array, "*n"]) -> Float[Array, "*n"]:
-    """`cross_entropy` for many elements and few classes: picks by comparing, which vectorises where a gather would not.
+    """`cross_entropy` for many elements and few classes: picks by comparing, not by a gather for each pixel.
 
     A label outside [0, k) picks nothing: its loss is 0.
     """
