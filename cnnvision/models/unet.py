@@ -32,6 +32,7 @@ from cnnvision.errors import ConfigError, check_name
 from cnnvision.evaluation.segmentation import SegmentationEvaluator
 from cnnvision.heads.segmentation import (
     SegmentationHead,
+    background_of,
     predict_labels,
     segmentation_metrics,
     segmentation_terms,
@@ -163,6 +164,6 @@ def make_task(config: Any, info: DataInfo) -> Task:
         trainable=trainable_with(backbone),
         loss=loss,
         predict=predict,
-        evaluator=lambda: SegmentationEvaluator(info.semantic_classes),
+        evaluator=lambda: SegmentationEvaluator(info.semantic_classes, background_of(model.loss, info)),
         best=("mean_iou", "max"),
     )

@@ -180,7 +180,7 @@ def test_narrowing_before_interpolating_is_narrowing_after_it():
     close(layer.apply({"params": params}, image), after, 1e-6)
 
 
-@pytest.mark.parametrize("name", ["encdec", "fullres", "patchnet"])
+@pytest.mark.parametrize("name", ["encdec", "fullres", "patchnet", "unet"])
 @pytest.mark.parametrize(("background", "found"), [("", 0), ("star", 2)])
 def test_the_evaluation_knows_which_class_parts_cells(name, background, found):
     task = task_of(name, loss={**pixel_loss().to_dict(), "border_background": background})
