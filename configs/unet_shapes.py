@@ -20,7 +20,7 @@ def get_config(variant: str = "") -> ConfigDict:
     config.model = ConfigDict(
         dict(
             name="unet",
-            backbone=dict(name="efficientnet_lite0", norm="batch", frozen_stages=3, dtype="float32"),
+            backbone=dict(name="efficientnet_lite0", norm="frozen", frozen_stages=8, dtype="float32"),
             pretrained="imagenet",
             skips=True,
             decoder=dict(widths=(256, 128, 64, 32, 32), upsampling="transposed", norm="batch"),
@@ -28,7 +28,6 @@ def get_config(variant: str = "") -> ConfigDict:
             average="none",  # or "flips", "rotations": over views of the input, in prediction
         )
     )
-    config.model.loss.class_weights = (0.2, 1, 1, 1, 1, 1, 1)  # background is four fifths of the pixels
     config.data.source = "shapes"
     config.data.size = (64, 64)  # half of the images' sides: four times as many images in the same minutes
     config.data.augment.flip = 0.5
