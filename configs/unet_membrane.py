@@ -8,7 +8,9 @@ Data        masks:DIR with DIR/train/image, DIR/train/mask, DIR/val/…: 512×51
 Hardware    two x86 cores: 11:52 minutes (1.6 s a step)
 Result      mean_iou 0.778, boundary_f 0.962, pixel_accuracy 0.918 on val (one seed); rand_error 0.076 (all pixels, 1 − Rand
             index) and foreground_rand_score 0.650, so 0.350 as an error. The paper's Rand error of 0.0382 is that error at
-            the best of many thresholds, on another, hidden test set, after training on 30 slices for ten hours on a GPU
+            the best of many thresholds, on another, hidden test set, after training on 30 slices for ten hours on a GPU.
+            Beside it: segmentation-models-pytorch's U-Net (ResNet-18, from scratch), given the same minutes on the same
+            machine: mean_iou 0.776
 """
 
 from ml_collections import ConfigDict
