@@ -31,8 +31,9 @@ IGNORE = 255
 Array = Any
 """A `jax.Array` or a `numpy.ndarray`."""
 
-Masks = bool | Literal["semantic"]
-"""What is read beside image and boxes: nothing, the semantic map alone, or the objects' masks too (a plane for each)."""
+Masks = bool | Literal["semantic", "cells"]
+"""What is read beside image and boxes: nothing (False); the semantic map; that and which object each pixel belongs to
+("cells"); or the semantic map and the objects' masks, a plane for each (True)."""
 
 
 # Host side: one ragged example in original pixels ------------------------------------------------------------------------
@@ -74,7 +75,8 @@ class Example:
         label: class of the whole image, or None where the source does not tell.
         objects: the annotated objects, or None where the source has no boxes.
         semantic: uint8 [H, W] class ids (IGNORE = 255), or None where the source has no maps or they were not asked for.
-        cells: int32 [H, W], 0 or which object a pixel belongs to (any numbers): `Source.cells`, where that was asked.
+        cells: int32 [H, W], 0 or which object a pixel belongs to (any numbers), or None where the source does not know or
+            was not asked.
     """
 
     id: str
@@ -145,10 +147,6 @@ class Source(Protocol):
         Safe to call from several threads, and from worker processes after pickling. Raises DataError, naming the file,
         where the image or the masks cannot be decoded.
         """
-        ...
-
-    def cells(self, index: int) -> np.ndarray | None:
-        """int32 [H, W], 0 or which object a pixel belongs to; None where the source does not know. Raises as `read`."""
         ...
 
 

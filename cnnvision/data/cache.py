@@ -6,10 +6,11 @@ from typing import Any
 
 import numpy as np
 
+from cnnvision.data.wrapped import Wrapped
 from cnnvision.types import Example, Masks, Source
 
 
-class CachedSource:
+class CachedSource(Wrapped):
     """A source with its first examples to be read kept in memory, decoded, until the room is full.
 
     Nothing is ever evicted: every epoch reads each example once in a new order, and there a full cache that stays as it is
@@ -23,21 +24,14 @@ class CachedSource:
     """
 
     def __init__(self, source: Source, megabytes: int):
-        self.source, self.megabytes = source, megabytes
+        super().__init__(source)
+        self.megabytes = megabytes
         self._clear()
-
-    def __getattr__(self, name: str) -> Any:
-        if name.startswith("__") or name == "source":
-            raise AttributeError(name)
-        return getattr(self.source, name)
 
     def _clear(self) -> None:
         self._examples: dict[tuple[int, Masks], Example] = {}
         self._bytes_left = self.megabytes * 2**20
         self._lock = threading.Lock()
-
-    def __len__(self) -> int:
-        return len(self.source)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self.source, self.megabytes)
@@ -62,23 +56,15 @@ class CachedSource:
         return example
 
 
-class LastRead:
+class LastRead(Wrapped):
     """A source that remembers the example it read last: the tiles of an image are asked for one after the other.
 
     As `CachedSource` in all else; for images that no cache has room for.
     """
 
     def __init__(self, source: Source):
-        self.source = source
+        super().__init__(source)
         self._last: tuple[tuple[int, Masks], Example] | None = None
-
-    def __getattr__(self, name: str) -> Any:
-        if name.startswith("__") or name == "source":
-            raise AttributeError(name)
-        return getattr(self.source, name)
-
-    def __len__(self) -> int:
-        return len(self.source)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self.source,)

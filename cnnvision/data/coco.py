@@ -27,6 +27,7 @@ from cnnvision.data.coco_semantic import read_maps
 from cnnvision.data.faults import Findings, other_size, refuse
 from cnnvision.data.records import (
     SPLIT_ALIASES,
+    Planes,
     Record,
     RecordSource,
     class_cure,
@@ -38,7 +39,7 @@ from cnnvision.data.records import (
     resolve_split,
 )
 from cnnvision.errors import DataError
-from cnnvision.types import IGNORE, Objects
+from cnnvision.types import IGNORE, Masks
 
 ANNOTATIONS = "annotations"
 _START, _END = "instances_", ".json"
@@ -81,24 +82,22 @@ class CocoSource(RecordSource):
         self._segmentations = annotated.segmentations
         self._starts = annotated.starts[list(places)]
 
-    def with_masks(self, index: int) -> Objects:
-        """The objects with their masks, where the annotations have any."""
-        objects = self.records[index].objects
-        if self._segmentations is None:
-            return objects
-        masks = np.zeros((len(objects.boxes), *self.records[index].size), bool)
-        for place, mask in enumerate(masks):
-            self._draw(index, place, mask, True)
-        return dataclasses.replace(objects, masks=masks)
-
-    def cells(self, index: int) -> np.ndarray | None:
-        """Of the objects with masks; where two overlap, a pixel is the first one's."""
-        if self._segmentations is None:
-            return None
-        cells = np.zeros(self.records[index].size, np.int32)
-        for place in reversed(range(len(self.records[index].objects.boxes))):
-            self._draw(index, place, cells, place + 1)
-        return cells
+    def planes(self, index: int, masks: Masks) -> Planes:
+        """The objects, with masks where the annotations have any; the semantic map; where objects lie, of which the first
+        one has the pixels that are several ones'. Raises RecordError.
+        """
+        objects, size = self.records[index].objects, self.records[index].size
+        cells, places = None, range(len(objects.boxes))
+        if self._segmentations is not None and masks is True:
+            planes = np.zeros((len(places), *size), bool)
+            for place in places:
+                self._draw(index, place, planes[place], True)
+            objects = dataclasses.replace(objects, masks=planes)
+        if self._segmentations is not None and masks == "cells":
+            cells = np.zeros(size, np.int32)
+            for place in reversed(places):
+                self._draw(index, place, cells, place + 1)
+        return objects, self._semantic(self.records[index]), cells
 
     def map_digest(self, index: int) -> str:
         """Of the semantic map, and where there is one, of the objects' masks too: they tell where its cells touch."""
@@ -121,11 +120,9 @@ class CocoSource(RecordSource):
         else:
             plane[mask] = value
 
-    def semantic(self, index: int) -> np.ndarray | None:
-        """The semantic map; all of it IGNORE where the image has none. Raises RecordError."""
+    def _semantic(self, record: Record) -> np.ndarray | None:
         if self._table is None:
             return None
-        record = self.records[index]
         if not record.map:
             return np.full(record.size, IGNORE, np.uint8)
         file = os.path.relpath(record.map, self._root).replace(os.sep, "/")

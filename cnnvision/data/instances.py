@@ -21,9 +21,9 @@ from cnnvision.data.faults import Findings, RecordError, refuse
 from cnnvision.data.folders import files_below
 from cnnvision.data.maps import check_map_size, instance_table, masks_of
 from cnnvision.data.pairs import Pair, PairFolder, find_layout, measured, open_pairs
-from cnnvision.data.records import Record, RecordSource, class_cure, read_bytes
+from cnnvision.data.records import Planes, Record, RecordSource, class_cure, read_bytes
 from cnnvision.data.text_files import decode_text
-from cnnvision.types import Objects, Problem
+from cnnvision.types import Masks, Objects, Problem
 
 FILE = "classes.txt"
 CLASS = "object"
@@ -57,17 +57,8 @@ class InstanceSource(RecordSource):
         super().__init__(folder.name, split, classes, records, findings, found, semantic_classes=names)
         self._root = str(folder.root)
 
-    def with_masks(self, index: int) -> Objects:
-        """The objects with their masks. Raises RecordError as `cells`."""
-        raw, objects = self.cells(index), self.records[index].objects
-        return dataclasses.replace(objects, masks=masks_of(raw, np.unique(raw[raw > 0])[: len(objects.boxes)]))
-
-    def semantic(self, index: int) -> np.ndarray:
-        """uint8 [H, W]: 1 where there is an object. Raises RecordError as `cells`."""
-        return (self.cells(index) > 0).astype(np.uint8)
-
-    def cells(self, index: int) -> np.ndarray:
-        """The map as it is in the file.
+    def planes(self, index: int, masks: Masks) -> Planes:
+        """The objects, the map of objects and background, and the map as it is in the file.
 
         Raises:
             RecordError: the map cannot be decoded, or is not what it was when the data set was opened.
@@ -80,7 +71,8 @@ class InstanceSource(RecordSource):
         if len(ids) != len(record.objects.boxes):
             message = f"the map changed: it had {len(record.objects.boxes)} objects when the data set was opened"
             raise RecordError(Problem(file, "", "instances", str(len(ids)), message, "Start again.", "left out"))
-        return raw.astype(np.int32)
+        objects = dataclasses.replace(record.objects, masks=masks_of(raw, ids)) if masks is True else record.objects
+        return objects, (raw > 0).astype(np.uint8), raw.astype(np.int32) if masks == "cells" else None
 
 
 def split_names(folder: str) -> tuple[str, ...]:

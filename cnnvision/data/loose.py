@@ -50,10 +50,6 @@ class LooseImages:
     def __len__(self) -> int:
         return len(self.files)
 
-    def cells(self, index: int) -> None:
-        """There are no objects."""
-        return None
-
     def read(self, index: int, image: bool = True, masks: Masks = False) -> Example:
         """The image (decoded also where only its size is asked for: a size that is said by a header may be wrong)."""
         file = self.files[index]

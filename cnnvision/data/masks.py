@@ -11,14 +11,13 @@ import os
 import pathlib
 from collections.abc import Sequence
 
-import numpy as np
-
 from cnnvision.data import pairs
 from cnnvision.data.class_tables import FILE, ClassTable, infer_table, read_table
 from cnnvision.data.faults import Findings, refuse, refuse_empty
 from cnnvision.data.pairs import PairFolder, find_layout, measured, open_pairs
-from cnnvision.data.records import Record, RecordSource, read_bytes, resolve_split
+from cnnvision.data.records import Planes, Record, RecordSource, read_bytes, resolve_split
 from cnnvision.errors import DataError
+from cnnvision.types import Masks
 
 
 class MaskSource(RecordSource):
@@ -43,11 +42,11 @@ class MaskSource(RecordSource):
         super().__init__(folder.name, split, (), records, findings, found, semantic_classes=table.names)
         self._table, self._root, self.meaning = table, str(folder.root), table.meaning
 
-    def semantic(self, index: int) -> np.ndarray:
-        """The map. Raises RecordError where it cannot be read, or has a value that is not in the table."""
+    def planes(self, index: int, masks: Masks) -> Planes:
+        """The map alone. Raises RecordError where it cannot be read, or has a value that is not in the table."""
         record = self.records[index]
         file = os.path.relpath(record.map, self._root).replace(os.sep, "/")
-        return self._table.read(read_bytes(record.map, file), record.size, file)
+        return None, self._table.read(read_bytes(record.map, file), record.size, file), None
 
 
 def split_names(folder: str) -> tuple[str, ...]:

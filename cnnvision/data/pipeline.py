@@ -68,11 +68,9 @@ class Rows:
         """The row of one example, or why there is none. `place` makes the row from the `Example`."""
         if self.stop.is_set() or not threading.main_thread().is_alive():
             raise Stopped
-        wanted = True if self.spec.mask_side else "semantic" if self.spec.target == "semantic" else False
+        maps = self.spec.target == "semantic" and ("semantic" if self.spec.border is None else "cells")
         try:
-            example = self.source.read(index, image=True, masks=wanted)
-            if self.spec.border is not None:
-                example = dataclasses.replace(example, cells=self.source.cells(index))
+            example = self.source.read(index, image=True, masks=self.spec.mask_side > 0 or maps)
         except RecordError as error:
             return error.problem
         except (DataError, OSError) as error:

@@ -17,6 +17,9 @@ from cnnvision.data.maps import check_map_size
 from cnnvision.errors import DataError, nearest
 from cnnvision.types import COCO_AREA_RANGES, Example, Masks, Objects, Problem
 
+Planes = tuple[Objects | None, np.ndarray | None, np.ndarray | None]
+"""Objects, semantic map and cells of an `Example`."""
+
 SPLIT_ALIASES = {"train": ("training",), "val": ("validation", "valid", "dev", "test"), "test": ("testing",)}
 """split asked for -> the names that are taken in its place, in this order, where it does not exist itself."""
 
@@ -92,20 +95,12 @@ class RecordSource:
             found, expected = (f"{size[1]} x {size[0]}" for size in (pixels.shape, record.size))
             message = f"the image changed: it had {expected} pixels when the data set was opened"
             raise RecordError(Problem(record.id, "", "", found, message, "Start again.", "left out"))
-        objects = self.with_masks(index) if masks is True else record.objects
-        return Example(record.id, record.size, pixels, record.label, objects, self.semantic(index) if masks else None)
+        planes = self.planes(index, masks) if masks else (record.objects, None, None)
+        return Example(record.id, record.size, pixels, record.label, *planes)
 
-    def with_masks(self, index: int) -> Objects | None:
-        """What `read` returns as objects where masks are asked for; sources with masks override it."""
-        return self.records[index].objects
-
-    def semantic(self, index: int) -> np.ndarray | None:
-        """What `read` returns as semantic map where masks are asked for; sources with maps override it."""
-        return None
-
-    def cells(self, index: int) -> np.ndarray | None:
-        """See `Source.cells`; sources with masks override it."""
-        return None
+    def planes(self, index: int, masks: Masks) -> Planes:
+        """What `read` returns as objects, semantic map and cells where masks are asked for; those with masks override it."""
+        return self.records[index].objects, None, None
 
     def map_digest(self, index: int) -> str:
         """A digest (hex) of the file of the example's map, "" where it has none. Raises RecordError where it is gone."""

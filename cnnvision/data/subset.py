@@ -2,17 +2,17 @@
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
 from cnnvision.data.faults import Findings
+from cnnvision.data.wrapped import Wrapped
 from cnnvision.errors import DataError
 from cnnvision.task import InputSpec
 from cnnvision.types import IGNORE, Example, Masks, Problem, Source
 
 
-class Subset:
+class Subset(Wrapped):
     """A `Source` of some examples of another; everything else is that of the other.
 
     Args:
@@ -21,13 +21,9 @@ class Subset:
     """
 
     def __init__(self, source: Source, indices: Sequence[int]):
-        self.source, self.indices = source, tuple(indices)
+        super().__init__(source)
+        self.indices = tuple(indices)
         self.ids = tuple(source.ids[index] for index in self.indices)
-
-    def __getattr__(self, name: str) -> Any:
-        if name.startswith("__") or name == "source":
-            raise AttributeError(name)
-        return getattr(self.source, name)
 
     def __len__(self) -> int:
         return len(self.indices)
@@ -36,16 +32,12 @@ class Subset:
         """As the whole source's `read`, with an index into this part."""
         return self.source.read(self.indices[index], image, masks)
 
-    def cells(self, index: int) -> np.ndarray | None:
-        """As that of the whole source."""
-        return self.source.cells(self.indices[index])
-
     def map_digest(self, index: int) -> str:
         """As that of the whole source, where it has one (cnnvision/data/records.py), with an index into this part."""
         return self.source.map_digest(self.indices[index])
 
 
-class Renamed:
+class Renamed(Wrapped):
     """A `Source` whose semantic maps have the class ids of another list; everything else is that of the source.
 
     Args:
@@ -61,7 +53,8 @@ class Renamed:
     """
 
     def __init__(self, source: Source, names: Sequence[str]):
-        self.source, self.semantic_classes = source, tuple(names)
+        super().__init__(source)
+        self.semantic_classes = tuple(names)
         common = [name for name in names if name in source.semantic_classes]
         if len(common) < min(2, len(names)):
             raise DataError(
@@ -74,14 +67,6 @@ class Renamed:
         for index, name in enumerate(source.semantic_classes):
             if name in self.semantic_classes:
                 self.table[index] = self.semantic_classes.index(name)
-
-    def __getattr__(self, name: str) -> Any:
-        if name.startswith("__") or name == "source":
-            raise AttributeError(name)
-        return getattr(self.source, name)
-
-    def __len__(self) -> int:
-        return len(self.source)
 
     def read(self, index: int, image: bool = True, masks: Masks = False) -> Example:
         """As the source's `read`, with mapped class ids."""

@@ -109,11 +109,6 @@ class TfdsSource:
             problem = dataclasses.replace(error.problem, file=self.name, record=self.ids[index])
             raise RecordError(problem) from error
 
-    def cells(self, index: int) -> np.ndarray | None:
-        """Of the map of instances; see `Source.cells`."""
-        record, file = self._record(index), self.ids[index]
-        return decode_map(record["instances"], file).astype(np.int32) if "instances" in record else None
-
     def faults(self, index: int) -> list[Problem]:
         """What `read` leaves out or repairs in one record, boxes beyond the image for example."""
         findings = Findings()
@@ -134,7 +129,9 @@ class TfdsSource:
         label = self._labels[record["label"]] if record.get("label", -1) >= 0 else -1
         objects = self._objects(record, size, file, findings, masks is True)
         semantic = self._semantic(record, size, file) if masks else None
-        return Example(self.ids[index], size, pixels, label if label >= 0 else None, objects, semantic)
+        known = masks == "cells" and "instances" in record
+        cells = decode_map(record["instances"], file).astype(np.int32) if known else None
+        return Example(self.ids[index], size, pixels, label if label >= 0 else None, objects, semantic, cells)
 
     def _objects(
         self, record: dict[str, Any], size: tuple[int, int], file: str, findings: Findings, masks: bool

@@ -42,10 +42,6 @@ class Drawn:
             raise DataError(f"{self.ids[index]} is broken")
         return draw(self.ids[index], index, image, masks, index % 3 if self.labelled else None)
 
-    def cells(self, index):
-        masks = draw(self.ids[index], index).objects.masks
-        return np.where(masks.any(axis=0), masks.argmax(axis=0) + 1, 0).astype(np.int32) if len(masks) else None
-
 
 def draw(name, seed, image=True, masks=True, label=None):
     """One example. Rectangles do not overlap: each has a horizontal band of its own."""
@@ -68,8 +64,10 @@ def draw(name, seed, image=True, masks=True, label=None):
         pixels[stack[k], labels[k]] = 250
         semantic[stack[k]] = labels[k] + 1
     area = np.prod(boxes[:, 2:] - boxes[:, :2], axis=1)
-    objects = Objects(boxes, labels, np.zeros(count, bool), area, stack if masks else None)
-    return Example(name, (height, width), pixels if image else None, label, objects, semantic if masks else None)
+    objects = Objects(boxes, labels, np.zeros(count, bool), area, stack if masks is True else None)
+    numbers = (stack * np.arange(1, count + 1)[:, None, None]).sum(axis=0, dtype=np.int32)
+    maps = (semantic if masks else None, numbers if masks == "cells" else None)
+    return Example(name, (height, width), pixels if image else None, label, objects, *maps)
 
 
 FITS = ("stretch", "letterbox", "crop")
