@@ -1,6 +1,7 @@
 """Joins a config, its data and its model into a run; opens the folder of a run that was made."""
 
 import dataclasses
+import functools
 import json
 import platform
 from importlib import metadata
@@ -17,6 +18,7 @@ from cnnvision.data.fingerprint import fingerprint_of
 from cnnvision.data.options import DataOptions
 from cnnvision.data.sources import open_source
 from cnnvision.data.subset import Subset, usable, with_semantic_classes
+from cnnvision.data.wholes import Wholes
 from cnnvision.errors import ConfigError, DataError, RunError, check_name, check_range
 from cnnvision.models import make_task
 from cnnvision.task import DataInfo, Task
@@ -109,7 +111,8 @@ def evaluation_of(
     inputs = task.inputs if targets else dataclasses.replace(task.inputs, target="")
     source = cached(source, options.cache_mb)
     batches = lambda: pipeline.eval_batches(source, inputs, options, jax.process_index(), jax.process_count())
-    return SplitEvaluation(task, source, batches, mesh)
+    pictures = functools.partial(Wholes, source) if task.inputs.fit == "tile" else None
+    return SplitEvaluation(task, source, batches, mesh, pictures)
 
 
 def join(config: ConfigDict, workdir: epath.PathLike, mesh: jax.sharding.Mesh | None = None, say=print) -> Run:

@@ -4,10 +4,9 @@ The same function serves the evaluations inside the loop and the `evaluate` comm
 process reads its rows, one program predicts, and every process collects all predictions and computes the same metrics.
 """
 
-import dataclasses
 import time
-from collections.abc import Callable, Iterable
-from typing import Any
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Protocol
 
 import jax
 import numpy as np
@@ -15,11 +14,10 @@ from jax.experimental import multihost_utils
 
 from cnnvision.ops.per_image import on_mesh
 from cnnvision.task import Mean, Task
-from cnnvision.training import wholes
 from cnnvision.training.originals import Originals
 from cnnvision.training.sharding import put_batch
 from cnnvision.training.step import CompiledOnce
-from cnnvision.types import Batch, Problem, Source
+from cnnvision.types import Batch, Example, Problem, Source
 
 
 def make_predict_step(task: Task) -> Callable[[Any, Any, Batch], tuple[Any, dict[str, Mean]]]:
@@ -37,6 +35,18 @@ def make_predict_step(task: Task) -> Callable[[Any, Any, Batch], tuple[Any, dict
     return predict_step
 
 
+class Pictures(Protocol):
+    """Collects what is shown of an evaluation (cnnvision/data/wholes.py)."""
+
+    def add(self, examples: Sequence[Example], predictions: Any) -> None:
+        """Takes what is wanted among examples without images and their predictions, in original pixels."""
+        ...
+
+    def batches(self) -> list[tuple[Batch, Any]]:
+        """What was taken, in batches with predictions in their pixels."""
+        ...
+
+
 class SplitEvaluation:
     """Evaluates a task on a split, as often as wanted, with one compilation.
 
@@ -45,6 +55,8 @@ class SplitEvaluation:
         source: the split, with its original annotations.
         batches: () -> the split's batches in order, this process's rows (`eval_batches` with its arguments filled in).
         mesh: where to compute.
+        pictures: (how many examples) -> what collects them for pictures on the first process; without it the inputs
+            themselves are kept.
 
     Attributes:
         compiled: the program and the record of its compilations.
@@ -52,8 +64,15 @@ class SplitEvaluation:
         evaluator: of the last run, with what it knows beside its metrics.
     """
 
-    def __init__(self, task: Task, source: Source, batches: Callable[[], Iterable[Any]], mesh: jax.sharding.Mesh):
-        self.task, self.source, self.batches, self.mesh = task, source, batches, mesh
+    def __init__(
+        self,
+        task: Task,
+        source: Source,
+        batches: Callable[[], Iterable[Any]],
+        mesh: jax.sharding.Mesh,
+        pictures: Callable[[int], Pictures] | None = None,
+    ):
+        self.task, self.source, self.batches, self.mesh, self.pictures = task, source, batches, mesh, pictures
         self.compiled = CompiledOnce("predict", jax.jit(on_mesh(make_predict_step(task), mesh)), time.perf_counter)
         self.failures: list[Problem] = []
         self.evaluator: Any = None
@@ -65,8 +84,7 @@ class SplitEvaluation:
 
         Args:
             keep: how many examples, spread evenly over the split, come back with their predictions, for pictures: of
-                them, those that this process reads. Of images that are seen in tiles the first process keeps them whole:
-                at most `wholes.MOST`, and shrunk where they are large.
+                them, those that this process reads, or what `pictures` makes of them.
             collect: called with (examples, predictions in original pixels) of every batch, for files of predictions.
 
         Returns:
@@ -74,11 +92,8 @@ class SplitEvaluation:
             is kept, in small batches with predictions in their pixels.
         """
         self.evaluator, totals, kept, self.failures = self.task.evaluator(), {}, [], []
-        tiled = self.task.inputs.fit == "tile"
-        keep = min(keep, len(self.source), wholes.MOST if tiled else keep)
-        wanted = np.linspace(0, len(self.source) - 1, keep).astype(int)
-        whole = {self.source.ids[i]: int(i) for i in wanted} if tiled and jax.process_index() == 0 else {}
-        drawn: list[wholes.Whole] = []
+        wanted = np.linspace(0, len(self.source) - 1, 0 if self.pictures else min(keep, len(self.source))).astype(int)
+        pictures = self.pictures(keep) if self.pictures and jax.process_index() == 0 else None
         originals = Originals(self.source, masks="semantic" if self.task.inputs.target == "semantic" else False)
         targets = False
 
@@ -87,10 +102,8 @@ class SplitEvaluation:
                 self.evaluator.update(examples, predictions)
             if examples and collect:
                 collect(examples, predictions)
-            for row, example in enumerate(examples if whole else ()):
-                if (index := whole.get(example.id)) is not None:
-                    example = dataclasses.replace(example, image=self.source.read(index).image)
-                    drawn.append(wholes.shrunk(index, example, predictions.labels[row]))
+            if examples and pictures:
+                pictures.add(examples, predictions)
 
         for loaded in self.batches():
             targets = loaded.batch.target is not None
@@ -101,12 +114,12 @@ class SplitEvaluation:
             for name, metric in jax.device_get(metrics).items():
                 totals[name] = totals[name].merge(metric) if name in totals else metric
             chosen = np.flatnonzero(loaded.batch.valid & np.isin(loaded.batch.index, wanted))
-            if len(chosen) and not tiled:
+            if len(chosen):
                 pair = (loaded.batch, jax.tree.map(_local_rows, predictions))
                 kept.append(jax.tree.map(lambda x, chosen=chosen: x[chosen], pair))
             pass_on(*originals.add(*_gather((predictions, batch.index, batch.valid, batch.transform, batch.core))))
         pass_on(*originals.rest())
-        kept += [wholes.as_batch(drawn)] if drawn else []
+        kept += pictures.batches() if pictures else []
         if not totals:
             return {}, kept
         terms = [totals.pop(name) for name in list(totals) if name.startswith("term")]

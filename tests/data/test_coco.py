@@ -115,6 +115,19 @@ def test_objects_keep_their_images(tmp_path):
             np.testing.assert_array_equal(mask, rectangle(i, 1, i + 2, 4))
 
 
+def test_cells_are_numbered_and_the_first_of_two_has_the_pixel(tmp_path):
+    annotations = [coco_annotation(i, 20, 7, box) for i, box in enumerate([(3, 2, 5, 6), (0, 0, 5, 5), (20, 9, 4, 4)])]
+    source = opened(coco_set(tmp_path, annotations))
+    example = source.read(1, masks="cells")
+    expected = np.select([rectangle(3, 2, 8, 8), rectangle(0, 0, 5, 5), rectangle(20, 9, 24, 13)], [1, 2, 3])
+    np.testing.assert_array_equal(example.cells, expected)
+    assert example.cells.dtype == np.int32 and example.objects.masks is None
+    assert not source.read(0, masks="cells").cells.any() and source.read(1, masks=True).cells is None
+    bare = coco_annotation(1, 10, 7, (2.5, 3, 10, 20))
+    del bare["segmentation"]
+    assert opened(coco_set(tmp_path / "boxes", [bare])).read(0, masks="cells").cells is None
+
+
 def test_ids_may_be_text_and_sizes_may_be_missing(tmp_path):
     root = coco_set(tmp_path, [coco_annotation(1, "x", 7.0, (1, 2, 3, 4))], [{"id": "x", "file_name": "new.png"}])
     write(root / "train2017" / "new.png", encoded(picture(4)))

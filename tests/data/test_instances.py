@@ -37,6 +37,12 @@ def test_a_sound_set(tmp_path):
     assert example.objects.masks.dtype == bool and example.objects.boxes.tolist() == objects.boxes.tolist()
     np.testing.assert_array_equal(example.semantic, ids > 0)
     assert example.semantic.dtype == np.uint8 and example.label is None and source.read(1).semantic is None
+    assert example.cells is None
+    cells = source.read(1, masks="cells")
+    np.testing.assert_array_equal(cells.cells, ids)
+    assert cells.cells.dtype == np.int32 and cells.objects.masks is None
+    for maps in (cells, source.read(1, masks="semantic")):
+        np.testing.assert_array_equal(maps.semantic, ids > 0)
     copy = pickle.loads(pickle.dumps(source)).read(1, masks=True)
     np.testing.assert_array_equal(copy.objects.masks, example.objects.masks)
     assert len(opened(tmp_path, "val")) == 1 and source.original(0) == ("train/images/0.png", encoded(picture(0)))

@@ -244,7 +244,10 @@ def test_shapes(few_shapes, data_dir):
         rows, columns = np.nonzero(mask)
         assert box.tolist() == [columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]
         assert area == mask.sum() and (example.semantic[mask] == label + 1).all()
-    assert (objects.masks.any(axis=0) == (example.semantic > 0)).all() and not source.faults(3)
+    assert (objects.masks.any(axis=0) == (example.semantic > 0)).all() and not source.faults(3) and example.cells is None
+    cells = source.read(3, masks="cells")
+    assert cells.objects.masks is None and cells.cells.dtype == np.int32 and (cells.semantic == example.semantic).all()
+    np.testing.assert_array_equal(cells.cells, np.select(list(objects.masks), range(1, len(objects.boxes) + 1)))
     assert split_names("shapes") == ("train", "val")
 
 

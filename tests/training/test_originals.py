@@ -1,6 +1,7 @@
 """training/originals.py: rows of predictions become whole examples again, each once and in order; evaluation sees those."""
 
 import dataclasses
+import functools
 import math
 
 import jax
@@ -9,11 +10,10 @@ import numpy as np
 import pytest
 
 from cnnvision import visualize
-from cnnvision.data import pipeline
+from cnnvision.data import pipeline, wholes
 from cnnvision.evaluation.segmentation import SegmentationEvaluator
 from cnnvision.ops import losses
 from cnnvision.task import InputSpec, LossAux, Mean
-from cnnvision.training import wholes
 from cnnvision.training.evaluate import SplitEvaluation
 from cnnvision.training.originals import Originals
 from cnnvision.training.sharding import make_mesh
@@ -171,19 +171,21 @@ def test_an_evaluation_in_tiles_is_that_of_whole_images(margin, size):
     """The metrics, the counts and the loss: each pixel once, whatever the tiles and the batches are."""
     source, spec = Drawn(5), dataclasses.replace(SPEC, margin=margin)
     batches = lambda: pipeline.eval_batches(source, spec, options(eval_batch_size=size))
-    evaluation = SplitEvaluation(task_of(spec), source, batches, make_mesh(jax.devices()[:1]))
+    evaluation = SplitEvaluation(
+        task_of(spec), source, batches, make_mesh(jax.devices()[:1]), functools.partial(wholes.Wholes, source)
+    )
     seen = []
     collect = lambda examples, found: seen.extend(zip(examples, found.labels, strict=True))
     metrics, kept = evaluation.run({}, {}, keep=2, collect=collect)
     assert [example.id for example, _ in seen] == list(source.ids)
-    wholes = [source.read(i, masks=True) for i in range(5)]
-    assert evaluation.evaluator.confusion.sum() == sum(whole.semantic.size for whole in wholes)
+    examples = [source.read(i, masks=True) for i in range(5)]
+    assert evaluation.evaluator.confusion.sum() == sum(whole.semantic.size for whole in examples)
     assert not evaluation.evaluator.unanswered.any()
-    for (_, labels), whole in zip(seen, wholes, strict=True):
+    for (_, labels), whole in zip(seen, examples, strict=True):
         np.testing.assert_array_equal(labels, whole.semantic)
     assert metrics["mean_iou"] == metrics["pixel_accuracy"] == 1.0 and metrics["images"] == 5
     nats = []
-    for whole in wholes:
+    for whole in examples:
         logits = np.concatenate([np.full((*whole.size, 1), 1.0), 0.01 * whole.image], axis=-1)
         logits = logits.reshape(-1, 4)
         picked = logits[np.arange(len(logits)), whole.semantic.ravel()]
@@ -198,7 +200,8 @@ def evaluated(source, keep, fit="tile"):
     """What an evaluation in small batches keeps for pictures."""
     spec = SPEC if fit == "tile" else STRETCHED
     batches = lambda: pipeline.eval_batches(source, spec, options(eval_batch_size=2))
-    return SplitEvaluation(task_of(spec), source, batches, make_mesh(jax.devices()[:1])).run({}, {}, keep=keep)[1]
+    pictures = functools.partial(wholes.Wholes, source) if fit == "tile" else None
+    return SplitEvaluation(task_of(spec), source, batches, make_mesh(jax.devices()[:1]), pictures).run({}, {}, keep=keep)[1]
 
 
 def test_pictures_of_tiled_images_show_them_whole():
