@@ -2,7 +2,8 @@
 
     python -m experiments.train --config=configs/encdec_shapes.py --workdir=runs/encdec_shapes
 
-Model       cnnvision/models/encdec.py: EfficientNet-Lite0 from ImageNet weights, five transposed convolutions
+Model       cnnvision/models/encdec.py: EfficientNet-Lite0 from ImageNet weights, and its mirror image: five
+            transposed convolutions, at each stride as many channels as the encoder has
 Data        shapes: 2,000 + 500 images of 128×128 made on the spot, background and six classes; seen at 64×64
 Hardware    two x86 cores
 Result      not run yet
@@ -21,25 +22,25 @@ def get_config(variant: str = "") -> ConfigDict:
             name="encdec",
             backbone=dict(name="efficientnet_lite0", norm="frozen", frozen_stages=8, dtype="float32"),
             pretrained="imagenet",
-            decoder=dict(widths=(256, 128, 64, 32, 32), upsampling="transposed", norm="batch"),
+            decoder=dict(widths=(), upsampling="transposed", norm="batch"),
             loss=pixel_loss(),
             average="none",
         )
     )
+    config.model.loss.cross_entropy, config.model.loss.focal = 0.0, 1.0  # four pixels in five are background
     config.data.source = "shapes"
-    config.data.size = (64, 64)  # half of the images' sides: four times as many images in the same minutes
+    config.data.size = (64, 64)  # half of the images' sides: three to four times as many images in the same minutes
     config.data.augment.flip = 0.5
     config.data.augment.flip_vertical = 0.5
     config.data.batch_size = 16
     config.data.eval_batch_size = 16
     config.optimizer.learning_rate = 3e-3
-    config.optimizer.backbone_factor = 0.35
     config.optimizer.clip_norm = 1.0
     config.optimizer.warmup_steps = 60
-    config.training.steps = 700
-    config.training.log_every = 20
+    config.training.steps = 3000  # six minutes on the machine above, as each network of the ladder: 0.12 s a step
+    config.training.log_every = 50
     config.training.eval_every = 0
-    config.training.save_every = 100
+    config.training.save_every = 500
     if variant == "smoke":
         return smoke(config)
     if variant:

@@ -27,8 +27,9 @@ def get_config(variant: str = "") -> ConfigDict:
             average="none",
         )
     )
+    config.model.loss.cross_entropy, config.model.loss.focal = 0.0, 1.0  # four pixels in five are background
     config.data.source = "shapes"
-    config.data.size = (64, 64)  # half of the images' sides: four times as many images in the same minutes
+    config.data.size = (64, 64)  # half of the images' sides: three to four times as many images in the same minutes
     config.data.augment.flip = 0.5
     config.data.augment.flip_vertical = 0.5
     config.data.batch_size = 16
@@ -36,7 +37,7 @@ def get_config(variant: str = "") -> ConfigDict:
     config.optimizer.learning_rate = 2e-3
     config.optimizer.clip_norm = 1.0
     config.optimizer.warmup_steps = 40
-    config.training.steps = 400
+    config.training.steps = 510  # six minutes on the machine above, as each network of the ladder: 0.70 s a step
     config.training.log_every = 20
     config.training.eval_every = 0
     config.training.save_every = 100

@@ -31,8 +31,9 @@ def get_config(variant: str = "") -> ConfigDict:
             average="none",
         )
     )
+    config.model.loss.cross_entropy, config.model.loss.focal = 0.0, 1.0  # four pixels in five are background
     config.data.source = "shapes"
-    config.data.size = (64, 64)  # half of the images' sides: four times as many images in the same minutes
+    config.data.size = (64, 64)  # half of the images' sides: three to four times as many images in the same minutes
     config.data.augment.flip = 0.5
     config.data.augment.flip_vertical = 0.5
     config.data.batch_size = 16
@@ -40,10 +41,10 @@ def get_config(variant: str = "") -> ConfigDict:
     config.optimizer.learning_rate = 2e-3
     config.optimizer.clip_norm = 1.0
     config.optimizer.warmup_steps = 40
-    config.training.steps = 400
-    config.training.log_every = 20
+    config.training.steps = 210  # six minutes on the machine above, as each network of the ladder: 1.7 s a step
+    config.training.log_every = 10
     config.training.eval_every = 0
-    config.training.save_every = 100
+    config.training.save_every = 30
     if variant == "smoke":
         return smoke(config)
     if variant:

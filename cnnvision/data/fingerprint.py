@@ -11,8 +11,8 @@ def fingerprint_of(source: Source, name: str) -> str:
 
     Of maps count the bytes of their files, ahead of any decoding, and what their values mean (the table of classes, be it
     declared or inferred): sizes would miss a mask that was drawn again in a format without compression, and times differ
-    from copy to copy. It costs one read of each map whenever a run is begun or gone on with, in threads, at most a tenth of
-    what decoding them takes in every epoch. The pixels of images do not count: there are many more bytes of them.
+    from copy to copy. It costs one read of each map whenever a run is begun or gone on with, in threads. The pixels of
+    images do not count: there are many more bytes of them.
 
     The ids of a TFDS set are mere numbers, and its records are not at hand, so that its name counts instead; the folder of
     other kinds may move.
