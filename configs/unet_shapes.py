@@ -38,7 +38,8 @@ def get_config(variant: str = "") -> ConfigDict:
     config.optimizer.learning_rate = 3e-3
     config.optimizer.clip_norm = 1.0
     config.optimizer.warmup_steps = 60
-    config.training.steps = 900 if variant.startswith("noskips") else 800  # six minutes on the machine above, as each network of the ladder: 0.40 and 0.45 s a step
+    # Six minutes on the machine above, as each network of the ladder: 0.40 and 0.45 s a step.
+    config.training.steps = 900 if variant.startswith("noskips") else 800
     config.training.log_every = 20
     config.training.eval_every = 0
     config.training.save_every = 200
