@@ -92,7 +92,7 @@ def pixel_loss() -> ConfigDict:
             dice=0.0,
             focal=0.0,
             focal_gamma=2.0,
-            class_weights=(),  # one for each class, on cross entropy and focal loss; () for none
+            class_weights=(),  # of the first classes, on cross entropy and focal loss; the others have 1
             border_w0=0.0,  # on top of 1, where two cells touch (U-Net, equation 2); 0 for none
             border_sigma=5.0,  # pixels
             border_background="",  # the class that parts cells; "" for the first

@@ -27,7 +27,7 @@ def get_config(variant: str = "") -> ConfigDict:
             average="none",
         )
     )
-    config.model.loss.cross_entropy, config.model.loss.focal = 0.0, 1.0  # four pixels in five are background
+    config.model.loss.class_weights = (0.2,)  # four pixels in five are background, and nothing else would be learnt for long
     config.data.source = "shapes"
     config.data.size = (64, 64)  # half of the images' sides: three to four times as many images in the same minutes
     config.data.augment.flip = 0.5

@@ -51,12 +51,20 @@ def check_loss(config: Any, info: DataInfo) -> None:
     check_name(f"{where}.border_background", config.border_background or info.semantic_classes[0], info.semantic_classes)
     weights = config.class_weights
     numbers = all(isinstance(weight, int | float) and 0 <= weight < math.inf for weight in weights)
-    fit = numbers and len(weights) == len(info.semantic_classes) and any(weights)
-    if weights and not fit:
+    if (
+        not numbers
+        or len(weights) > len(info.semantic_classes)
+        or not any(_class_weights(weights, len(info.semantic_classes)))
+    ):
         raise ConfigError(
-            f"{where}.class_weights = {tuple(weights)}: must be () or one number >= 0 for each of the "
-            f"{len(info.semantic_classes)} classes: {', '.join(info.semantic_classes)}"
+            f"{where}.class_weights = {tuple(weights)}: must be numbers >= 0, not all 0, at most one for each of the "
+            f"{len(info.semantic_classes)} classes, in this order: {', '.join(info.semantic_classes)}"
         )
+
+
+def _class_weights(weights: Sequence[float], classes: int) -> tuple[float, ...]:
+    """Those of the first classes are given, the others are 1."""
+    return (*weights, *[1.0] * (classes - len(weights)))
 
 
 def background_of(config: Any, info: DataInfo) -> int:
@@ -92,7 +100,7 @@ def segmentation_terms(
     if target.weights is not None:
         weights = weights * target.weights
     if config.class_weights:
-        weights = weights * jnp.array(config.class_weights, jnp.float32)[labels]
+        weights = weights * jnp.array(_class_weights(config.class_weights, logits.shape[-1]), jnp.float32)[labels]
     terms = {}
     if config.cross_entropy:
         terms["cross_entropy"] = Mean.of(losses.pixel_cross_entropy(logits, labels), weights)

@@ -93,6 +93,7 @@ def test_means_are_weighed_by_class_and_border():
         ((2.0, 0.0, 0.5), None, [2, 0, 0.5]),
         ((), border, [1, 1, 4]),
         ((2.0, 0.0, 0.5), border, [2, 0, 2]),
+        ((0.2,), border, [0.2, 1, 4]),
     ):
         config = loss_of(focal=0.1, focal_gamma=1.0, class_weights=class_weights)
         terms = segmentation_terms(config, jnp.log(p), SemanticTarget(labels, weights), jnp.ones(1, bool))
@@ -168,8 +169,8 @@ def test_the_head_is_a_linear_layer_on_each_pixel():
         ({"border_w0": 10.0, "border_background": "grund"}, r"loss.border_background: .*'grund'. Did you mean 'ground'"),
         ({"border_background": "grund"}, r"loss.border_background: .*'grund'. Did you mean 'ground'"),
         (
-            {"class_weights": (1.0, 2.0)},
-            r"class_weights = \(1.0, 2.0\): must be \(\) or one .* 3 classes: ground, cell",
+            {"class_weights": (1.0, 2.0, 1.0, 1.0)},
+            r"class_weights = \(1.0, 2.0, 1.0, 1.0\): must be .* at most one for each of the 3 classes, .*: ground, cell",
         ),
         ({"class_weights": (1.0, 2.0, -1.0)}, r"class_weights = \(1.0, 2.0, -1.0\): must be"),
         ({"class_weights": (0.0, 0.0, 0.0)}, r"class_weights = \(0.0, 0.0, 0.0\): must be"),
@@ -182,7 +183,14 @@ def test_losses_that_cannot_be_used_are_named(changes, message):
 
 @pytest.mark.parametrize(
     "changes",
-    [{}, ALL, {"border_background": "dirt"}, {"border_w0": 10.0}, {"class_weights": (0.0, 1.0, 2.0), "dice": 0.5}],
+    [
+        {},
+        ALL,
+        {"border_background": "dirt"},
+        {"border_w0": 10.0},
+        {"class_weights": (0.0, 1.0, 2.0), "dice": 0.5},
+        {"class_weights": (0.0,)},
+    ],
 )
 def test_losses_that_can_be_used_pass(changes):
     check_loss(loss_of(**changes), INFO)
