@@ -6,7 +6,8 @@ back by transposed convolutions, each halving answered by a doubling. What lies 
 come back as far as its channels remember it: the gap that U-Net's skips close.
 
 Deviations: Noh et al. unpool with the places of the maxima, and train in two stages on object proposals; here the doubling
-is a transposed convolution 2×2 followed by two 3×3 convolutions, as in U-Net, so that the skips are all that differs.
+is a transposed convolution 2×2 followed by two 3×3 convolutions, as in U-Net, so that the skips are all that differs. Fewer
+doublings than halvings are allowed: the logits are then enlarged by bilinear interpolation.
 """
 
 from typing import Any
@@ -28,23 +29,24 @@ from cnnvision.heads.segmentation import (
 )
 from cnnvision.models.binding import bind, normalized, trainable_with
 from cnnvision.models.pixel_inputs import pixel_inputs
-from cnnvision.necks.decoder import UPSAMPLINGS, Decoder, level_widths
+from cnnvision.necks.decoder import UPSAMPLINGS, Decoder, enlarged, level_widths
 from cnnvision.pretrained.start import warm_start
 from cnnvision.task import DataInfo, Loss, LossAux, Task
 
 
 class EncoderDecoder(nn.Module):
-    """Attributes: backbone: the encoder; decoder: from its last map to stride 1, without skips; head."""
+    """Attributes: backbone: the encoder; decoder: from its last map up to `stride`, without skips; head."""
 
     backbone: Backbone
     decoder: Decoder
     head: SegmentationHead
+    stride: int = 1
 
     def __call__(self, image: Float[Array, "b h w 3"], valid: Bool[Array, "b"], train: bool) -> Float[Array, "b h w k"]:
         """Normalised images -> logits."""
         features = self.backbone(image, train, valid)
         last = {max(features): features[max(features)]}
-        return self.head(self.decoder(last, train, valid))
+        return enlarged(self.head(self.decoder(last, train, valid)), self.stride)
 
 
 def make_task(config: Any, info: DataInfo) -> Task:
@@ -66,15 +68,16 @@ def make_task(config: Any, info: DataInfo) -> Task:
     check_name("config.model.decoder.upsampling", model.decoder.upsampling, UPSAMPLINGS)
     # How far a deep backbone sees is more than any tile, so tiles are never exactly the whole image; two cells are a choice.
     inputs = pixel_inputs(config, info, reach=2 * stride, stride=stride)
+    widths = level_widths(model.decoder.widths, backbone.channels)
     decoder = Decoder(
-        widths=level_widths(model.decoder.widths, backbone.channels),
+        widths=widths,
         upsampling=model.decoder.upsampling,
         skips=False,
         normalized=False,
         norm=check_name("config.model.decoder.norm", model.decoder.norm, ("batch", "group", "none")),
         dtype=backbone.dtype,
     )
-    network = EncoderDecoder(backbone, decoder, SegmentationHead(len(info.semantic_classes)))
+    network = EncoderDecoder(backbone, decoder, SegmentationHead(len(info.semantic_classes)), stride >> len(widths))
     arguments = normalized(backbone)
     init, apply = bind(network, arguments)
 

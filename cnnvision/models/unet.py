@@ -11,7 +11,8 @@ displacements on a 3×3 grid (config.data.augment.elastic), dropout at the end o
 averaged over rotations (config.model.average).
 
 Any backbone can be the contracting path: its features of each stride are then the skips, and the input's own resolution is
-reached by one more up-convolution without a skip.
+reached by one more up-convolution without a skip; or the expanding path ends earlier, and the logits are enlarged by
+bilinear interpolation (Long et al. 2015, "Fully convolutional networks for semantic segmentation", section 4).
 
 Deviations: colour images, so three input channels; the weight map has no class balance (class weights are a key of their
 own) and weighs the background between cells only; the loss is divided by the sum of the weights, not left a sum, so that
@@ -39,22 +40,25 @@ from cnnvision.heads.segmentation import (
 )
 from cnnvision.models.binding import bind, normalized, trainable_with
 from cnnvision.models.pixel_inputs import pixel_inputs
-from cnnvision.necks.decoder import UPSAMPLINGS, Decoder, level_widths
+from cnnvision.necks.decoder import UPSAMPLINGS, Decoder, enlarged, level_widths
 from cnnvision.ops.images import centre
 from cnnvision.pretrained.start import warm_start
 from cnnvision.task import DataInfo, InputSpec, Loss, LossAux, Task
 
 
 class UNet(nn.Module):
-    """Attributes: backbone: the contracting path; decoder: the expanding path; head: the 1×1 convolution."""
+    """Attributes: backbone: the contracting path; decoder: the expanding path; head: the 1×1 convolution; stride: at which
+    the expanding path ends.
+    """
 
     backbone: Backbone
     decoder: Decoder
     head: SegmentationHead
+    stride: int = 1
 
     def __call__(self, image: Float[Array, "b h w 3"], valid: Bool[Array, "b"], train: bool) -> Float[Array, "b _ _ k"]:
         """Normalised images -> logits, of the input's size, or of its middle without padding."""
-        return self.head(self.decoder(self.backbone(image, train, valid), train, valid))
+        return enlarged(self.head(self.decoder(self.backbone(image, train, valid), train, valid)), self.stride)
 
 
 def output_side(side: int, depth: int) -> int:
@@ -133,8 +137,15 @@ def make_task(config: Any, info: DataInfo) -> Task:
     check_name("config.model.decoder.upsampling", model.decoder.upsampling, UPSAMPLINGS)
     inputs = _inputs(config, info, backbone)
     valid_padding = isinstance(backbone, ContractingPath) and backbone.padding == "valid"
+    widths = level_widths(model.decoder.widths, backbone.channels)
+    last = max(backbone.strides) >> len(widths)
+    if isinstance(backbone, ContractingPath) and last > 1:
+        raise ConfigError(
+            f"config.model.decoder.widths = {widths}: each level of the contracting path has one of the expanding path; "
+            f"take () or {backbone.depth} widths"
+        )
     decoder = Decoder(
-        widths=level_widths(model.decoder.widths, backbone.channels),
+        widths=widths,
         upsampling=model.decoder.upsampling,
         skips=model.skips,
         normalized=isinstance(backbone, ContractingPath),
@@ -142,7 +153,7 @@ def make_task(config: Any, info: DataInfo) -> Task:
         norm=check_name("config.model.decoder.norm", model.decoder.norm, ("batch", "group", "none")),
         dtype=backbone.dtype,
     )
-    network = UNet(backbone, decoder, SegmentationHead(len(info.semantic_classes)))
+    network = UNet(backbone, decoder, SegmentationHead(len(info.semantic_classes)), last)
     arguments = normalized(backbone)
     init, apply = bind(network, arguments)
 

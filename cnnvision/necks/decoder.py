@@ -65,15 +65,22 @@ def double(image: Float[Array, "b h w c"], axis: int) -> Float[Array, "b _ _ c"]
     return pairs.reshape(*image.shape[:axis], -1, *image.shape[axis + 1 :])
 
 
+def enlarged(image: Float[Array, "b h w c"], factor: int) -> Float[Array, "b _ _ c"]:
+    """`double`d along both axes, up to a power of two."""
+    while factor > 1:
+        image, factor = double(double(image, 1), 2), factor // 2
+    return image
+
+
 def _cut(image: jax.Array, axis: int, start: int, stop: int | None) -> jax.Array:
     return image[(slice(None),) * axis + (slice(start, stop),)]
 
 
 class Decoder(nn.Module):
-    """Features by stride -> one map of the finest stride, or of stride 1.
+    """Features by stride -> one map, of as many halvings of the largest stride as there are widths.
 
     Attributes:
-        widths: channels of each level's output, from the coarsest level upwards: one for each halving of the stride.
+        widths: channels of each level's output, from the coarsest level upwards.
         upsampling: "transposed" (2×2, stride 2) or "bilinear" (with a 1×1 convolution).
         skips: whether the features of each level are concatenated.
         normalized: whether features come in at one scale; if not, each map goes through a norm first. Those of pretrained
@@ -118,24 +125,24 @@ class Decoder(nn.Module):
 
 
 def level_widths(widths: Sequence[int], channels: Mapping[int, int]) -> tuple[int, ...]:
-    """The channels of a decoder's levels, from the coarsest upwards, down to stride 1.
+    """The channels of a decoder's levels, from the coarsest upwards.
 
     Args:
-        widths: as the config has them; () for as many as the backbone has at the same stride (half its finest, at strides
-            finer than that).
+        widths: as the config has them, for the first halvings of the largest stride or for all, down to stride 1; () for
+            all, with as many channels as the backbone has at the same stride (half its finest, at strides finer than that).
         channels: the backbone's, by stride.
 
     Raises:
-        ConfigError: not one width for each halving of the stride.
+        ConfigError: more widths than halvings, or one that is no number of channels.
     """
     levels = max(channels).bit_length() - 1
     if not widths:
         finest = min(channels)
         strides = [2**i for i in reversed(range(levels))]
         return tuple(channels.get(stride, max(channels[finest] * stride // finest, 8)) for stride in strides)
-    if len(widths) != levels or not all(isinstance(width, int) and width >= 1 for width in widths):
+    if len(widths) > levels or not all(isinstance(width, int) and width >= 1 for width in widths):
         raise ConfigError(
-            f"config.model.decoder.widths = {tuple(widths)}: must be () or {levels} numbers of channels, one for each "
-            f"doubling from stride {max(channels)} to 1"
+            f"config.model.decoder.widths = {tuple(widths)}: must be () or up to {levels} numbers of channels, one for each "
+            f"doubling from stride {max(channels)} towards 1"
         )
     return tuple(widths)

@@ -10,7 +10,7 @@ from cnnvision.errors import ConfigError
 from cnnvision.heads.segmentation import SegmentationHead
 from cnnvision.models.encdec import EncoderDecoder
 from cnnvision.models.fullres import FullResolutionNet
-from cnnvision.necks.decoder import BilinearUp, Decoder, TransposedConv, double, level_widths
+from cnnvision.necks.decoder import BilinearUp, Decoder, TransposedConv, double, enlarged, level_widths
 from configs.common import pixel_loss
 from tests.models import segmenters
 from tests.models.segmenters import PLAIN_PATH, batch_of, close, noise, shaken, task_of, unet_task, variables_of
@@ -61,10 +61,10 @@ def test_widths_follow_the_backbone_and_halve_beyond_its_finest_map():
 
 
 @pytest.mark.parametrize("name", ["encdec", "unet"])
-@pytest.mark.parametrize("widths", [(8,), (8, 8, 8, 8), (8, 8, 0), (8, -1, 8)])
+@pytest.mark.parametrize("widths", [(8, 8, 8, 8), (8, 8, 0), (8, -1, 8), (0,)])
 def test_widths_that_do_not_fit_are_refused(name, widths):
     decoder = {"widths": widths, "upsampling": "transposed", "norm": "batch"}
-    message = r"config\.model\.decoder\.widths = \(8.*\): must be \(\) or 3 numbers of channels, one .* from stride 8 to 1"
+    message = r"config\.model\.decoder\.widths = \(.*\): must be \(\) or up to 3 numbers of .* from stride 8 towards 1"
     with pytest.raises(ConfigError, match=message):
         task_of(name, backbone={**PLAIN_PATH, "depth": 3}, decoder=decoder)
 
@@ -91,6 +91,26 @@ def test_given_widths_make_the_decoder():
     params, state = jax.eval_shape(task.init, jax.random.key(0), batch_of(task))
     assert params["decoder"]["level2"]["conv2"]["kernel"].shape == (3, 3, 3, 3)
     assert jax.eval_shape(task.predict, params, state, batch_of(task)).labels.shape == (2, 32, 48)
+
+
+@pytest.mark.parametrize("name", ["encdec", "unet"])
+def test_fewer_widths_end_at_a_coarser_stride_and_the_logits_are_enlarged(name):
+    """Logits of stride 4, at the middles of its blocks, are what lies between; a plane stays a plane."""
+    task = task_of(name, (32, 48), backbone=SMALL, decoder={"widths": (7,), "upsampling": "transposed", "norm": "none"})
+    params, state = task.init(jax.random.key(0), batch_of(task))
+    assert set(params["decoder"]) >= {"up0", "level0"} and "up1" not in params["decoder"]
+    assert task.predict(params, state, batch_of(task)).labels.shape == (2, 32, 48)
+    ramp = jnp.broadcast_to(jnp.arange(8.0)[None, :, None, None], (1, 8, 6, 2))
+    large = np.asarray(enlarged(ramp, 4))
+    assert large.shape == (1, 32, 24, 2)
+    np.testing.assert_allclose(large[0, 6:-6, 0, 0], (np.arange(6, 26) + 0.5) / 4 - 0.5, atol=1e-5)
+    assert enlarged(ramp, 1) is ramp
+
+
+def test_the_contracting_path_takes_all_widths():
+    decoder = {"widths": (8,), "upsampling": "bilinear", "norm": "none"}
+    with pytest.raises(ConfigError, match=r"widths = \(8,\): each level of the contracting path .*take \(\) or 3 widths"):
+        task_of("unet", backbone={**PLAIN_PATH, "depth": 3}, decoder=decoder)
 
 
 # The full-resolution net ------------------------------------------------------------------------------------------------
