@@ -1,5 +1,8 @@
 """Arithmetic of boxes. Boxes are float32 x1 y1 x2 y2, continuous pixels, unless a name says otherwise."""
 
+from collections.abc import Callable
+
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
@@ -45,6 +48,18 @@ def giou(a: Float[Array, "*n 4"], b: Float[Array, "*n 4"]) -> Float[Array, "*n"]
     corners = [jnp.minimum(a[..., :2], b[..., :2]), jnp.maximum(a[..., 2:], b[..., 2:])]
     enclosing = area(jnp.concatenate(corners, axis=-1))
     return _divide(intersection, union) - _divide(enclosing - union, enclosing)
+
+
+def covered(a: Float[Array, "*n 4"], b: Float[Array, "*n 4"]) -> Float[Array, "*n"]:
+    """The share of each box of `a` that the box of `b` at the same place covers; 0 for a box without area."""
+    return _divide(_intersection(a, b), area(a))
+
+
+def pairwise(
+    measure: Callable[[jax.Array, jax.Array], jax.Array], a: Float[Array, "n 4"], b: Float[Array, "m 4"]
+) -> Float[Array, "n m"]:
+    """`iou`, `giou` or `covered` of each box of `a` with each box of `b`."""
+    return jax.vmap(lambda one: measure(jnp.broadcast_to(one, b.shape), b))(a)
 
 
 def to_fractions(boxes: Float[Array, "*n 4"], height: int, width: int) -> Float[Array, "*n 4"]:
