@@ -233,6 +233,23 @@ class LocalizationPrediction:
 
 
 @struct.dataclass
+class DetectionPrediction:
+    """The objects found in each image, the best first.
+
+    Attributes:
+        boxes: float32 [b, d, 4] x1 y1 x2 y2, input pixels.
+        labels: int32 [b, d], in [0, k).
+        scores: float32 [b, d].
+        valid: bool [b, d], True where something was found.
+    """
+
+    boxes: Array
+    labels: Array
+    scores: Array
+    valid: Array
+
+
+@struct.dataclass
 class SegmentationPrediction:
     """A class for every pixel. Attributes: labels: uint8 [b, h, w] class ids, input pixels; IGNORE where the network gives
     no answer (the rim that convolutions without padding lose)."""

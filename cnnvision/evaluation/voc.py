@@ -1,0 +1,77 @@
+"""Average precision as PASCAL VOC has it, on annotations in original pixels.
+
+Everingham et al. 2010, "The PASCAL visual object classes challenge", section 4.2, and its development kit: a detection is
+right if its IoU with the object that it overlaps most is at least 0.5 and no better detection has that object; a difficult
+object is neither right nor wrong. Precision is made monotone from the right; then its mean at the recalls 0, 0.1 … 1 is VOC
+2007's figure, the area below it that of 2010 and later.
+"""
+
+import dataclasses
+from collections.abc import Sequence
+
+import numpy as np
+
+OVERLAP = 0.5
+
+
+@dataclasses.dataclass(frozen=True)
+class Truth:
+    """The objects of one class in one image. Attributes: boxes: float [n, 4] x1 y1 x2 y2; difficult: bool [n]."""
+
+    boxes: np.ndarray
+    difficult: np.ndarray
+
+
+def overlaps(box: np.ndarray, boxes: np.ndarray) -> np.ndarray:
+    """IoU of one box [4] with each of [n, 4], in float64; 0 where neither has area."""
+    box, boxes = box.astype(np.float64), boxes.astype(np.float64)
+    sides = np.maximum(np.minimum(box[2:], boxes[:, 2:]) - np.maximum(box[:2], boxes[:, :2]), 0.0)
+    areas = [np.prod(np.maximum(each[..., 2:] - each[..., :2], 0.0), axis=-1) for each in (box, boxes)]
+    intersection = sides[:, 0] * sides[:, 1]
+    union = areas[0] + areas[1] - intersection
+    return np.divide(intersection, union, out=np.zeros(len(boxes)), where=union > 0)
+
+
+def precision_recall(
+    truths: Sequence[Truth], images: np.ndarray, boxes: np.ndarray, scores: np.ndarray, overlap: float = OVERLAP
+) -> tuple[np.ndarray, np.ndarray]:
+    """Of one class: precision and recall after each detection, the best first.
+
+    Args:
+        truths: of each image.
+        images: int [d], which image a detection lies in.
+        boxes: float [d, 4] x1 y1 x2 y2.
+        scores: float [d]; equal ones count in the order given.
+        overlap: IoU from which on a detection is right.
+
+    Returns:
+        precision and recall, float64, one for each detection that is not of a difficult object; one NaN for both where
+        there is no object to find.
+    """
+    count = sum(int((~truth.difficult).sum()) for truth in truths)
+    if not count:
+        return np.full(1, np.nan), np.full(1, np.nan)
+    taken = [np.zeros(len(truth.boxes), bool) for truth in truths]
+    right = []
+    for place in np.argsort(-scores, kind="stable"):
+        truth, gone = truths[images[place]], taken[images[place]]
+        found = overlaps(boxes[place], truth.boxes)
+        best = int(np.argmax(found)) if len(found) else -1
+        if best < 0 or found[best] < overlap:
+            right.append(False)
+        elif not truth.difficult[best]:
+            right.append(not gone[best])
+            gone[best] = True
+    hits = np.cumsum(right, dtype=np.float64)
+    return hits / np.arange(1, len(right) + 1), hits / count
+
+
+def average_precision(precision: np.ndarray, recall: np.ndarray, points: int = 0) -> float:
+    """The mean of the monotone precision at `points` recalls from 0 to 1 (11: VOC 2007), or for 0 the area below it."""
+    if np.isnan(recall).any():
+        return float("nan")
+    envelope = np.maximum.accumulate(precision[::-1])[::-1]
+    if points:
+        first = np.searchsorted(recall, np.linspace(0, 1, points) - 1e-12)
+        return float(np.mean(np.append(envelope, 0.0)[first]))
+    return float(np.sum(np.diff(recall, prepend=0.0) * envelope))
