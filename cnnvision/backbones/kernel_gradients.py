@@ -1,9 +1,9 @@
 """The gradient of a convolution to its kernel on CPUs, as a sum of matrix products.
 
 XLA's CPU backend computes it as one convolution whose kernel is the whole gradient image. Here a few rows at a time are laid
-out as columns (im2col), small enough to stay in the cache, and multiplied. Measured on two x86 cores, milliseconds, a batch
-of 8 (4 of the last): 128×128×32 channels 160 -> 72, 64×64×64 99 -> 47, 28×28×128 46 -> 24, 256×256×24 625 -> 67. With 16
-output channels or fewer, and on maps of 7 pixels, the library's way was the faster one.
+out as columns (im2col), small enough to stay in the cache, and multiplied. Measured in turns on two x86 cores, medians in
+milliseconds, a batch of 8 (4 of the last): 128×128×32 channels 202 -> 83, 64×64×64 100 -> 61, 28×28×128 36 -> 30, 256×256×24
+950 -> 105. With 16 output channels or fewer, and on maps of 7 pixels, the library's way was the faster one.
 """
 
 from functools import partial
