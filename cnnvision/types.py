@@ -142,7 +142,7 @@ class Source(Protocol):
     def __len__(self) -> int: ...
 
     def read(self, index: int, image: bool = True, masks: Masks = False) -> Example:
-        """The example at `index` of `ids`: without its pixels where `image` is False, with masks and maps on request.
+        """The example at `index` of `ids`: without its pixels where `image` is False, with what `masks` asks for (`Masks`).
 
         Safe to call from several threads, and from worker processes after pickling. Raises DataError, naming the file,
         where the image or the masks cannot be decoded.

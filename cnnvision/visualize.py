@@ -17,6 +17,7 @@ from PIL import Image, ImageDraw
 
 from cnnvision import drawing
 from cnnvision.curves import draw_curves
+from cnnvision.ops.geometry import overlaps
 from cnnvision.overlays import agreement, present, tinted, tinted_map
 from cnnvision.types import (
     Batch,
@@ -268,12 +269,6 @@ def _compare(prediction: Any, target: Any, classes: Sequence[str]) -> tuple[Part
         right = best == int(target.labels[k])
         if not isinstance(prediction, LocalizationPrediction):
             return parts, right
-        overlap = _iou(prediction.boxes, target.boxes[k])
+        overlap = float(overlaps(prediction.boxes, target.boxes[k]))
         return [*parts, (f"IoU {overlap:.2f}", None)], right and overlap >= 0.5
     return parts, None
-
-
-def _iou(a: np.ndarray, b: np.ndarray) -> float:
-    sides = np.maximum(np.minimum(a[2:], b[2:]) - np.maximum(a[:2], b[:2]), 0.0)
-    union = np.prod(a[2:] - a[:2]) + np.prod(b[2:] - b[:2]) - np.prod(sides)
-    return float(np.prod(sides) / union) if union > 0 else 0.0

@@ -100,15 +100,14 @@ def coco_evaluation(
             row = dict(id=len(annotations) + 1, image_id=image, category_id=label, bbox=box, area=area, iscrowd=int(crowd))
             annotations.append(row)
         for box, label, score in zip(sides(boxes), labels.tolist(), scores.tolist(), strict=True):
-            found.append(dict(image_id=image, category_id=label, bbox=box, score=score))
+            row = dict(id=len(found) + 1, image_id=image, category_id=label, bbox=box, area=box[2] * box[3], iscrowd=0)
+            found.append({**row, "score": score})
     truth, answers = COCO(), COCO()
     ids = [{"id": image} for image in range(len(images))]
     categories = [{"id": label} for label in range(classes)]
     with contextlib.redirect_stdout(io.StringIO()):
         truth.dataset = {"images": ids, "categories": categories, "annotations": annotations}
         truth.createIndex()
-        for number, row in enumerate(found):
-            row |= {"id": number + 1, "area": row["bbox"][2] * row["bbox"][3], "iscrowd": 0}
         answers.dataset = {"images": ids, "categories": categories, "annotations": found}
         answers.createIndex()
         evaluation = COCOeval(truth, answers, "bbox")

@@ -4,16 +4,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from cnnvision.ops.geometry import overlaps
 from cnnvision.types import Example, LocalizationPrediction
-
-
-def box_iou(a: np.ndarray, b: np.ndarray) -> float:
-    """Intersection over union of two boxes x1 y1 x2 y2, in [0, 1]; 0 where neither has area."""
-    sides = np.maximum(np.minimum(a[2:], b[2:]) - np.maximum(a[:2], b[:2]), 0.0)
-    intersection = float(sides[0] * sides[1])
-    area = lambda box: float(np.prod(np.maximum(box[2:] - box[:2], 0.0)))
-    union = area(a) + area(b) - intersection
-    return intersection / union if union > 0 else 0.0
 
 
 class LocalizationEvaluator:
@@ -35,7 +27,7 @@ class LocalizationEvaluator:
             if largest is None:
                 self.skipped += 1
                 continue
-            overlap = box_iou(np.asarray(box, np.float64), example.objects.boxes[largest].astype(np.float64))
+            overlap = float(overlaps(box, example.objects.boxes[largest]))
             self.rows.append((int(example.objects.labels[largest]), int(np.argmax(scores)), overlap))
 
     def compute(self) -> dict[str, float]:

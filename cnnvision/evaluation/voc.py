@@ -11,6 +11,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from cnnvision.ops.geometry import overlaps
+
 OVERLAP = 0.5
 
 
@@ -20,16 +22,6 @@ class Truth:
 
     boxes: np.ndarray
     difficult: np.ndarray
-
-
-def overlaps(box: np.ndarray, boxes: np.ndarray) -> np.ndarray:
-    """IoU of one box [4] with each of [n, 4], in float64; 0 where neither has area."""
-    box, boxes = box.astype(np.float64), boxes.astype(np.float64)
-    sides = np.maximum(np.minimum(box[2:], boxes[:, 2:]) - np.maximum(box[:2], boxes[:, :2]), 0.0)
-    areas = [np.prod(np.maximum(each[..., 2:] - each[..., :2], 0.0), axis=-1) for each in (box, boxes)]
-    intersection = sides[:, 0] * sides[:, 1]
-    union = areas[0] + areas[1] - intersection
-    return np.divide(intersection, union, out=np.zeros(len(boxes)), where=union > 0)
 
 
 def precision_recall(

@@ -29,24 +29,23 @@ from cnnvision.heads.segmentation import (
 )
 from cnnvision.models.binding import bind, normalized, trainable_with
 from cnnvision.models.pixel_inputs import pixel_inputs
-from cnnvision.necks.decoder import UPSAMPLINGS, Decoder, enlarged, level_widths
+from cnnvision.necks.decoder import UPSAMPLINGS, Decoder, enlarged, last_stride, level_widths
 from cnnvision.pretrained.start import warm_start
 from cnnvision.task import DataInfo, Loss, LossAux, Task
 
 
 class EncoderDecoder(nn.Module):
-    """Attributes: backbone: the encoder; decoder: from its last map up to `stride`, without skips; head."""
+    """Attributes: backbone: the encoder; decoder: from its last map upwards, without skips; head."""
 
     backbone: Backbone
     decoder: Decoder
     head: SegmentationHead
-    stride: int = 1
 
     def __call__(self, image: Float[Array, "b h w 3"], valid: Bool[Array, "b"], train: bool) -> Float[Array, "b h w k"]:
         """Normalised images -> logits."""
         features = self.backbone(image, train, valid)
         last = {max(features): features[max(features)]}
-        return enlarged(self.head(self.decoder(last, train, valid)), self.stride)
+        return enlarged(self.head(self.decoder(last, train, valid)), last_stride(last, self.decoder.widths))
 
 
 def make_task(config: Any, info: DataInfo) -> Task:
@@ -68,16 +67,15 @@ def make_task(config: Any, info: DataInfo) -> Task:
     check_name("config.model.decoder.upsampling", model.decoder.upsampling, UPSAMPLINGS)
     # How far a deep backbone sees is more than any tile, so tiles are never exactly the whole image; two cells are a choice.
     inputs = pixel_inputs(config, info, reach=2 * stride, stride=stride)
-    widths = level_widths(model.decoder.widths, backbone.channels)
     decoder = Decoder(
-        widths=widths,
+        widths=level_widths(model.decoder.widths, backbone.channels),
         upsampling=model.decoder.upsampling,
         skips=False,
         normalized=False,
         norm=check_name("config.model.decoder.norm", model.decoder.norm, ("batch", "group", "none")),
         dtype=backbone.dtype,
     )
-    network = EncoderDecoder(backbone, decoder, SegmentationHead(len(info.semantic_classes)), stride >> len(widths))
+    network = EncoderDecoder(backbone, decoder, SegmentationHead(len(info.semantic_classes)))
     arguments = normalized(backbone)
     init, apply = bind(network, arguments)
 

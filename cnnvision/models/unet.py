@@ -40,25 +40,24 @@ from cnnvision.heads.segmentation import (
 )
 from cnnvision.models.binding import bind, normalized, trainable_with
 from cnnvision.models.pixel_inputs import pixel_inputs
-from cnnvision.necks.decoder import UPSAMPLINGS, Decoder, enlarged, level_widths
+from cnnvision.necks.decoder import UPSAMPLINGS, Decoder, enlarged, last_stride, level_widths
 from cnnvision.ops.images import centre
 from cnnvision.pretrained.start import warm_start
 from cnnvision.task import DataInfo, InputSpec, Loss, LossAux, Task
 
 
 class UNet(nn.Module):
-    """Attributes: backbone: the contracting path; decoder: the expanding path; head: the 1×1 convolution; stride: at which
-    the expanding path ends.
-    """
+    """Attributes: backbone: the contracting path; decoder: the expanding path; head: the 1×1 convolution."""
 
     backbone: Backbone
     decoder: Decoder
     head: SegmentationHead
-    stride: int = 1
 
     def __call__(self, image: Float[Array, "b h w 3"], valid: Bool[Array, "b"], train: bool) -> Float[Array, "b _ _ k"]:
         """Normalised images -> logits, of the input's size, or of its middle without padding."""
-        return enlarged(self.head(self.decoder(self.backbone(image, train, valid), train, valid)), self.stride)
+        features = self.backbone(image, train, valid)
+        logits = self.head(self.decoder(features, train, valid))
+        return enlarged(logits, last_stride(features, self.decoder.widths))
 
 
 def output_side(side: int, depth: int) -> int:
@@ -138,8 +137,7 @@ def make_task(config: Any, info: DataInfo) -> Task:
     inputs = _inputs(config, info, backbone)
     valid_padding = isinstance(backbone, ContractingPath) and backbone.padding == "valid"
     widths = level_widths(model.decoder.widths, backbone.channels)
-    last = max(backbone.strides) >> len(widths)
-    if isinstance(backbone, ContractingPath) and last > 1:
+    if isinstance(backbone, ContractingPath) and last_stride(backbone.strides, widths) > 1:
         raise ConfigError(
             f"config.model.decoder.widths = {widths}: each level of the contracting path has one of the expanding path; "
             f"take () or {backbone.depth} widths"
@@ -153,7 +151,7 @@ def make_task(config: Any, info: DataInfo) -> Task:
         norm=check_name("config.model.decoder.norm", model.decoder.norm, ("batch", "group", "none")),
         dtype=backbone.dtype,
     )
-    network = UNet(backbone, decoder, SegmentationHead(len(info.semantic_classes)), last)
+    network = UNet(backbone, decoder, SegmentationHead(len(info.semantic_classes)))
     arguments = normalized(backbone)
     init, apply = bind(network, arguments)
 

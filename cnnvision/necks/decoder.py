@@ -5,7 +5,7 @@ concatenation with the features of that level, two 3×3 convolutions. Without sk
 nothing else changes: the encoder–decoder.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal
 
 import jax
@@ -122,6 +122,11 @@ class Decoder(nn.Module):
         if self.normalized:
             return features[stride]
         return Norm(self.norm, dtype=self.dtype, name=f"norm_stride{stride}")(features[stride], train, valid)
+
+
+def last_stride(strides: Iterable[int], widths: Sequence[int]) -> int:
+    """The stride of what a decoder of these widths makes of features of these strides."""
+    return max(strides) >> len(widths)
 
 
 def level_widths(widths: Sequence[int], channels: Mapping[int, int]) -> tuple[int, ...]:

@@ -1,11 +1,12 @@
-"""Affine maps between the pixels of an original image and those of a network's input: NumPy, for the host's side.
+"""Boxes on the host's side, in NumPy: affine maps between the pixels of an original image and those of a network's input,
+and overlaps.
 
 A transform is float [2, 3]: it takes (x, y, 1) in continuous pixels of the original (pixel i covers [i, i+1)) to (x, y) in
 continuous pixels of the input. Arithmetic is float64; what is returned to batches and files is float32.
 """
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Num
 
 
 def map_boxes(boxes: Float[np.ndarray, "*n 4"], transform: Float[np.ndarray, "2 3"]) -> Float[np.ndarray, "*n 4"]:
@@ -37,6 +38,15 @@ def clip_boxes(boxes: Float[np.ndarray, "*n 4"], size: tuple[int, int]) -> Float
     """Boxes x1 y1 x2 y2 clipped to an image of `size` (height, width) pixels: [0, width] and [0, height]."""
     height, width = size
     return np.clip(boxes, 0, np.array([width, height, width, height], boxes.dtype))
+
+
+def overlaps(a: Num[np.ndarray, "*n 4"], b: Num[np.ndarray, "*m 4"]) -> Float[np.ndarray, "*k"]:
+    """Intersection over union, float64, of boxes x1 y1 x2 y2 whose leading axes broadcast; 0 where neither has area."""
+    a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
+    area = lambda corners, opposite: np.prod(np.maximum(opposite - corners, 0.0), axis=-1)
+    both = area(np.maximum(a[..., :2], b[..., :2]), np.minimum(a[..., 2:], b[..., 2:]))
+    union = area(a[..., :2], a[..., 2:]) + area(b[..., :2], b[..., 2:]) - both
+    return np.where(union > 0, both / np.where(union > 0, union, 1.0), 0.0)
 
 
 def paste_original(

@@ -37,13 +37,13 @@ def nms(
     missing = blocks * -(-count // blocks) - count
     ranked = jnp.pad(boxes[order], ((0, missing), (0, 0))).reshape(blocks, -1, 4)
     alive = jnp.pad(valid[order], (0, missing)).reshape(blocks, -1)
-    first, stays = rounded_down(threshold), []
+    limit, stays = rounded_down(threshold), []
     # Each block is settled within itself, then suppresses those behind it: what is ahead of it has done so already.
     for i in range(blocks):
-        kept = _settle(pairwise(iou, ranked[i], ranked[i]) > first, alive[i])
+        kept = _settle(pairwise(iou, ranked[i], ranked[i]) > limit, alive[i])
         stays.append(kept)
         for j in range(i + 1, blocks):
-            gone = jnp.any((pairwise(iou, ranked[j], ranked[i]) > first) & kept[None, :], axis=1)
+            gone = jnp.any((pairwise(iou, ranked[j], ranked[i]) > limit) & kept[None, :], axis=1)
             alive = alive.at[j].set(alive[j] & ~gone)
     return jnp.zeros(count, bool).at[order].set(jnp.concatenate(stays)[:count])
 
@@ -106,7 +106,7 @@ def detect(
         most: how many are returned.
     """
     count, classes = scores.shape
-    first, place = rounded_down(threshold), jnp.arange(classes)
+    limit, place = rounded_down(threshold), jnp.arange(classes)
     scores = jnp.where(valid, scores.astype(jnp.float32), -1.0)
     nothing = jnp.min(scores, axis=0)[None, :] * 0.0 - 1.0  # varies over devices as the scores do
 
@@ -121,7 +121,7 @@ def detect(
         found = found.at[i].set(left[index, place])
         chosen = chosen.at[i].set(index.astype(jnp.int32))
         picked = jnp.broadcast_to(boxes[index, place][None], boxes.shape)
-        gone = (iou(boxes, picked) > first) | (jnp.arange(count)[:, None] == index[None, :])
+        gone = (iou(boxes, picked) > limit) | (jnp.arange(count)[:, None] == index[None, :])
         return jnp.where(gone, -1.0, left), found, chosen, i + 1
 
     found = jnp.broadcast_to(nothing, (most, classes))

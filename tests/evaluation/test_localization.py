@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from cnnvision.evaluation.classification import ClassificationEvaluator, image_label
-from cnnvision.evaluation.localization import LocalizationEvaluator, box_iou
+from cnnvision.evaluation.localization import LocalizationEvaluator
+from cnnvision.ops.geometry import overlaps
 from cnnvision.types import ClassPrediction, Example, LocalizationPrediction, Objects
 
 
@@ -53,8 +54,8 @@ def test_nothing_to_count_is_not_a_number():
 
 
 def test_box_iou_of_boxes_without_area():
-    assert box_iou(np.array([1.0, 1, 1, 1]), np.array([1.0, 1, 1, 1])) == 0.0
-    assert box_iou(np.array([5.0, 5, 1, 1]), np.array([0.0, 0, 9, 9])) == 0.0
+    assert overlaps(np.array([1.0, 1, 1, 1]), np.array([1.0, 1, 1, 1])) == 0.0
+    assert overlaps(np.array([5.0, 5, 1, 1]), np.array([0.0, 0, 9, 9])) == 0.0
 
 
 def test_classification_by_hand():

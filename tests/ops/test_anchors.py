@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from cnnvision.ops import anchors, deltas
-from tests.ops.test_boxes import random_boxes
+from tests.ops.drawn_boxes import random_boxes
 from tests.reference import anchors as reference
 
 PAPER = (10.0, 10.0, 5.0, 5.0)

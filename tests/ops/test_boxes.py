@@ -6,15 +6,8 @@ import numpy as np
 import pytest
 
 from cnnvision.ops import boxes
+from tests.ops.drawn_boxes import random_boxes
 from tests.reference import boxes as reference
-
-
-def random_boxes(rng, count):
-    corners = rng.uniform(-20, 120, (count, 2, 2))
-    made = np.concatenate([corners.min(1), corners.max(1)], axis=1)
-    made[::7, 2:] = made[::7, :2]  # without area
-    made[1::7] = np.round(made[1::7])
-    return made.astype(np.float32)
 
 
 @pytest.mark.parametrize("name", ["iou", "giou"])

@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 
 from cnnvision.data.augment import fitted
-from cnnvision.ops.geometry import clip_boxes, invert, map_boxes, paste_original, to_original
+from cnnvision.ops.geometry import clip_boxes, invert, map_boxes, overlaps, paste_original, to_original
 from cnnvision.task import InputSpec
 from cnnvision.types import IGNORE
+from tests.reference import boxes
 from tests.reference import windows as reference
 
 
@@ -14,6 +15,14 @@ def test_map_by_hand():
     boxes = np.array([[0, 0, 10, 20], [1, 2, 3, 4]], np.float32)
     mirror = np.array([[-2.0, 0.0, 100.0], [0.0, 0.5, 3.0]])  # x -> 100 − 2x, y -> y/2 + 3
     np.testing.assert_allclose(map_boxes(boxes, mirror), [[80, 3, 100, 13], [94, 4, 98, 5]])
+
+
+def test_overlaps_equal_the_reference():
+    rng = np.random.default_rng(0)
+    a, b = (np.sort(rng.integers(0, 12, (30, 2, 2)), axis=1).reshape(30, 4).astype(np.float32) for _ in range(2))
+    found = overlaps(a[:, None], b[None])
+    assert found.shape == (30, 30) and found.dtype == np.float64
+    np.testing.assert_allclose(found, [[boxes.iou(x.astype(float), y.astype(float)) for y in b] for x in a], atol=1e-12)
 
 
 def test_quarter_turn():

@@ -8,16 +8,11 @@ import pytest
 from cnnvision.ops.boxes import covered, iou, pairwise
 from cnnvision.ops.matching import match
 from cnnvision.ops.sampling import sample_balanced
+from tests.ops.drawn_boxes import whole_boxes
 from tests.reference import anchors as reference
 from tests.reference import boxes as box_reference
 
 MATCH = jax.jit(match, static_argnums=(4, 5, 6))
-
-
-def whole_boxes(rng, count, side=12):
-    """Boxes on a coarse grid: many equal ones, ties, boxes without area."""
-    corners = np.sort(rng.integers(0, side, (count, 2, 2)), axis=1)
-    return corners.reshape(count, 4).astype(np.float32)
 
 
 def test_pairs_equal_the_reference():

@@ -9,7 +9,7 @@ from cnnvision.ops import nms as ops
 from cnnvision.ops.per_image import on_mesh, per_image
 from cnnvision.training.sharding import make_mesh
 from cnnvision.training.traffic import collectives
-from tests.ops.test_matching import whole_boxes
+from tests.ops.drawn_boxes import whole_boxes
 from tests.reference import nms as reference
 
 NMS = jax.jit(ops.nms, static_argnums=3)
