@@ -37,6 +37,11 @@ class Mean:
             raise ValueError(f"Mean.of: values {values.shape} and weights {weights.shape} must have one shape")
         return cls(jnp.sum(jnp.where(weights > 0, values, 0.0) * weights), jnp.sum(weights))
 
+    def over(self, valid: Array) -> "Mean":
+        """Of means with one row for each image, [b]: the mean of all that is in the rows that are valid."""
+        rows = lambda x: jnp.sum(jnp.where(valid, x, 0.0))
+        return Mean(rows(self.total), rows(self.count))
+
     def merge(self, other: "Mean") -> "Mean":
         """The mean over both sets of values."""
         return Mean(self.total + other.total, self.count + other.count)

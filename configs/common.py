@@ -100,6 +100,58 @@ def pixel_loss() -> ConfigDict:
     )
 
 
+def detector(name: str) -> ConfigDict:
+    """Faster R-CNN's keys, set as in torchvision's recipe for a pyramid on COCO; an experiment sets backbone and weights."""
+    return ConfigDict(
+        dict(
+            name=name,
+            backbone=dict(),
+            pretrained="",
+            neck="fpn",  # or "none": one map of the backbone
+            strides=(4, 8, 16, 32),  # of the backbone's maps; a pyramid adds one that is twice as coarse
+            width=256,  # channels of the pyramid's maps
+            max_objects=100,  # of an image, in training; the smallest beyond that are left out, and counted
+            anchors=dict(
+                sizes=((32,), (64,), (128,), (256,), (512,)),  # of each map, square roots of areas, input pixels
+                ratios=(0.5, 1.0, 2.0),  # height / width
+            ),
+            rpn=dict(
+                number=256,  # anchors of an image in the loss
+                share=0.5,  # of positive ones, at most
+                positive_from=0.7,  # IoU
+                negative_below=0.3,
+            ),
+            proposals=dict(
+                before_train=2000,  # the best of each map, before the suppression
+                most_train=2000,  # of all maps, after it
+                before=1000,  # likewise, in prediction
+                most=1000,
+                threshold=0.7,  # IoU above which the worse of two goes
+            ),
+            regions=dict(
+                pooling="align",  # or, of one map, "max": RoI max pooling
+                size=7,  # bins along each side
+                samples=2,  # of RoIAlign, along each side of a bin
+                number=512,  # of an image in the loss
+                share=0.25,  # of positive ones, at most
+                positive_from=0.5,  # IoU
+                negative_from=0.0,
+                negative_below=0.5,
+                hidden=(1024, 1024),  # widths of the fully connected layers
+                dropout=0.0,
+                beta=1.0 / 9.0,  # where smooth L1 of the box bends; 1 in Fast R-CNN
+            ),
+            detections=dict(
+                score_above=0.05,
+                threshold=0.5,  # IoU above which the worse of two of one class goes
+                most=100,  # of an image
+            ),
+            lambda_rpn=1.0,  # L = Lobj + lambda_rpn · Lrpn + Lclass + lambda_box · Lbox
+            lambda_box=1.0,
+        )
+    )
+
+
 def no_variant(variant: str, *known: str) -> ConfigError:
     """The error for a variant that a config file does not have; `known` are those it has."""
     return ConfigError(f"--config: there is no variant {variant!r}.{nearest(variant, known)}")
@@ -123,6 +175,11 @@ def smoke(config: ConfigDict) -> ConfigDict:
             model[key] = value
     if "decoder" in model:
         model.decoder.widths = ()
+    if "regions" in model:
+        model.strides, model.width = (4, 8), 8
+        model.anchors.sizes = ((12,), (24,), (48,))
+        model.proposals.update(before_train=50, most_train=50, before=50, most=30)
+        model.regions.update(number=16, hidden=(16,))
     config.data.size = (64, 64)
     config.data.batch_size = 8
     config.data.eval_batch_size = 8

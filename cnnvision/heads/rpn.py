@@ -56,16 +56,20 @@ class RegionProposalHead(nn.Module):
 
 
 def anchors_of(
-    shapes: Mapping[int, tuple[int, int]], sizes: Mapping[int, Sequence[float]], ratios: Sequence[float]
+    shapes: Mapping[int, tuple[int, int]], size: tuple[int, int], sizes: Sequence[Sequence[float]], ratios: Sequence[float]
 ) -> list[Float[np.ndarray, "_ 4"]]:
     """The anchors of each map, x1 y1 x2 y2 in input pixels.
 
     Args:
         shapes: stride -> (height, width) of the map.
-        sizes: stride -> square roots of the areas of its anchors, input pixels.
+        size: (height, width) of the input, pixels. As in torchvision, neighbouring positions are ⌊side / positions⌋ pixels
+            apart: the stride, where it divides the side.
+        sizes: of each map from the finest on, square roots of the areas of its anchors, input pixels.
         ratios: height / width.
     """
-    return [anchor_ops.grid(anchor_ops.anchors_at(sizes[s], ratios), shapes[s], s) for s in sorted(shapes)]
+    apart = lambda shape: (size[0] // shape[0], size[1] // shape[1])
+    maps = zip(sizes, (shapes[stride] for stride in sorted(shapes)), strict=True)
+    return [anchor_ops.grid(anchor_ops.anchors_at(of_map, ratios), shape, apart(shape)) for of_map, shape in maps]
 
 
 def rpn_terms(

@@ -23,18 +23,21 @@ def anchors_at(sizes: Sequence[float], ratios: Sequence[float]) -> Float[np.ndar
     return np.round(np.stack([-widths, -heights, widths, heights], axis=1) / np.float32(2.0))
 
 
-def grid(anchors: Float[np.ndarray, "a 4"], positions: tuple[int, int], stride: int) -> Float[np.ndarray, "_ 4"]:
+def grid(
+    anchors: Float[np.ndarray, "a 4"], positions: tuple[int, int], strides: tuple[int, int]
+) -> Float[np.ndarray, "_ 4"]:
     """The anchors of every position of a feature map.
 
     Args:
         anchors: those of one position, about its centre.
         positions: (height, width) of the feature map.
-        stride: input pixels from one position to the next; the first lies at (0, 0), the corner of the image.
+        strides: input pixels from one position to the next, down and to the right; the first lies at (0, 0), the corner of
+            the image.
 
     Returns:
         float32 [height · width · a, 4] x1 y1 x2 y2, input pixels: row by row, all anchors of a position next to each other.
         Some reach beyond the image.
     """
-    y, x = (np.arange(count, dtype=np.float32) * stride for count in positions)
+    y, x = (np.arange(count, dtype=np.float32) * stride for count, stride in zip(positions, strides, strict=True))
     corners = np.stack(np.broadcast_arrays(x[None, :], y[:, None], x[None, :], y[:, None]), axis=-1)
     return (corners[:, :, None] + anchors[None, None]).reshape(-1, 4).astype(np.float32)

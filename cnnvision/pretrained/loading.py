@@ -16,34 +16,11 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 
 from cnnvision.backbones import make_backbone
 from cnnvision.errors import WeightsError, nearest
-from cnnvision.pretrained.torch_files import imagenet_file, read_weights
+from cnnvision.pretrained.torch_files import imagenet_file
 from cnnvision.pretrained.torch_names import COUNTER, NAMINGS, Naming, Path
 
 IMAGENET = "imagenet"
 """In place of a file: the ImageNet weights that come as a package (EfficientNet-Lite0's)."""
-
-
-def load_pretrained(
-    weights: str, backbone: str, params: Mapping[str, Any], model_state: Mapping[str, Any], head: str = "head"
-) -> tuple[dict[str, Any], dict[str, Any], str]:
-    """The same trees with the backbone, and the classification head where it fits, taken from a file of weights.
-
-    Args:
-        weights: "imagenet", or the path of a .pth, .pt or .safetensors file with torchvision's names.
-        backbone: its name in `BACKBONES`.
-        params: of the network as initialised.
-        model_state: likewise.
-        head: where in `params` the `ClassificationHead` is. Each of its layers is taken if its shape is the file's, and
-            left at its initialisation otherwise (another number of classes).
-
-    Returns:
-        (params, model_state, report): one or two sentences on what was taken and what was left.
-
-    Raises:
-        WeightsError: the file cannot be read, or does not fit the backbone; says how, and whose weights they are if it can.
-    """
-    file = find_weights(weights, backbone)
-    return from_torchvision(read_weights(file), params, model_state, backbone, head, source=file)
 
 
 def find_weights(weights: str, backbone: str) -> str:
@@ -72,7 +49,23 @@ def from_torchvision(
     head: str = "head",
     source: str = "the state dict",
 ) -> tuple[dict[str, Any], dict[str, Any], str]:
-    """As `load_pretrained`, from a state dict: torch's key -> array. `source` is what errors and report call it."""
+    """The same trees with the backbone, and the classification head where it fits, taken from a state dict.
+
+    Args:
+        state: torch's key -> array.
+        params: of the network as initialised.
+        model_state: likewise.
+        backbone: its name in `BACKBONES`.
+        head: where in `params` the `ClassificationHead` is. Each of its layers is taken if its shape is the file's, and
+            left at its initialisation otherwise (another number of classes).
+        source: what errors and report call the state dict.
+
+    Returns:
+        (params, model_state, report): one or two sentences on what was taken and what was left.
+
+    Raises:
+        WeightsError: the weights do not fit the backbone; says how, and whose they are if it can.
+    """
     naming = _naming(backbone)
     found = {key: value for key, value in state.items() if not key.endswith(COUNTER)}
     if found and all(key.startswith("module.") for key in found):  # as torch's DataParallel saves them
@@ -99,10 +92,10 @@ def from_torchvision(
 def to_torchvision(
     params: Mapping[str, Any], model_state: Mapping[str, Any], backbone: str, head: str = "head"
 ) -> dict[str, np.ndarray]:
-    """A state dict that torchvision's model of that name loads: the inverse of `load_pretrained`.
+    """A state dict that torchvision's model of that name loads: the inverse of `from_torchvision`.
 
     Args:
-        params, model_state, backbone, head: as in `load_pretrained`; where there is no `head`, its keys are left out.
+        params, model_state, backbone, head: as in `from_torchvision`; where there is no `head`, its keys are left out.
 
     Returns:
         torch's key -> float32 array with torch's axes; the counters of BatchNorm are int64 zeros.

@@ -1,16 +1,18 @@
-"""The start of a run from weights that its config names."""
+"""The start of a network from a file of weights."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from cnnvision.pretrained.loading import load_pretrained
+from cnnvision.pretrained.detectors import from_torchvision_detector, is_detector
+from cnnvision.pretrained.loading import find_weights, from_torchvision
+from cnnvision.pretrained.torch_files import read_weights
 
 
 def warm_start(weights: str, backbone: str, head: str = "head") -> Callable[[Mapping, Mapping], tuple[Any, Any, str]]:
     """`Task.warm_start` for a network with a backbone of this name.
 
     Args:
-        weights: `config.model.pretrained`: "" for none, "imagenet", or a file.
+        weights: `config.model.pretrained`: "" for none, "imagenet", or a file: of the backbone, or of a whole detector.
         backbone: its name in `BACKBONES`.
         head: where in the parameters the classification head is.
 
@@ -22,4 +24,27 @@ def warm_start(weights: str, backbone: str, head: str = "head") -> Callable[[Map
     """
     if not weights:
         return lambda params, model_state: (params, model_state, "")
+
     return lambda params, model_state: load_pretrained(weights, backbone, params, model_state, head)
+
+
+def load_pretrained(
+    weights: str, backbone: str, params: Mapping[str, Any], model_state: Mapping[str, Any], head: str = "head"
+) -> tuple[dict[str, Any], dict[str, Any], str]:
+    """The same trees with the weights of a file: of a whole detector, or of its backbone and, where it fits, the head.
+
+    Args:
+        weights: "imagenet", or the path of a .pth, .pt or .safetensors file with torchvision's names.
+        backbone, params, model_state, head: as in `from_torchvision`.
+
+    Returns:
+        (params, model_state, report): one or two sentences on what was taken and what was left.
+
+    Raises:
+        WeightsError: the file cannot be read, or does not fit.
+    """
+    file = find_weights(weights, backbone)
+    state = read_weights(file)
+    if is_detector(state) and "rpn" in params:
+        return from_torchvision_detector(state, params, model_state, backbone, source=file)
+    return from_torchvision(state, params, model_state, backbone, head, source=file)

@@ -12,7 +12,8 @@ from cnnvision.types import ObjectTarget
 from tests.reference import nms as reference
 
 SHAPES = {8: (4, 6), 16: (2, 3)}
-ANCHORS = rpn.anchors_of(SHAPES, {8: (16.0,), 16: (24.0, 48.0)}, (0.5, 1.0))
+SIZE = (32, 48)
+ANCHORS = rpn.anchors_of(SHAPES, SIZE, [(16.0,), (24.0, 48.0)], (0.5, 1.0))
 ALL = jnp.concatenate(ANCHORS)
 
 
@@ -40,7 +41,7 @@ def test_lists_are_in_one_order():
     positions = np.arange(1, start)
     np.testing.assert_array_equal(objectness[0], np.stack([positions, 2 * positions], axis=1).ravel())
     np.testing.assert_array_equal(deltas[0], (positions[:, None] * np.arange(1, 9)).reshape(-1, 4))
-    assert rpn.anchors_of(SHAPES, {8: (16.0,), 16: (24.0,)}, (1.0,))[0].shape == (24, 4)
+    assert rpn.anchors_of(SHAPES, SIZE, [(16.0,), (24.0,)], (1.0,))[0].shape == (24, 4)
     first = ANCHORS[0].reshape(4, 6, 2, 4)
     np.testing.assert_array_equal(first[2, 5] - first[0, 0], np.tile([40, 16, 40, 16], (2, 1)))
 

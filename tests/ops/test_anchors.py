@@ -26,7 +26,7 @@ def test_the_paper_s_nine_anchors():
 @pytest.mark.parametrize("stride", [4, 16])
 def test_a_grid_equals_the_reference(stride):
     sizes, ratios = (32.0, 48.5), (0.5, 1.0, 2.0)
-    found = anchors.grid(anchors.anchors_at(sizes, ratios), (3, 5), stride)
+    found = anchors.grid(anchors.anchors_at(sizes, ratios), (3, 5), (stride, stride))
     assert found.dtype == np.float32
     np.testing.assert_array_equal(found, reference.anchors(sizes, ratios, (3, 5), stride))
 

@@ -3,7 +3,8 @@
 import jax
 import numpy as np
 
-from cnnvision.pretrained.loading import load_pretrained, to_torchvision
+from cnnvision.pretrained.loading import to_torchvision
+from cnnvision.pretrained.start import load_pretrained
 from cnnvision.pretrained.torch_files import imagenet_file, read_weights
 from tests.pretrained.networks import logits, shapes
 from tests.reference import efficientnet_lite0

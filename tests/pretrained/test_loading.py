@@ -8,7 +8,8 @@ from flax.traverse_util import flatten_dict
 
 from cnnvision.backbones import BACKBONES
 from cnnvision.errors import WeightsError
-from cnnvision.pretrained.loading import from_torchvision, load_pretrained, to_torchvision
+from cnnvision.pretrained.loading import from_torchvision, to_torchvision
+from cnnvision.pretrained.start import load_pretrained
 from cnnvision.pretrained.torch_names import LEAVES, NAMINGS
 from tests.pretrained.networks import shapes
 from tests.pretrained.weight_writers import saved

@@ -3,7 +3,7 @@
 import numpy as np
 from PIL import Image
 
-from cnnvision.pretrained.loading import load_pretrained
+from cnnvision.pretrained.start import load_pretrained
 from tests.pretrained.networks import logits, shapes
 
 PHOTOGRAPHS = {

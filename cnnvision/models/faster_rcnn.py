@@ -1,0 +1,219 @@
+"""Faster R-CNN (Ren, He, Girshick and Sun 2015, "Faster R-CNN: towards real-time object detection with region proposals").
+
+Two modules on the same features. The region proposal network (section 3.1, heads/rpn.py) says of anchors at every position
+whether there is an object, and moves them onto it: its best answers are the proposals. Fast R-CNN's head (section 3.2,
+heads/box_head.py) pools each proposal from the same maps, names its class and moves it once more.
+
+Section 3.1.1: anchors of 3 scales and 3 ratios. Section 3.1.2: L = Lobj + λ·Lrpn, cross entropy of objectness and smooth
+L1 of positive anchors. Section 3.1.3: 256 anchors an image, as many positive as negative ones, as far as there are. Section
+3.2: "approximate joint training", all four losses in one step; proposals are constants of it. Section 3.3: proposals are
+clipped to the image and suppressed at IoU 0.7; the best are kept.
+
+`neck` "fpn": features are those of a pyramid (Lin et al. 2017, "Feature pyramid networks for object detection", section 4),
+one anchor size a level, and each proposal pooled from the level that fits its size. "none": one map of the backbone.
+
+Deviations, all of which torchvision's `fasterrcnn_resnet50_fpn` shares: anchors that cross the image's border take part in
+training; RoIAlign (He et al. 2017) in place of RoI max pooling, with a pyramid always; Lrpn is divided by the number of
+anchors in the sample, not by positions, which takes the place of λ = 10; smooth L1 bends at β = 1/9 (the head's by config).
+The objects' own boxes are among the proposals in training, as in the paper's published code.
+"""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from cnnvision.backbones import make_backbone
+from cnnvision.errors import ConfigError, check_name, check_range
+from cnnvision.evaluation.detection import DetectionEvaluator
+from cnnvision.heads import rpn
+from cnnvision.heads.box_head import (
+    POOLINGS,
+    BoxHead,
+    box_head_accuracy,
+    box_head_terms,
+    find,
+    pool_regions,
+    sample_regions,
+)
+from cnnvision.models.binding import bind, normalized, trainable_with
+from cnnvision.necks.fpn import FeaturePyramid
+from cnnvision.ops.per_image import per_image
+from cnnvision.pretrained.start import warm_start
+from cnnvision.task import DataInfo, InputSpec, LossAux, Task
+from cnnvision.types import Array
+
+NECKS = ("none", "fpn")
+
+Anchors = list[np.ndarray]
+Choose = Callable[[Anchors, Array, Array], tuple[Array, Any]]
+"""(anchors of each map, objectness [b, n], deltas [b, n, 4]) -> boxes [b, r, 4] the head looks at, and anything else."""
+
+
+class FasterRCNN(nn.Module):
+    """Attributes: backbone; strides of its maps that are used; neck, or None; rpn; box_head; sizes and ratios of anchors;
+    pool: (one image's maps, boxes [r, 4]) -> what the head sees of each, [r, s, s, c]."""
+
+    backbone: nn.Module
+    strides: Sequence[int]
+    neck: FeaturePyramid | None
+    rpn: rpn.RegionProposalHead
+    box_head: BoxHead
+    sizes: Sequence[Sequence[float]]
+    ratios: Sequence[float]
+    pool: Callable[[dict[int, Array], Array], Array]
+
+    def __call__(self, image: Array, valid: Array, choose: Choose, train: bool) -> tuple[Any, ...]:
+        """Normalised images -> (anchors, objectness, deltas), what was chosen, (logits, deltas) of the chosen boxes."""
+        features = self.backbone(image, train, valid)
+        maps = {stride: features[stride] for stride in self.strides}
+        maps = maps if self.neck is None else self.neck(maps)
+        objectness, deltas = self.rpn(maps)
+        shapes = {stride: features.shape[1:3] for stride, features in maps.items()}
+        anchors = rpn.anchors_of(shapes, image.shape[1:3], self.sizes, self.ratios)
+        boxes, chosen = choose(anchors, objectness, deltas)
+        pooled = per_image(self.pool, {stride: maps[stride] for stride in self.strides}, boxes)
+        return (anchors, objectness, deltas), chosen, self.box_head(pooled, train)
+
+
+def _check(model: Any, known_strides: Sequence[int]) -> None:
+    """Raises ConfigError for what of `config.model` no network can be made of."""
+    check_name("config.model.neck", model.neck, NECKS)
+    check_name("config.model.regions.pooling", model.regions.pooling, POOLINGS)
+    strides = tuple(model.strides)
+    for stride in strides:
+        check_name("config.model.strides", stride, known_strides)
+    if model.neck == "none" and len(strides) != 1:
+        raise ConfigError(f"config.model.strides = {strides}: without a neck there must be one")
+    if model.neck == "fpn" and list(strides) != [min(strides) * 2**i for i in range(len(strides))]:
+        raise ConfigError(f"config.model.strides = {strides}: a pyramid needs each to be twice the one before")
+    if model.neck == "fpn" and model.regions.pooling == "max":
+        raise ConfigError('config.model.regions.pooling: a pyramid is pooled by "align" alone')
+    maps = len(strides) + (model.neck == "fpn")
+    sizes = model.anchors.sizes
+    if len(sizes) != maps or len({len(of_map) for of_map in sizes}) != 1:
+        also = ", and one coarser" if model.neck == "fpn" else ""
+        raise ConfigError(
+            f"config.model.anchors.sizes = {tuple(sizes)}: must be a tuple of sizes for each of {maps} maps (strides "
+            f"{strides}{also}), equally many for each"
+        )
+    for name in ("share", "positive_from", "negative_below"):
+        check_range(f"config.model.rpn.{name}", model.rpn[name], 0, 1)
+        check_range(f"config.model.regions.{name}", model.regions[name], 0, 1)
+    check_range("config.model.regions.dropout", model.regions.dropout, 0, 0.99)
+    for name in ("threshold", "score_above"):
+        check_range(f"config.model.detections.{name}", model.detections[name], 0, 1)
+
+
+def make_network(model: Any, classes: int) -> FasterRCNN:
+    """The module that `config.model` describes."""
+    backbone = make_backbone(**model.backbone)
+    _check(model, backbone.strides)
+    strides, sizes = tuple(model.strides), tuple(tuple(map(float, of_map)) for of_map in model.anchors.sizes)
+    regions = model.regions
+    return FasterRCNN(
+        backbone=backbone,
+        strides=strides,
+        neck=FeaturePyramid(model.width, dtype=backbone.dtype) if model.neck == "fpn" else None,
+        rpn=rpn.RegionProposalHead(len(sizes[0]) * len(model.anchors.ratios), dtype=backbone.dtype),
+        box_head=BoxHead(classes, tuple(regions.hidden), regions.dropout, dtype=backbone.dtype),
+        sizes=sizes,
+        ratios=tuple(model.anchors.ratios),
+        pool=partial(pool_regions, pooling=regions.pooling, size=regions.size, samples=regions.samples),
+    )
+
+
+def make_task(config: Any, info: DataInfo) -> Task:
+    """Faster R-CNN as the training loop sees it.
+
+    Args:
+        config: `model` holds what configs/faster_rcnn_shapes.py sets; `data` holds size and fit.
+        info: the classes.
+    """
+    model = config.model
+    network = make_network(model, len(info.classes))
+    backbone, proposing = network.backbone, model.proposals
+    drawn = ("number", "share", "positive_from", "negative_below")
+    of_rpn = {name: model.rpn[name] for name in drawn}
+    of_head = {name: model.regions[name] for name in (*drawn, "negative_from")}
+    images = normalized(backbone)
+
+    def propose(train):
+        before, most = (proposing.before_train, proposing.most_train) if train else (proposing.before, proposing.most)
+        return partial(rpn.propose, before=before, most=most, threshold=proposing.threshold)
+
+    def proposals_of(batch):
+        def choose(anchors, objectness, deltas):
+            of_image = lambda objectness, deltas, size: propose(False)(objectness, deltas, anchors, size)
+            found = per_image(of_image, objectness, deltas, batch.size)
+            return found.boxes, found
+
+        return choose
+
+    init, apply = bind(network, lambda batch: (*images(batch), proposals_of(batch)))
+
+    def loss(params, model_state, batch, key, train):
+        # Where nothing may be random, the same regions are drawn every time.
+        keys = jax.random.split(key if train else jax.random.key(0), 3)
+        of_anchors, of_regions = (jax.random.split(each, len(batch.valid)) for each in keys[:2])
+
+        def choose(anchors, objectness, deltas):
+            def of_image(key, objectness, deltas, size, target):
+                found = propose(train)(objectness, deltas, anchors, size)
+                sample = sample_regions(key, found.boxes, found.valid, target, **of_head)
+                return sample, rpn.recalled(found.boxes, found.valid, target)
+
+            constants = lax.stop_gradient((objectness, deltas))
+            sample, recalled = per_image(of_image, of_regions, *constants, batch.size, batch.target)
+            return sample.boxes, (sample, recalled)
+
+        (answers, (sample, recalled), (logits, box_deltas)), model_state = apply(
+            params, model_state, *images(batch), choose, key=keys[2], train=train
+        )
+        anchors, objectness, deltas = answers
+        every_anchor = np.concatenate(anchors)
+
+        def of_anchors_of_image(key, objectness, deltas, target):
+            return rpn.rpn_terms(key, objectness, deltas, jnp.asarray(every_anchor), target, **of_rpn)
+
+        terms = per_image(of_anchors_of_image, of_anchors, objectness, deltas, batch.target)
+        terms |= per_image(partial(box_head_terms, beta=model.regions.beta), logits, box_deltas, sample, batch.target)
+        terms = {name: term.over(batch.valid) for name, term in terms.items()}
+        L = (
+            terms["objectness"]
+            + model.lambda_rpn * terms["rpn_box"]
+            + terms["class"]
+            + model.lambda_box * terms["box"]
+        )  # fmt: skip
+        measured = per_image(box_head_accuracy, logits, sample, batch.target) | {"proposal_recall": recalled}
+        metrics = {f"loss/{name}": term for name, term in terms.items()}
+        metrics |= {name: mean.over(batch.valid) for name, mean in measured.items()}
+        return L, LossAux(model_state, metrics)
+
+    def predict(params, model_state, batch):
+        (_, proposals, (logits, deltas)), _ = apply(params, model_state, *images(batch), proposals_of(batch))
+        of_image = partial(find, **model.detections)
+        return per_image(of_image, logits, deltas, proposals.boxes, proposals.valid, batch.size)
+
+    return Task(
+        inputs=InputSpec(
+            sizes=(tuple(config.data.size),),
+            target="objects",
+            fit=config.data.fit,
+            objects="all",
+            max_objects=model.max_objects,
+            multiple_of=max(network.strides),
+        ),
+        init=init,
+        warm_start=warm_start(model.pretrained, model.backbone.name),
+        trainable=trainable_with(backbone),
+        loss=loss,
+        predict=predict,
+        evaluator=lambda: DetectionEvaluator(info.classes, info.area_ranges),
+        best=("AP", "max"),
+    )

@@ -1,0 +1,162 @@
+"""Faster R-CNN under torchvision's drawn weights against torchvision's own answers, stage by stage, and the way back."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from cnnvision.backbones.backbone import IMAGENET_MEAN, IMAGENET_STD
+from cnnvision.errors import WeightsError
+from cnnvision.heads import rpn
+from cnnvision.heads.box_head import find
+from cnnvision.models.faster_rcnn import make_network
+from cnnvision.pretrained.detectors import from_torchvision_detector, to_torchvision_detector
+from configs.common import detector
+from tests.reference.torch_weights import load_golden
+
+SIZE, PADDED = (256, 341), (256, 352)
+"""The golden's 240×320 pixels, shorter side to 256, and filled up to multiples of 32."""
+
+LEVELS = (4, 8, 16, 32)
+
+
+def model(**regions):
+    config = detector("faster_rcnn")
+    config.backbone.update(name="resnet50", norm="frozen", frozen_stages=0, dtype="float32")
+    config.regions.update(**regions)
+    return config
+
+
+def shapes_of(classes=90, **regions):
+    network, size = make_network(model(**regions), classes), (64, 64)
+    propose = lambda anchors, objectness, deltas: (jnp.zeros((1, 2, 4)), None)
+    image = jax.ShapeDtypeStruct((1, *size, 3), jnp.float32)
+    init = lambda image: network.init(jax.random.key(0), image, jnp.ones(1, bool), propose, False)
+    variables = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), jax.eval_shape(init, image))
+    params = variables.pop("params")
+    return network, params, variables
+
+
+@functools.cache
+def answers():
+    """(what torchvision gave, what the same weights give here), each by stage."""
+    state, golden = load_golden("fasterrcnn_resnet50_fpn")
+    network, params, model_state = shapes_of()
+    params, model_state, _ = from_torchvision_detector(state, params, model_state, "resnet50")
+    image = (golden["image"].astype(np.float32) - np.float32(IMAGENET_MEAN)) / np.float32(IMAGENET_STD)
+    image = jax.image.resize(jnp.asarray(image), (*SIZE, 3), "linear")
+    image = jnp.pad(image, ((0, PADDED[0] - SIZE[0]), (0, PADDED[1] - SIZE[1]), (0, 0)))[None]
+    size = jnp.array(SIZE)
+
+    @jax.jit
+    def run(params, model_state, image, objectness, deltas):
+        def choose(anchors, objectness, deltas):
+            found = rpn.propose(objectness[0], deltas[0], anchors, size)
+            return found.boxes[None], found
+
+        variables = {"params": params, **model_state}
+
+        def pyramid(network, image):
+            features = network.backbone(image, False)
+            return network.neck({stride: features[stride] for stride in LEVELS})
+
+        maps = network.apply(variables, image, method=pyramid)
+        (anchors, *of_rpn), proposals, (logits, boxes) = network.apply(variables, image, jnp.ones(1, bool), choose, False)
+        fed = rpn.propose(objectness, deltas, anchors, size)
+        found = find(logits[0], boxes[0], proposals.boxes, proposals.valid, size)
+        return maps, of_rpn, proposals, fed, found, [jnp.asarray(level) for level in anchors]
+
+    flat = lambda name, last: np.concatenate(
+        [golden[f"rpn_{name}_{i}"].transpose(1, 2, 0).reshape(-1, *last) for i in range(5)]
+    )
+    theirs = {"objectness": flat("objectness", ()), "deltas": flat("deltas", (4,))}
+    with jax.default_matmul_precision("highest"):
+        maps, of_rpn, proposals, fed, found, anchors = jax.device_get(
+            run(params, model_state, image, theirs["objectness"], theirs["deltas"])
+        )
+    names = ("0", "1", "2", "3", "pool")
+    every = {f"feature {name}": maps[stride][0, :, :, ::16] for name, stride in zip(names, (*LEVELS, 64), strict=True)}
+    ours = {
+        "input": np.asarray(image)[0, ::4, ::4],
+        **every,
+        "objectness": of_rpn[0][0],
+        "deltas": of_rpn[1][0],
+        "anchors": np.concatenate(anchors)[::7],
+    }
+    theirs |= {
+        "input": golden["network_input_4x4"].transpose(1, 2, 0),
+        **{f"feature {name}": golden[f"feature_{name}_every16th_channel"].transpose(1, 2, 0) for name in names},
+        "anchors": golden["anchors_every7th"],
+    }
+    return theirs, ours, golden, proposals, fed, found
+
+
+def matched(theirs, ours, within):
+    """How many of their rows have a row of ours within `within` of it, one to one."""
+    left, count = list(range(len(ours))), 0
+    for row in theirs:
+        near = np.abs(ours[left] - row).max(axis=1)
+        if len(near) and near.min() <= within:
+            left.pop(int(near.argmin()))
+            count += 1
+    return count
+
+
+def test_each_stage_is_that_of_torchvision():
+    theirs, ours, *_ = answers()
+    assert theirs.keys() == ours.keys()
+    for stage, expected in theirs.items():
+        assert ours[stage].shape == expected.shape, stage
+        assert np.abs(ours[stage] - expected).max() <= 1e-4 * np.abs(expected).max(), stage
+
+
+def test_the_same_answers_of_the_rpn_give_the_same_proposals():
+    _, _, golden, _, fed, _ = answers()
+    assert fed.valid.all() and len(golden["proposals"]) == 1000
+    assert matched(golden["proposals"], fed.boxes, 0.01) == 1000
+
+
+def test_end_to_end():
+    _, _, golden, proposals, _, found = answers()
+    assert matched(golden["proposals"], proposals.boxes, 0.1) >= 980
+    boxes = found.boxes * np.array([320 / SIZE[1], 240 / SIZE[0]] * 2, np.float32)
+    rows = lambda boxes, scores, labels: np.concatenate([boxes, 100 * scores[:, None], 1e3 * labels[:, None]], axis=1)
+    assert found.valid.all()
+    expected = rows(golden["det_boxes"], golden["det_scores"], golden["det_labels"] - 1)
+    assert matched(expected, rows(boxes, found.scores, found.labels), 0.1) >= 98
+
+
+def test_exported_weights_are_those_that_came():
+    state, _ = load_golden("fasterrcnn_resnet50_fpn")
+    _, params, model_state = shapes_of()
+    params, model_state, report = from_torchvision_detector(state, params, model_state, "resnet50")
+    assert "left" not in report
+    exported = to_torchvision_detector(params, model_state, "resnet50")
+    assert exported.keys() == state.keys()
+    assert all(np.array_equal(array, state[key]) for key, array in exported.items())
+    assert all(array.shape == state[key].shape for key, array in exported.items())
+
+
+def test_files_of_older_versions_and_other_classes():
+    state, _ = load_golden("fasterrcnn_resnet50_fpn")
+    older = {key.replace("conv.0.0", "conv").replace(".0.weight", ".weight").replace(".0.bias", ".bias")
+             if ".fpn." in key or "rpn.head.conv" in key else key: array for key, array in state.items()}  # fmt: skip
+    assert "backbone.fpn.inner_blocks.0.weight" in older and "rpn.head.conv.weight" in older
+    _, params, model_state = shapes_of(classes=3)
+    loaded, _, report = from_torchvision_detector(older, params, model_state, "resnet50", source="old.pth")
+    assert "class and box were left" in report and "for 90 classes" in report and "this network's for 3" in report
+    assert not loaded["box_head"]["class"]["kernel"].any() and loaded["box_head"]["hidden0"]["kernel"].any()
+    np.testing.assert_array_equal(loaded["neck"]["lateral8"]["bias"], state["backbone.fpn.inner_blocks.1.0.bias"])
+
+
+def test_what_does_not_fit_is_said():
+    state, _ = load_golden("fasterrcnn_resnet50_fpn")
+    _, params, model_state = shapes_of(hidden=(512, 512))
+    with pytest.raises(WeightsError, match=r"x\.pth: roi_heads\.box_head\.fc6\.(weight|bias) is \(1024,.*hidden0"):
+        from_torchvision_detector(state, params, model_state, "resnet50", source="x.pth")
+    _, params, model_state = shapes_of()
+    without = {key: array for key, array in state.items() if "cls_logits" not in key}
+    with pytest.raises(WeightsError, match=r"rpn\.head\.cls_logits\.(weight|bias) is missing"):
+        from_torchvision_detector(without, params, model_state, "resnet50")
