@@ -2,7 +2,8 @@
 
 On a sheet targets are solid frames and tints in the colour of their class, predictions are dashed, or tints beside. Each
 input has a frame of its own: green, with a tick, where the prediction is right; red, with a cross, where it is wrong; grey
-where there is nothing to compare. Right means the right class and, for a box, an IoU of at least 0.5. Padding is hatched.
+where there is nothing to compare. Right means the right class and, for a box, an IoU of at least 0.5; of detections, all of
+them right, and no object missed. Padding is hatched.
 """
 
 import io
@@ -15,21 +16,18 @@ import numpy as np
 from etils import epath
 from PIL import Image, ImageDraw
 
-from cnnvision import drawing
+from cnnvision import captions, drawing
 from cnnvision.curves import draw_curves
-from cnnvision.ops.geometry import overlaps
-from cnnvision.overlays import agreement, present, tinted, tinted_map
+from cnnvision.overlays import agreement, tinted, tinted_map
 from cnnvision.types import (
     Batch,
     ClassPrediction,
-    ClassTarget,
+    DetectionPrediction,
     LocalizationPrediction,
     ObjectTarget,
     SegmentationPrediction,
     SemanticTarget,
 )
-
-Parts = list[tuple[str, drawing.Colour | None]]
 
 GAP, FRAME, LINE = 8, 4, 19
 """Pixels of a sheet: between tiles, of the frame around one, from one line of text to the next."""
@@ -116,13 +114,17 @@ def annotate(image: np.ndarray, classes: Sequence[str], prediction: Any) -> np.n
     pixels = drawing.enlarge(image, scale)
     text = max(TEXT, round(max(pixels.shape[:2]) / 40))
     picture = Image.new("RGB", (max(pixels.shape[1], 12 * text), pixels.shape[0] + 2 * text), drawing.PAPER)
-    inner, best = Image.fromarray(pixels), _ranking(prediction, classes)
+    inner, best = Image.fromarray(pixels), captions.of_prediction(prediction, classes)
     if isinstance(prediction, SegmentationPrediction):
         inner = Image.fromarray(tinted_map(pixels, prediction.labels, scale))
+    framed = []
     if isinstance(prediction, LocalizationPrediction):
-        box, (words, ink) = prediction.boxes * scale, best[0]
-        drawing.rectangle(inner, box, ink, max(2, text // 7))
-        drawing.tag(inner, box, words, ink, text)
+        framed = [(prediction.boxes, *best[0])]
+    elif isinstance(prediction, DetectionPrediction):
+        framed = captions.framed(prediction, classes)[::-1]
+    for box, words, ink in framed:
+        drawing.rectangle(inner, box * scale, ink, max(2, text // 7))
+        drawing.tag(inner, box * scale, words, ink, text)
     picture.paste(inner, (0, 0))
     drawing.caption(picture, (text // 2, pixels.shape[0] + text // 2), picture.width - text, best, text)
     return np.array(picture)
@@ -163,14 +165,14 @@ def _tile(batch: Batch, i: int, classes: Sequence[str], prediction: Any, scale: 
     if valid:
         part = batch.image[i, :image_height, :image_width]
         pixels[: scale * image_height, : scale * image_width] = drawing.enlarge(part, scale)
-    described: Parts = [("no example", None)]
+    described: captions.Parts = [("no example", None)]
     right = None
     inner = Image.fromarray(pixels)
     if valid:
         inner = Image.fromarray(tinted(pixels, target, scale))
-        described = _describe_target(target, classes)
+        described = captions.of_target(target, classes)
         _draw_frames(inner, target, scale)
-    guess: Parts = []
+    guess: captions.Parts = []
     if isinstance(target, SemanticTarget):
         shown = [pixels, np.array(inner)]
         if prediction is not None:
@@ -181,7 +183,7 @@ def _tile(batch: Batch, i: int, classes: Sequence[str], prediction: Any, scale: 
         width = inner.width
     elif valid and prediction is not None:
         _draw_prediction(inner, prediction, scale)
-        guess, right = _compare(prediction, target, classes)
+        guess, right = captions.comparison(prediction, target, classes)
     if valid:
         _draw_tags(inner, target, classes, scale)
     frame = drawing.NEUTRAL if right is None else drawing.RIGHT if right else drawing.WRONG
@@ -210,24 +212,8 @@ def _draw_tags(picture: Image.Image, target: Any, classes: Sequence[str], scale:
     """Names at the objects where they are few; where they are many the line of text tells the colours."""
     if isinstance(target, ObjectTarget) and np.count_nonzero(target.valid) <= MOST_TAGS:
         for k in np.flatnonzero(target.valid):
-            name, ink = _name(int(target.labels[k]), classes)
+            name, ink = captions.name_of(int(target.labels[k]), classes)
             drawing.tag(picture, target.boxes[k] * scale, name + (" (crowd)" if target.crowd[k] else ""), ink, TEXT - 2)
-
-
-def _describe_target(target: Any, classes: Sequence[str]) -> Parts:
-    """The first line of text beneath an input."""
-    if isinstance(target, ClassTarget):
-        return [_name(int(target.labels), classes)] if target.valid else [("no class", None)]
-    if isinstance(target, ObjectTarget):
-        found = np.unique(target.labels[target.valid])
-        return [_name(int(label), classes) for label in found] or [("no object", None)]
-    if isinstance(target, SemanticTarget):
-        return [_name(label, classes) for label in present(target.labels)]
-    return []
-
-
-def _name(label: int, classes: Sequence[str]) -> tuple[str, drawing.Colour]:
-    return classes[label], drawing.colour(label)
 
 
 def _side_by_side(pictures: Sequence[np.ndarray]) -> Image.Image:
@@ -237,7 +223,7 @@ def _side_by_side(pictures: Sequence[np.ndarray]) -> Image.Image:
 
 
 def _check_drawable(prediction: Any) -> None:
-    if not isinstance(prediction, LocalizationPrediction | ClassPrediction | SegmentationPrediction):
+    if not isinstance(prediction, LocalizationPrediction | ClassPrediction | SegmentationPrediction | DetectionPrediction):
         raise ValueError(f"no way to draw predictions of type {type(prediction).__name__}")
 
 
@@ -246,29 +232,7 @@ def _draw_prediction(picture: Image.Image, prediction: Any, scale: int) -> None:
     if isinstance(prediction, LocalizationPrediction):
         ink = drawing.colour(int(np.argmax(prediction.scores)))
         drawing.dashed_rectangle(picture, prediction.boxes * scale, ink, 2)
-
-
-def _ranking(prediction: Any, classes: Sequence[str]) -> Parts:
-    """The three best classes with their scores, or with the shares of the image that they cover."""
-    if isinstance(prediction, SegmentationPrediction):
-        shares = np.bincount(prediction.labels.ravel(), minlength=256)[: len(classes)] / max(prediction.labels.size, 1)
-        largest = [int(k) for k in np.argsort(-shares, kind="stable") if shares[k] > 0][:6]
-        return [(f"{classes[k]} {shares[k]:.0%}", drawing.colour(k)) for k in largest]
-    best = np.argsort(-prediction.scores, kind="stable")[:3]
-    return [(f"{classes[k]} {prediction.scores[k]:.2f}", drawing.colour(int(k))) for k in best]
-
-
-def _compare(prediction: Any, target: Any, classes: Sequence[str]) -> tuple[Parts, bool | None]:
-    """The line of text about a prediction, and whether it is right; None where the target does not tell."""
-    best = int(np.argmax(prediction.scores))
-    parts: Parts = [(f"{classes[best]} {prediction.scores[best]:.2f}", drawing.colour(best))]
-    if isinstance(target, ClassTarget) and target.valid:
-        return parts, best == int(target.labels)
-    if isinstance(target, ObjectTarget) and target.valid.any():
-        k = int(np.argmax(target.valid))
-        right = best == int(target.labels[k])
-        if not isinstance(prediction, LocalizationPrediction):
-            return parts, right
-        overlap = float(overlaps(prediction.boxes, target.boxes[k]))
-        return [*parts, (f"IoU {overlap:.2f}", None)], right and overlap >= 0.5
-    return parts, None
+    if isinstance(prediction, DetectionPrediction):
+        found = captions.shown(prediction)
+        for box, label in zip(found.boxes, found.labels, strict=True):
+            drawing.dashed_rectangle(picture, box * scale, drawing.colour(int(label)), 2)

@@ -3,9 +3,10 @@
     python -m experiments.predict --workdir=DIR --images=GLOB_OR_DIR --output=DIR [--step=N]
 
 Writes one annotated PNG an image, and predictions.json: file, width, height; class, score and box ([x1, y1, x2, y2] in the
-original image's pixels), or, of a network with a class for every pixel, mask (a PNG of class ids, as large as the image)
-and the share of the image that each class covers. An image that cannot be read is named there and on the screen, and the
-others are predicted. What lies in the output folder is not predicted on again.
+original image's pixels); of a detector all that was found, as detections, the best first; of a network with a class for
+every pixel, mask (a PNG of class ids, as large as the image) and the share of the image that each class covers. An image
+that cannot be read is named there and on the screen, and the others are predicted. What lies in the output folder is not
+predicted on again.
 """
 
 import json
@@ -18,15 +19,27 @@ from experiments.command_line import Parser, cache_compilations, main
 
 def describe(prediction: Any, classes: tuple[str, ...]) -> dict[str, Any]:
     """One image's prediction (original pixels) as JSON values."""
-    if hasattr(prediction, "labels"):
-        import numpy as np
+    import numpy as np
 
+    from cnnvision.types import DetectionPrediction, SegmentationPrediction
+
+    edges = lambda box: [round(float(x), 3) for x in box]
+    if isinstance(prediction, DetectionPrediction):
+        rows = zip(prediction.labels, prediction.scores, prediction.boxes, prediction.valid, strict=True)
+        return {
+            "detections": [
+                {"class": classes[label], "score": round(float(score), 6), "box": edges(box)}
+                for label, score, box, valid in rows
+                if valid
+            ]
+        }
+    if isinstance(prediction, SegmentationPrediction):
         counts = np.bincount(prediction.labels.ravel(), minlength=256) / prediction.labels.size
         return {"shares": {name: round(float(counts[index]), 6) for index, name in enumerate(classes)}}
     best = int(prediction.scores.argmax())
     found = {"class": classes[best], "score": round(float(prediction.scores[best]), 6)}
     if hasattr(prediction, "boxes"):
-        found["box"] = [round(float(x), 3) for x in prediction.boxes]
+        found["box"] = edges(prediction.boxes)
     return found
 
 
@@ -37,6 +50,7 @@ def run(workdir, images: str, output: str, step: int | None = None, say=print) -
     from cnnvision import visualize
     from cnnvision.data.loose import LooseImages
     from cnnvision.errors import RunError
+    from cnnvision.types import SegmentationPrediction
     from experiments.runs import evaluation_of, load, names_of
 
     folder = pathlib.Path(output)
@@ -55,7 +69,7 @@ def run(workdir, images: str, output: str, step: int | None = None, say=print) -
             height, width = example.size
             description = describe(prediction, classes)
             found[index] = {"file": example.id, "width": width, "height": height, **description}
-            if hasattr(prediction, "labels"):
+            if isinstance(prediction, SegmentationPrediction):
                 found[index]["mask"] = f"{example.id}.mask.png"
                 visualize.write_png(folder / found[index]["mask"], prediction.labels)
             picture = visualize.annotate(source.read(index).image, classes, prediction)

@@ -15,6 +15,7 @@ from cnnvision.types import (
     Batch,
     ClassPrediction,
     ClassTarget,
+    DetectionPrediction,
     LocalizationPrediction,
     ObjectTarget,
     SegmentationPrediction,
@@ -73,6 +74,30 @@ def test_right_and_wrong_classes():
     sheet = visualize.sheet(batch_of(classes_of([0, 1, 2], [True, True, False])), CLASSES, predictions)
     assert sheet.dtype == np.uint8 and sheet.ndim == 3
     assert [tile_of(sheet, i)[1] for i in range(3)] == [drawing.RIGHT, drawing.WRONG, drawing.NEUTRAL]
+
+
+def test_detections_are_judged_all_together():
+    """The first image has all and nothing else, the second one too many, the third misses one; weak ones are not drawn."""
+    boxes = [[10, 10, 50, 50], [60, 60, 90, 90]]
+    target = objects_of([boxes] * 3, [[0, 2]] * 3)
+    third = [[10, 10, 50, 50], [60, 60, 90, 90], [5, 60, 45, 95]]
+    predictions = DetectionPrediction(
+        boxes=np.array([third] * 3, np.float32),
+        labels=np.array([[0, 2, 1]] * 3, np.int32),
+        scores=np.array([[0.9, 0.8, 0.4], [0.9, 0.8, 0.7], [0.9, 0.4, 0.3]], np.float32),
+        valid=np.array([[True, True, True], [True, True, True], [True, False, True]]),
+    )
+    sheet = visualize.sheet(batch_of(target), CLASSES, predictions)
+    tiles = [tile_of(sheet, i) for i in range(3)]
+    assert [frame for _, frame in tiles] == [drawing.RIGHT, drawing.WRONG, drawing.WRONG]
+    extra = [has(inner[61 * SCALE : 94 * SCALE, 4 * SCALE : 7 * SCALE], drawing.colour(1)) for inner, _ in tiles]
+    assert extra == [False, True, False]
+    row = lambda i: DetectionPrediction(
+        *(x[i] for x in (predictions.boxes, predictions.labels, predictions.scores, predictions.valid))
+    )
+    picture = visualize.annotate(np.full((400, 400, 3), 60, np.uint8), CLASSES, row(1))
+    assert all(has(picture, drawing.colour(k)) for k in range(3))
+    assert not has(visualize.annotate(np.full((400, 400, 3), 60, np.uint8), CLASSES, row(2)), drawing.colour(2))
 
 
 def test_right_and_wrong_boxes():

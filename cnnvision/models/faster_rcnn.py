@@ -45,10 +45,13 @@ from cnnvision.models.binding import bind, normalized, trainable_with
 from cnnvision.necks.fpn import FeaturePyramid
 from cnnvision.ops.per_image import per_image
 from cnnvision.pretrained.start import warm_start
-from cnnvision.task import DataInfo, InputSpec, LossAux, Task
-from cnnvision.types import Array
+from cnnvision.task import DataInfo, InputSpec, Key, LossAux, Task
+from cnnvision.types import Array, Batch
 
 NECKS = ("none", "fpn")
+
+DRAWN = ("number", "share", "positive_from", "negative_below")
+"""Keys of `config.model.rpn` and `config.model.regions` that say how anchors and regions are drawn."""
 
 Anchors = list[np.ndarray]
 Choose = Callable[[Anchors, Array, Array], tuple[Array, Any]]
@@ -128,6 +131,42 @@ def make_network(model: Any, classes: int) -> FasterRCNN:
     )
 
 
+def _propose(settings: Any, train: bool) -> Callable[..., rpn.Proposals]:
+    """Section 3.3: (objectness, deltas, anchors of each map, size) of one image -> its proposals."""
+    before, most = (settings.before_train, settings.most_train) if train else (settings.before, settings.most)
+    return partial(rpn.propose, before=before, most=most, threshold=settings.threshold)
+
+
+def _choose_all(model: Any, batch: Batch) -> Choose:
+    """In prediction, every proposal is looked at."""
+
+    def choose(anchors, objectness, deltas):
+        propose = _propose(model.proposals, train=False)
+        of_image = lambda objectness, deltas, size: propose(objectness, deltas, anchors, size)
+        found = per_image(of_image, objectness, deltas, batch.size)
+        return found.boxes, found
+
+    return choose
+
+
+def _choose_sample(model: Any, batch: Batch, keys: Key, train: bool) -> Choose:
+    """To learn from, a sample of the proposals is; they are constants of the loss."""
+    drawn = {name: model.regions[name] for name in (*DRAWN, "negative_from")}
+    propose = _propose(model.proposals, train)
+
+    def choose(anchors, objectness, deltas):
+        def of_image(key, objectness, deltas, size, target):
+            found = propose(objectness, deltas, anchors, size)
+            sample = sample_regions(key, found.boxes, found.valid, target, **drawn)
+            return sample, rpn.recalled(found.boxes, found.valid, target)
+
+        constants = lax.stop_gradient((objectness, deltas))
+        sample, recalled = per_image(of_image, keys, *constants, batch.size, batch.target)
+        return sample.boxes, (sample, recalled)
+
+    return choose
+
+
 def make_task(config: Any, info: DataInfo) -> Task:
     """Faster R-CNN as the training loop sees it.
 
@@ -137,66 +176,35 @@ def make_task(config: Any, info: DataInfo) -> Task:
     """
     model = config.model
     network = make_network(model, len(info.classes))
-    backbone, proposing = network.backbone, model.proposals
-    drawn = ("number", "share", "positive_from", "negative_below")
-    of_rpn = {name: model.rpn[name] for name in drawn}
-    of_head = {name: model.regions[name] for name in (*drawn, "negative_from")}
-    images = normalized(backbone)
-
-    def propose(train):
-        before, most = (proposing.before_train, proposing.most_train) if train else (proposing.before, proposing.most)
-        return partial(rpn.propose, before=before, most=most, threshold=proposing.threshold)
-
-    def proposals_of(batch):
-        def choose(anchors, objectness, deltas):
-            of_image = lambda objectness, deltas, size: propose(False)(objectness, deltas, anchors, size)
-            found = per_image(of_image, objectness, deltas, batch.size)
-            return found.boxes, found
-
-        return choose
-
-    init, apply = bind(network, lambda batch: (*images(batch), proposals_of(batch)))
+    images = normalized(network.backbone)
+    init, apply = bind(network, lambda batch: (*images(batch), _choose_all(model, batch)))
 
     def loss(params, model_state, batch, key, train):
-        # Where nothing may be random, the same regions are drawn every time.
+        # Where nothing may be random, the same anchors and regions are drawn every time.
         keys = jax.random.split(key if train else jax.random.key(0), 3)
         of_anchors, of_regions = (jax.random.split(each, len(batch.valid)) for each in keys[:2])
+        choose = _choose_sample(model, batch, of_regions, train)
+        answers, model_state = apply(params, model_state, *images(batch), choose, key=keys[2], train=train)
+        (anchors, objectness, deltas), (sample, recalled), (logits, box_deltas) = answers
 
-        def choose(anchors, objectness, deltas):
-            def of_image(key, objectness, deltas, size, target):
-                found = propose(train)(objectness, deltas, anchors, size)
-                sample = sample_regions(key, found.boxes, found.valid, target, **of_head)
-                return sample, rpn.recalled(found.boxes, found.valid, target)
+        def of_image(key, objectness, deltas, logits, box_deltas, sample, target):
+            every, drawn = jnp.asarray(np.concatenate(anchors)), {name: model.rpn[name] for name in DRAWN}
+            terms = rpn.rpn_terms(key, objectness, deltas, every, target, **drawn)
+            terms |= box_head_terms(logits, box_deltas, sample, target, beta=model.regions.beta)
+            return terms, box_head_accuracy(logits, sample, target)
 
-            constants = lax.stop_gradient((objectness, deltas))
-            sample, recalled = per_image(of_image, of_regions, *constants, batch.size, batch.target)
-            return sample.boxes, (sample, recalled)
-
-        (answers, (sample, recalled), (logits, box_deltas)), model_state = apply(
-            params, model_state, *images(batch), choose, key=keys[2], train=train
-        )
-        anchors, objectness, deltas = answers
-        every_anchor = np.concatenate(anchors)
-
-        def of_anchors_of_image(key, objectness, deltas, target):
-            return rpn.rpn_terms(key, objectness, deltas, jnp.asarray(every_anchor), target, **of_rpn)
-
-        terms = per_image(of_anchors_of_image, of_anchors, objectness, deltas, batch.target)
-        terms |= per_image(partial(box_head_terms, beta=model.regions.beta), logits, box_deltas, sample, batch.target)
-        terms = {name: term.over(batch.valid) for name, term in terms.items()}
+        per = per_image(of_image, of_anchors, objectness, deltas, logits, box_deltas, sample, batch.target)
+        terms, measured = ({name: mean.over(batch.valid) for name, mean in each.items()} for each in per)
         L = (
-            terms["objectness"]
-            + model.lambda_rpn * terms["rpn_box"]
-            + terms["class"]
-            + model.lambda_box * terms["box"]
+            terms["objectness"] + model.lambda_rpn * terms["rpn_box"]
+            + terms["class"] + model.lambda_box * terms["box"]
         )  # fmt: skip
-        measured = per_image(box_head_accuracy, logits, sample, batch.target) | {"proposal_recall": recalled}
-        metrics = {f"loss/{name}": term for name, term in terms.items()}
-        metrics |= {name: mean.over(batch.valid) for name, mean in measured.items()}
-        return L, LossAux(model_state, metrics)
+        metrics = {f"loss/{name}": term for name, term in terms.items()} | measured
+        return L, LossAux(model_state, metrics | {"proposal_recall": recalled.over(batch.valid)})
 
     def predict(params, model_state, batch):
-        (_, proposals, (logits, deltas)), _ = apply(params, model_state, *images(batch), proposals_of(batch))
+        answers, _ = apply(params, model_state, *images(batch), _choose_all(model, batch))
+        _, proposals, (logits, deltas) = answers
         of_image = partial(find, **model.detections)
         return per_image(of_image, logits, deltas, proposals.boxes, proposals.valid, batch.size)
 
@@ -211,7 +219,7 @@ def make_task(config: Any, info: DataInfo) -> Task:
         ),
         init=init,
         warm_start=warm_start(model.pretrained, model.backbone.name),
-        trainable=trainable_with(backbone),
+        trainable=trainable_with(network.backbone),
         loss=loss,
         predict=predict,
         evaluator=lambda: DetectionEvaluator(info.classes, info.area_ranges),

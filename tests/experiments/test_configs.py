@@ -70,6 +70,12 @@ def test_the_smoke_variant_runs_from_end_to_end(name, tmp_path):
             mask = cv2.imread(str(tmp_path / "out" / p["mask"]), cv2.IMREAD_UNCHANGED)
             assert mask.shape == (p["height"], p["width"]) and sum(p["shares"].values()) == pytest.approx(1.0, abs=1e-4)
             continue
+        if "detections" in p:
+            scores = [found["score"] for found in p["detections"]]
+            assert scores == sorted(scores, reverse=True) and all(0 <= score <= 1 for score in scores)
+            for x1, y1, x2, y2 in (found["box"] for found in p["detections"]):
+                assert 0 <= x1 <= x2 <= p["width"] and 0 <= y1 <= y2 <= p["height"]
+            continue
         assert 0 <= p["score"] <= 1
         if "box" in p:
             x1, y1, x2, y2 = p["box"]
