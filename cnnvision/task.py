@@ -131,6 +131,31 @@ class BorderWeights:
 
 
 @dataclasses.dataclass(frozen=True)
+class ProposalSpec:
+    """Boxes where an object may be, made from the image alone, ahead of the network (cnnvision/data/proposals.py).
+
+    Attributes:
+        method: "selective_search", "random" (boxes of any place, size and shape) or "sliding" (a regular grid of them).
+        most: of an image; the first in their order are taken.
+        seed: of the order of selective search's, and of random boxes.
+        quality: selective search's slower, more thorough mode.
+        least_side: selective search sees images whose shorter side is below this enlarged by a whole factor, pixels.
+        scales: "random" (least, most), "sliding" all: square roots of areas as shares of that of the image.
+        ratios: "random" (least, most), "sliding" all: height / width.
+        step: "sliding": distance of neighbours, as a share of their sides.
+    """
+
+    method: Literal["selective_search", "random", "sliding"]
+    most: int
+    seed: int = 0
+    quality: bool = False
+    least_side: int = 256
+    scales: tuple[float, ...] = (0.1, 1.0)
+    ratios: tuple[float, ...] = (0.5, 2.0)
+    step: float = 0.25
+
+
+@dataclasses.dataclass(frozen=True)
 class InputSpec:
     """What the pipeline must put into a batch.
 
@@ -150,6 +175,7 @@ class InputSpec:
             reach so far beyond the image, or its rim would never be learnt.
         tile_step: for "tile": tiles lie at distances that are a multiple of this, so that all pool the same pixels together.
         border: weights of a SemanticTarget; None for none.
+        proposals: what a batch's proposals are; None for none.
     """
 
     sizes: tuple[tuple[int, int], ...]
@@ -164,6 +190,7 @@ class InputSpec:
     lost: int = 0
     tile_step: int = 1
     border: BorderWeights | None = None
+    proposals: ProposalSpec | None = None
 
 
 @dataclasses.dataclass(frozen=True)

@@ -77,6 +77,8 @@ class Example:
         semantic: uint8 [H, W] class ids (IGNORE = 255), or None where the source has no maps or they were not asked for.
         cells: int32 [H, W], 0 or which object a pixel belongs to (any numbers), or None where the source does not know or
             was not asked.
+        proposals: float32 [p, 4] x1 y1 x2 y2, boxes where an object may be, the first the most worth looking at; None where
+            nobody made any.
     """
 
     id: str
@@ -86,6 +88,7 @@ class Example:
     objects: Objects | None = None
     semantic: np.ndarray | None = None
     cells: np.ndarray | None = None
+    proposals: np.ndarray | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -193,6 +196,14 @@ class SemanticTarget:
 
 
 @struct.dataclass
+class Regions:
+    """Boxes to look at. Attributes: boxes: float32 [b, p, 4] x1 y1 x2 y2, input pixels; valid: bool [b, p]."""
+
+    boxes: Array
+    valid: Array
+
+
+@struct.dataclass
 class Batch:
     """What the pipeline hands to a task.
 
@@ -206,6 +217,7 @@ class Batch:
         core: int32 [b, 4], x1 y1 x2 y2, whole pixels: the part of the input that the row answers for. All of its image; of
             a tile what is neither context nor beyond the image.
         target: ClassTarget, ObjectTarget or SemanticTarget; None where there is nothing to learn from (predict).
+        proposals: where an object may be, in the order of the source; None where the task asks for none.
     """
 
     image: Array
@@ -215,6 +227,7 @@ class Batch:
     transform: Array
     core: Array
     target: ClassTarget | ObjectTarget | SemanticTarget | None = None
+    proposals: Regions | None = None
 
 
 @struct.dataclass

@@ -100,17 +100,47 @@ def pixel_loss() -> ConfigDict:
     )
 
 
-def detector(name: str) -> ConfigDict:
-    """Faster R-CNN's keys, set as in torchvision's recipe for a pyramid on COCO; an experiment sets backbone and weights."""
+def detector(name: str, proposals: ConfigDict) -> ConfigDict:
+    """The keys of Fast and Faster R-CNN, set as in torchvision's recipe for a pyramid on COCO; an experiment sets backbone,
+    weights and what differs. `proposals` is one of the two functions below."""
     return ConfigDict(
         dict(
             name=name,
             backbone=dict(),
             pretrained="",
             neck="fpn",  # or "none": one map of the backbone
-            strides=(4, 8, 16, 32),  # of the backbone's maps; a pyramid adds one that is twice as coarse
+            strides=(4, 8, 16, 32),  # of the backbone's maps; the pyramid of a region proposal network has one coarser map
             width=256,  # channels of the pyramid's maps
             max_objects=100,  # of an image, in training; the smallest beyond that are left out, and counted
+            **proposals,
+            regions=dict(
+                pooling="align",  # or, of one map, "max": RoI max pooling
+                size=7,  # bins along each side
+                samples=2,  # of RoIAlign, along each side of a bin
+                canonical=224.0,  # side of a box that a pyramid's level of stride 16 is right for, input pixels
+                number=512,  # of an image in the loss
+                share=0.25,  # of positive ones, at most
+                positive_from=0.5,  # IoU
+                negative_from=0.0,
+                negative_below=0.5,
+                hidden=(1024, 1024),  # widths of the fully connected layers
+                dropout=0.0,
+                beta=1.0 / 9.0,  # where smooth L1 of the box bends; 1 in Fast R-CNN
+            ),
+            detections=dict(
+                score_above=0.05,
+                threshold=0.5,  # IoU above which the worse of two of one class goes
+                most=100,  # of an image
+            ),
+            lambda_box=1.0,  # L = Lclass + lambda_box · Lbox (+ Lobj + lambda_rpn · Lrpn)
+        )
+    )
+
+
+def learnt_proposals() -> ConfigDict:
+    """A region proposal network's keys."""
+    return ConfigDict(
+        dict(
             anchors=dict(
                 sizes=((32,), (64,), (128,), (256,), (512,)),  # of each map, square roots of areas, input pixels
                 ratios=(0.5, 1.0, 2.0),  # height / width
@@ -128,26 +158,25 @@ def detector(name: str) -> ConfigDict:
                 most=1000,
                 threshold=0.7,  # IoU above which the worse of two goes
             ),
-            regions=dict(
-                pooling="align",  # or, of one map, "max": RoI max pooling
-                size=7,  # bins along each side
-                samples=2,  # of RoIAlign, along each side of a bin
-                number=512,  # of an image in the loss
-                share=0.25,  # of positive ones, at most
-                positive_from=0.5,  # IoU
-                negative_from=0.0,
-                negative_below=0.5,
-                hidden=(1024, 1024),  # widths of the fully connected layers
-                dropout=0.0,
-                beta=1.0 / 9.0,  # where smooth L1 of the box bends; 1 in Fast R-CNN
-            ),
-            detections=dict(
-                score_above=0.05,
-                threshold=0.5,  # IoU above which the worse of two of one class goes
-                most=100,  # of an image
-            ),
-            lambda_rpn=1.0,  # L = Lobj + lambda_rpn · Lrpn + Lclass + lambda_box · Lbox
-            lambda_box=1.0,
+            lambda_rpn=1.0,
+        )
+    )
+
+
+def made_proposals() -> ConfigDict:
+    """The keys of proposals that are made ahead of the network (cnnvision/data/proposals.py)."""
+    return ConfigDict(
+        dict(
+            proposals=dict(
+                method="selective_search",  # or "random", "sliding"
+                most=2000,  # of an image
+                seed=0,  # of their order, and of random ones
+                quality=False,  # selective search's slower, more thorough mode
+                least_side=256,  # smaller images are enlarged for selective search, pixels
+                scales=(0.1, 1.0),  # "random": least, most; "sliding": all; shares of the image's size
+                ratios=(0.5, 2.0),  # likewise, height / width
+                step=0.25,  # "sliding": distance of neighbours, as a share of their sides
+            )
         )
     )
 
@@ -177,9 +206,13 @@ def smoke(config: ConfigDict) -> ConfigDict:
         model.decoder.widths = ()
     if "regions" in model:
         model.strides, model.width = (4, 8), 8
-        model.anchors.sizes = ((12,), (24,), (48,))
-        model.proposals.update(before_train=50, most_train=50, before=50, most=30)
         model.regions.update(number=16, hidden=(16,))
+        model.proposals.most = 30
+        if "least_side" in model.proposals:
+            model.proposals.least_side = 1
+    if "anchors" in model:
+        model.anchors.sizes = ((12,), (24,), (48,))
+        model.proposals.update(before_train=50, most_train=50, before=50)
     config.data.size = (64, 64)
     config.data.batch_size = 8
     config.data.eval_batch_size = 8

@@ -2,7 +2,8 @@
 
     python -m experiments.train --config=configs/faster_rcnn_shapes.py --workdir=runs/faster_rcnn_shapes
 
-Model       cnnvision/models/faster_rcnn.py: EfficientNet-Lite0 from ImageNet weights, feature pyramid of strides 4 to 32
+Model       cnnvision/models/faster_rcnn.py: EfficientNet-Lite0 from ImageNet weights, feature pyramid of strides 4 to 16,
+            and 32 for the largest anchors
 Data        shapes: 2,000 + 500 images of 128×128 made on the spot, one to eight objects of six classes; seen at 192×192
 Hardware    two x86 cores
 Result      not run yet
@@ -10,13 +11,13 @@ Result      not run yet
 
 from ml_collections import ConfigDict
 
-from configs.common import base, detector, no_variant, smoke
+from configs.common import base, detector, learnt_proposals, no_variant, smoke
 
 
 def get_config(variant: str = "") -> ConfigDict:
     """variant: "" or "smoke" (seconds, numbers mean nothing)."""
     config = base()
-    config.model = detector("faster_rcnn")
+    config.model = detector("faster_rcnn", learnt_proposals())
     config.model.backbone = ConfigDict(dict(name="efficientnet_lite0", norm="frozen", frozen_stages=3, dtype="float32"))
     config.model.pretrained = "imagenet"
     config.model.strides = (4, 8, 16)
@@ -24,6 +25,7 @@ def get_config(variant: str = "") -> ConfigDict:
     config.model.anchors.sizes = ((20,), (40,), (80,), (140,))
     config.model.rpn.number = 128
     config.model.proposals.update(before_train=200, most_train=200, before=200, most=100)
+    config.model.regions.canonical = 112.0
     config.model.regions.number = 64
     config.model.regions.hidden = (256, 256)
     config.data.source = "shapes"

@@ -12,10 +12,11 @@ from etils import epath
 from ml_collections import ConfigDict
 
 import cnnvision
-from cnnvision.data import batching, pipeline
+from cnnvision.data import batching, order, pipeline
 from cnnvision.data.cache import cached
 from cnnvision.data.fingerprint import fingerprint_of
 from cnnvision.data.options import DataOptions
+from cnnvision.data.proposals import prepare, with_proposals
 from cnnvision.data.sources import open_source
 from cnnvision.data.subset import Subset, usable, with_semantic_classes
 from cnnvision.data.wholes import Wholes
@@ -109,7 +110,7 @@ def evaluation_of(
     """How a source is evaluated under a config; with `targets` False, only predicted on."""
     options = loading(config)
     inputs = task.inputs if targets else dataclasses.replace(task.inputs, target="")
-    source = cached(source, options.cache_mb)
+    source = cached(with_proposals(source, inputs.proposals), options.cache_mb)
     batches = lambda: pipeline.eval_batches(source, inputs, options, jax.process_index(), jax.process_count())
     pictures = functools.partial(Wholes, source) if task.inputs.fit == "tile" else None
     return SplitEvaluation(task, source, batches, mesh, pictures)
@@ -144,16 +145,22 @@ def join(config: ConfigDict, workdir: epath.PathLike, mesh: jax.sharding.Mesh | 
     if selection.reason:
         say(f"{config.data.source} {config.data.train_split}: {selection.reason}; they are left out")
     options = loading(config)
-    source = cached(selection.source, options.cache_mb)
+    proposing = with_proposals(selection.source, task.inputs.proposals)
+    source, processes = cached(proposing, options.cache_mb), (jax.process_index(), jax.process_count())
+
+    def train_batches(start, stop):
+        if task.inputs.proposals:
+            seen = order.seen(len(proposing), config.data.batch_size, config.training.seed, start, stop)
+            prepare(proposing, seen[processes[0] :: processes[1]], options.threads, say)
+        return pipeline.train_batches(source, task.inputs, options, config.training.seed, start, stop, *processes)
+
     return Run(
         task=task,
         config=config,
         workdir=workdir,
         mesh=mesh,
         example_batch=empty_batch(task, config.data.batch_size),
-        train_batches=lambda start, stop: pipeline.train_batches(
-            source, task.inputs, options, config.training.seed, start, stop, jax.process_index(), jax.process_count()
-        ),
+        train_batches=train_batches,
         batch_size=config.data.batch_size,
         evaluation=evaluation_of(task, first(eval_source, config.data.eval_examples), config, mesh),
         classes=names_of(task, info),

@@ -83,6 +83,7 @@ class Row:
         semantic: uint8 [h, w] or None.
         cells: int32 [h, w], 0 or which object a pixel belongs to, where weights of borders are asked for; or None.
         core: x1 y1 x2 y2, whole pixels: the part that the row answers for; None for all of the image.
+        proposals: float32 [p, 4] in input pixels, those of which enough is visible; None where the example has none.
     """
 
     index: int
@@ -94,6 +95,7 @@ class Row:
     semantic: np.ndarray | None = None
     cells: np.ndarray | None = None
     core: Rectangle | None = None
+    proposals: np.ndarray | None = None
 
 
 def fitted(size: tuple[int, int], out: tuple[int, int], spec: InputSpec) -> Augmentation:
@@ -208,6 +210,11 @@ def _visible(boxes: np.ndarray, augmentation: Augmentation) -> tuple[np.ndarray,
     return clipped, areas[1] / np.maximum(areas[0], 1e-12)
 
 
+def _stays(boxes: np.ndarray, fraction: np.ndarray, min_visible: float) -> np.ndarray:
+    """bool [n]: enough of the box is visible, and what is has area."""
+    return (fraction >= min_visible) & (boxes[:, 0] < boxes[:, 2]) & (boxes[:, 1] < boxes[:, 3])
+
+
 def apply(augmentation: Augmentation, example: Example, index: int, min_visible: float = 0.25) -> Row:
     """Takes an example through an augmentation.
 
@@ -215,7 +222,7 @@ def apply(augmentation: Augmentation, example: Example, index: int, min_visible:
         augmentation: drawn for an image of the example's size.
         example: with its image; it is left as it is.
         index: its position in the source's `ids`.
-        min_visible: objects of which less than this fraction of the box stays visible are left out.
+        min_visible: objects and proposals of which less than this fraction of the box stays visible are left out.
     """
     largest = example.objects.largest() if example.objects is not None else None
     label = example.label
@@ -226,6 +233,10 @@ def apply(augmentation: Augmentation, example: Example, index: int, min_visible:
         objects, kept = _apply_objects(augmentation, example.objects, min_visible)
         found = np.flatnonzero(kept == largest) if largest is not None else ()
         position = int(found[0]) if len(found) else None
+    proposals = example.proposals
+    if proposals is not None:
+        boxes, fraction = _visible(proposals, augmentation)
+        proposals = boxes[_stays(boxes, fraction, min_visible)]
     return Row(
         index=index,
         image=_apply_image(augmentation, example.image),
@@ -235,6 +246,7 @@ def apply(augmentation: Augmentation, example: Example, index: int, min_visible:
         largest=position,
         semantic=None if example.semantic is None else _apply_maps(augmentation, example.semantic, IGNORE),
         cells=None if example.cells is None else _apply_maps(augmentation, example.cells, 0),
+        proposals=proposals,
     )
 
 
@@ -259,7 +271,7 @@ def _apply_maps(augmentation: Augmentation, maps: np.ndarray, fill: int) -> np.n
 def _apply_objects(augmentation: Augmentation, objects: Objects, min_visible: float) -> tuple[Objects, np.ndarray]:
     """The visible objects, and their positions int [n] among all."""
     boxes, fraction = _visible(objects.boxes, augmentation)
-    kept = np.flatnonzero((fraction >= min_visible) & (boxes[:, 0] < boxes[:, 2]) & (boxes[:, 1] < boxes[:, 3]))
+    kept = np.flatnonzero(_stays(boxes, fraction, min_visible))
     boxes, masks = boxes[kept], None
     if objects.masks is not None:
         masks = _apply_maps(augmentation, objects.masks[kept], 0)

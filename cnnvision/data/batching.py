@@ -9,7 +9,7 @@ from cnnvision.data.borders import border_weights, connected_cells
 from cnnvision.data.resampling import resize
 from cnnvision.errors import ConfigError
 from cnnvision.task import InputSpec
-from cnnvision.types import IGNORE, Batch, ClassTarget, ObjectTarget, SemanticTarget
+from cnnvision.types import IGNORE, Batch, ClassTarget, ObjectTarget, Regions, SemanticTarget
 
 IDENTITY = np.array([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]], np.float32)
 """Transform of rows without an example: it has an inverse."""
@@ -48,8 +48,18 @@ def make_batch(rows: Sequence[Row | None], spec: InputSpec, size: tuple[int, int
         sizes[i], valid[i], index[i], transform[i] = (height, width), True, row.index, row.transform
         core[i] = row.core or (0, 0, width, height)
     target, dropped = _TARGETS[spec.target](rows, spec, size) if spec.target else (None, 0)
-    batch = Batch(image=image, size=sizes, valid=valid, index=index, transform=transform, core=core, target=target)
-    return batch, dropped
+    proposals = _proposals(rows, spec.proposals.most) if spec.proposals else None
+    fields = dict(image=image, size=sizes, valid=valid, index=index, transform=transform, core=core)
+    return Batch(**fields, target=target, proposals=proposals), dropped
+
+
+def _proposals(rows: Sequence[Row | None], most: int) -> Regions:
+    regions = Regions(boxes=np.zeros((len(rows), most, 4), np.float32), valid=np.zeros((len(rows), most), bool))
+    for i, row in enumerate(rows):
+        if row is not None:
+            boxes = row.proposals[:most]
+            regions.boxes[i, : len(boxes)], regions.valid[i, : len(boxes)] = boxes, True
+    return regions
 
 
 def empty_batch(spec: InputSpec, batch_size: int) -> Batch:
@@ -161,6 +171,10 @@ def validate(batch: Batch, num_classes: int, num_semantic_classes: int = 0) -> N
     ends = np.concatenate([batch.core[:, 2:], batch.core[:, 2:]], axis=1)
     inside = (batch.core >= 0) & (batch.core <= ends) & (ends <= [width, height] * 2)
     _check(inside, batch.core, "core", "whole pixels x1 <= x2, y1 <= y2 within the input")
+    if batch.proposals is not None:
+        most = _shape(batch.proposals.boxes, "proposals.boxes", "float32", (count, None, 4))[1]
+        _shape(batch.proposals.valid, "proposals.valid", "bool", (count, most))
+        _check_boxes(batch.proposals.boxes, batch.proposals.valid, (height, width), "proposals.boxes")
     target = batch.target
     if isinstance(target, ClassTarget):
         _shape(target.labels, "target.labels", "int32", (count,))
@@ -186,13 +200,16 @@ def _validate_objects(target: ObjectTarget, count: int, size: tuple[int, int], n
     if target.masks is not None:
         side = _shape(target.masks, "target.masks", "bool", (count, most, None, None))[2]
         _shape(target.masks, "target.masks", "bool", (count, most, side, side))
-    boxes, some = target.boxes, target.valid[..., None]
-    _check(np.isfinite(boxes), boxes, "target.boxes", "finite")
-    _check((boxes[..., :2] < boxes[..., 2:]) | ~some, boxes[..., 2:], "target.boxes", "x1 < x2 and y1 < y2 where valid")
-    limits = np.array([size[1], size[0], size[1], size[0]], np.float32)
-    _check((boxes >= 0) & (boxes <= limits) | ~some, boxes, "target.boxes", f"within the input, {size} pixels")
+    _check_boxes(target.boxes, target.valid, size, "target.boxes")
     _check(~target.crowd | target.valid, target.crowd, "target.crowd", "False where not valid")
     _check_labels(target.labels, target.valid, num_classes)
+
+
+def _check_boxes(boxes: np.ndarray, valid: np.ndarray, size: tuple[int, int], name: str) -> None:
+    some, limits = valid[..., None], np.array([size[1], size[0], size[1], size[0]], np.float32)
+    _check(np.isfinite(boxes), boxes, name, "finite")
+    _check((boxes[..., :2] < boxes[..., 2:]) | ~some, boxes[..., 2:], name, "x1 < x2 and y1 < y2 where valid")
+    _check((boxes >= 0) & (boxes <= limits) | ~some, boxes, name, f"within the input, {size} pixels")
 
 
 def _check_labels(labels: np.ndarray, valid: np.ndarray, num_classes: int) -> None:

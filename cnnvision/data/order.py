@@ -65,6 +65,16 @@ def batch_indices(count: int, batch_size: int, seed: int, step: int) -> tuple[np
     return indices, epochs
 
 
+def seen(length: int, batch_size: int, seed: int, start: int, stop: int) -> list[int]:
+    """The examples of the batches of steps [start, stop), each once, in the order in which they are first asked for."""
+    found: dict[int, None] = {}
+    for step in range(start, stop):
+        found |= dict.fromkeys(batch_indices(length, batch_size, seed, step)[0].tolist())
+        if len(found) == length:
+            break
+    return list(found)
+
+
 def rows_of_process(batch_size: int, process_index: int, process_count: int, key: str = "batch_size") -> slice:
     """The rows of a global batch that one process loads: equal, contiguous shares in the order of the processes.
 

@@ -19,6 +19,7 @@ from cnnvision.backbones.layers import normal
 from cnnvision.ops import losses
 from cnnvision.ops.boxes import clip
 from cnnvision.ops.deltas import Weights, decode, encode
+from cnnvision.ops.levels import CANONICAL_SIZE
 from cnnvision.ops.matching import match
 from cnnvision.ops.nms import detect
 from cnnvision.ops.roi_align import pyramid_roi_align, roi_align
@@ -39,7 +40,12 @@ POOLINGS = ("max", "align")
 
 
 def pool_regions(
-    features: Mapping[int, Float[Array, "_ _ c"]], boxes: Float[Array, "r 4"], pooling: str, size: int, samples: int
+    features: Mapping[int, Float[Array, "_ _ c"]],
+    boxes: Float[Array, "r 4"],
+    pooling: str,
+    size: int,
+    samples: int,
+    canonical: float = CANONICAL_SIZE,
 ) -> Float[Array, "r s s c"]:
     """What the head sees of each box.
 
@@ -49,9 +55,10 @@ def pool_regions(
         pooling: see `POOLINGS`.
         size: bins along each side.
         samples: of RoIAlign, along each side of a bin; 0 for as many as it has positions.
+        canonical: see ops/levels.py.
     """
     if len(features) > 1:
-        return pyramid_roi_align(features, boxes, size, samples)
+        return pyramid_roi_align(features, boxes, size, samples, canonical=canonical)
     ((stride, image),) = features.items()
     return roi_pool(image, boxes, stride, size) if pooling == "max" else roi_align(image, boxes, stride, size, samples)
 

@@ -29,29 +29,17 @@ import numpy as np
 from jax import lax
 
 from cnnvision.backbones import make_backbone
-from cnnvision.errors import ConfigError, check_name, check_range
+from cnnvision.errors import ConfigError, check_range
 from cnnvision.evaluation.detection import DetectionEvaluator
 from cnnvision.heads import rpn
-from cnnvision.heads.box_head import (
-    POOLINGS,
-    BoxHead,
-    box_head_accuracy,
-    box_head_terms,
-    find,
-    pool_regions,
-    sample_regions,
-)
+from cnnvision.heads.box_head import BoxHead, box_head_accuracy, box_head_terms, sample_regions
+from cnnvision.models import regions
 from cnnvision.models.binding import bind, normalized, trainable_with
 from cnnvision.necks.fpn import FeaturePyramid
 from cnnvision.ops.per_image import per_image
 from cnnvision.pretrained.start import warm_start
-from cnnvision.task import DataInfo, InputSpec, Key, LossAux, Task
+from cnnvision.task import DataInfo, Key, LossAux, Task
 from cnnvision.types import Array, Batch
-
-NECKS = ("none", "fpn")
-
-DRAWN = ("number", "share", "positive_from", "negative_below")
-"""Keys of `config.model.rpn` and `config.model.regions` that say how anchors and regions are drawn."""
 
 Anchors = list[np.ndarray]
 Choose = Callable[[Anchors, Array, Array], tuple[Array, Any]]
@@ -60,7 +48,7 @@ Choose = Callable[[Anchors, Array, Array], tuple[Array, Any]]
 
 class FasterRCNN(nn.Module):
     """Attributes: backbone; strides of its maps that are used; neck, or None; rpn; box_head; sizes and ratios of anchors;
-    pool: (one image's maps, boxes [r, 4]) -> what the head sees of each, [r, s, s, c]."""
+    pool: see `regions.Pool`."""
 
     backbone: nn.Module
     strides: Sequence[int]
@@ -69,65 +57,42 @@ class FasterRCNN(nn.Module):
     box_head: BoxHead
     sizes: Sequence[Sequence[float]]
     ratios: Sequence[float]
-    pool: Callable[[dict[int, Array], Array], Array]
+    pool: regions.Pool
 
     def __call__(self, image: Array, valid: Array, choose: Choose, train: bool) -> tuple[Any, ...]:
         """Normalised images -> (anchors, objectness, deltas), what was chosen, (logits, deltas) of the chosen boxes."""
-        features = self.backbone(image, train, valid)
-        maps = {stride: features[stride] for stride in self.strides}
-        maps = maps if self.neck is None else self.neck(maps)
+        maps, pooled_from = regions.maps_of(self.backbone(image, train, valid), self.strides, self.neck)
         objectness, deltas = self.rpn(maps)
         shapes = {stride: features.shape[1:3] for stride, features in maps.items()}
         anchors = rpn.anchors_of(shapes, image.shape[1:3], self.sizes, self.ratios)
         boxes, chosen = choose(anchors, objectness, deltas)
-        pooled = per_image(self.pool, {stride: maps[stride] for stride in self.strides}, boxes)
+        pooled = per_image(self.pool, pooled_from, boxes)
         return (anchors, objectness, deltas), chosen, self.box_head(pooled, train)
-
-
-def _check(model: Any, known_strides: Sequence[int]) -> None:
-    """Raises ConfigError for what of `config.model` no network can be made of."""
-    check_name("config.model.neck", model.neck, NECKS)
-    check_name("config.model.regions.pooling", model.regions.pooling, POOLINGS)
-    strides = tuple(model.strides)
-    for stride in strides:
-        check_name("config.model.strides", stride, known_strides)
-    if model.neck == "none" and len(strides) != 1:
-        raise ConfigError(f"config.model.strides = {strides}: without a neck there must be one")
-    if model.neck == "fpn" and list(strides) != [min(strides) * 2**i for i in range(len(strides))]:
-        raise ConfigError(f"config.model.strides = {strides}: a pyramid needs each to be twice the one before")
-    if model.neck == "fpn" and model.regions.pooling == "max":
-        raise ConfigError('config.model.regions.pooling: a pyramid is pooled by "align" alone')
-    maps = len(strides) + (model.neck == "fpn")
-    sizes = model.anchors.sizes
-    if len(sizes) != maps or len({len(of_map) for of_map in sizes}) != 1:
-        also = ", and one coarser" if model.neck == "fpn" else ""
-        raise ConfigError(
-            f"config.model.anchors.sizes = {tuple(sizes)}: must be a tuple of sizes for each of {maps} maps (strides "
-            f"{strides}{also}), equally many for each"
-        )
-    for name in ("share", "positive_from", "negative_below"):
-        check_range(f"config.model.rpn.{name}", model.rpn[name], 0, 1)
-        check_range(f"config.model.regions.{name}", model.regions[name], 0, 1)
-    check_range("config.model.regions.dropout", model.regions.dropout, 0, 0.99)
-    for name in ("threshold", "score_above"):
-        check_range(f"config.model.detections.{name}", model.detections[name], 0, 1)
 
 
 def make_network(model: Any, classes: int) -> FasterRCNN:
     """The module that `config.model` describes."""
     backbone = make_backbone(**model.backbone)
-    _check(model, backbone.strides)
-    strides, sizes = tuple(model.strides), tuple(tuple(map(float, of_map)) for of_map in model.anchors.sizes)
-    regions = model.regions
+    strides = regions.check_regions(model, backbone.strides)
+    sizes = tuple(tuple(map(float, of_map)) for of_map in model.anchors.sizes)
+    maps = len(strides) + (model.neck == "fpn")
+    if len(sizes) != maps or len({len(of_map) for of_map in sizes}) != 1 or not sizes[0]:
+        also = ", and one coarser" if model.neck == "fpn" else ""
+        raise ConfigError(
+            f"config.model.anchors.sizes = {sizes}: must be a tuple of sizes for each of {maps} maps (strides "
+            f"{strides}{also}), equally many for each"
+        )
+    for name in ("share", "positive_from", "negative_below"):
+        check_range(f"config.model.rpn.{name}", model.rpn[name], 0, 1)
     return FasterRCNN(
         backbone=backbone,
         strides=strides,
-        neck=FeaturePyramid(model.width, dtype=backbone.dtype) if model.neck == "fpn" else None,
+        neck=regions.neck_of(model, backbone, coarser=True),
         rpn=rpn.RegionProposalHead(len(sizes[0]) * len(model.anchors.ratios), dtype=backbone.dtype),
-        box_head=BoxHead(classes, tuple(regions.hidden), regions.dropout, dtype=backbone.dtype),
+        box_head=regions.head_of(model, classes, backbone),
         sizes=sizes,
         ratios=tuple(model.anchors.ratios),
-        pool=partial(pool_regions, pooling=regions.pooling, size=regions.size, samples=regions.samples),
+        pool=regions.pool_of(model),
     )
 
 
@@ -151,7 +116,7 @@ def _choose_all(model: Any, batch: Batch) -> Choose:
 
 def _choose_sample(model: Any, batch: Batch, keys: Key, train: bool) -> Choose:
     """To learn from, a sample of the proposals is; they are constants of the loss."""
-    drawn = {name: model.regions[name] for name in (*DRAWN, "negative_from")}
+    drawn = regions.sampling_of(model)
     propose = _propose(model.proposals, train)
 
     def choose(anchors, objectness, deltas):
@@ -181,14 +146,14 @@ def make_task(config: Any, info: DataInfo) -> Task:
 
     def loss(params, model_state, batch, key, train):
         # Where nothing may be random, the same anchors and regions are drawn every time.
-        keys = jax.random.split(key if train else jax.random.key(0), 3)
-        of_anchors, of_regions = (jax.random.split(each, len(batch.valid)) for each in keys[:2])
+        key = key if train else jax.random.key(0)
+        of_anchors, of_regions, dropout = regions.keys_of_images(key, 2, len(batch.valid))
         choose = _choose_sample(model, batch, of_regions, train)
-        answers, model_state = apply(params, model_state, *images(batch), choose, key=keys[2], train=train)
+        answers, model_state = apply(params, model_state, *images(batch), choose, key=dropout, train=train)
         (anchors, objectness, deltas), (sample, recalled), (logits, box_deltas) = answers
 
         def of_image(key, objectness, deltas, logits, box_deltas, sample, target):
-            every, drawn = jnp.asarray(np.concatenate(anchors)), {name: model.rpn[name] for name in DRAWN}
+            every, drawn = jnp.asarray(np.concatenate(anchors)), {name: model.rpn[name] for name in regions.DRAWN}
             terms = rpn.rpn_terms(key, objectness, deltas, every, target, **drawn)
             terms |= box_head_terms(logits, box_deltas, sample, target, beta=model.regions.beta)
             return terms, box_head_accuracy(logits, sample, target)
@@ -205,18 +170,10 @@ def make_task(config: Any, info: DataInfo) -> Task:
     def predict(params, model_state, batch):
         answers, _ = apply(params, model_state, *images(batch), _choose_all(model, batch))
         _, proposals, (logits, deltas) = answers
-        of_image = partial(find, **model.detections)
-        return per_image(of_image, logits, deltas, proposals.boxes, proposals.valid, batch.size)
+        return regions.find_all(model, logits, deltas, proposals.boxes, proposals.valid, batch.size)
 
     return Task(
-        inputs=InputSpec(
-            sizes=(tuple(config.data.size),),
-            target="objects",
-            fit=config.data.fit,
-            objects="all",
-            max_objects=model.max_objects,
-            multiple_of=max(network.strides),
-        ),
+        inputs=regions.object_inputs(config, network.strides),
         init=init,
         warm_start=warm_start(model.pretrained, model.backbone.name),
         trainable=trainable_with(network.backbone),

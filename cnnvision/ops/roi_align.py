@@ -14,7 +14,7 @@ from jax import lax
 from jaxtyping import Array, Float, Int
 
 from cnnvision import types
-from cnnvision.ops.levels import level_of
+from cnnvision.ops.levels import CANONICAL_SIZE, level_of
 from cnnvision.ops.roi_pool import true_division
 
 
@@ -49,16 +49,18 @@ def pyramid_roi_align(
     size: int,
     samples: int = 2,
     aligned: bool = False,
+    canonical: float = CANONICAL_SIZE,
 ) -> Float[Array, "r s s c"]:
     """Pools each box from the level that FPN's equation 1 gives it (`level_of`).
 
     Args:
         features: maps of one image by stride, powers of two without a gap.
         boxes, size, samples, aligned: as for `roi_align`.
+        canonical: see `level_of`.
     """
     strides = sorted(features)
     finest = strides[0].bit_length() - 1
-    level = level_of(boxes, finest, strides[-1].bit_length() - 1) - finest
+    level = level_of(boxes, finest, strides[-1].bit_length() - 1, canonical) - finest
     shapes = [features[stride].shape for stride in strides]
     starts = [sum(h * w for h, w, _ in shapes[:i]) for i in range(len(shapes))]
     of_level = lambda values, kind: jnp.array(values, kind)[level]

@@ -10,8 +10,8 @@ import pytest
 from cnnvision.backbones import make_backbone
 from cnnvision.models import MODELS, make_task
 from cnnvision.task import DataInfo
-from cnnvision.types import IGNORE, ClassTarget, ObjectTarget, SemanticTarget
-from configs.common import detector, pixel_loss
+from cnnvision.types import IGNORE, ClassTarget, ObjectTarget, Regions, SemanticTarget
+from configs.common import detector, learnt_proposals, made_proposals, pixel_loss
 from experiments.configuration import from_json, to_json
 from experiments.runs import empty_batch
 
@@ -23,13 +23,16 @@ PATH = {"name": "contracting_path", "width": 4, "depth": 2, "padding": "same", "
 PIXELS = {"loss": {**pixel_loss().to_dict(), "dice": 0.5, "focal": 0.5}, "average": "none"}
 DECODER = {"widths": (), "upsampling": "transposed", "norm": "batch"}
 PLAIN = {"width": 4, "dtype": "float32"}
-REGIONS = {**detector("").regions.to_dict(), "number": 12, "hidden": (8,), "dropout": 0.0}
-DETECTOR = {
-    **detector("").to_dict(), "backbone": SMALL, "strides": (4, 8), "width": 8, "max_objects": 3, "regions": REGIONS,
+RPN, MADE = detector("", learnt_proposals()), detector("", made_proposals())
+REGIONS = {**RPN.regions.to_dict(), "number": 12, "canonical": 60, "hidden": (8,), "dropout": 0.0}
+DETECTOR = {"backbone": SMALL, "pretrained": "", "neck": "fpn", "strides": (4, 8), "width": 8, "max_objects": 3,
+            "regions": REGIONS, "detections": RPN.detections.to_dict(), "lambda_box": 1.0}  # fmt: skip
+LEARNT = {
     "anchors": {"sizes": ((12,), (24,), (48,)), "ratios": (0.5, 1.0, 2.0)},
     "proposals": {"before_train": 30, "most_train": 20, "before": 30, "most": 20, "threshold": 0.7},
-    "rpn": {**detector("").rpn.to_dict(), "number": 32},
-}  # fmt: skip
+    "rpn": {**RPN.rpn.to_dict(), "number": 32},
+    "lambda_rpn": 1.0,
+}
 CONFIGS = {
     "classifier": {"name": "classifier", **COMMON},
     "localizer": {"name": "localizer", **COMMON, **BOX},
@@ -39,13 +42,14 @@ CONFIGS = {
     "encdec": {"name": "encdec", "backbone": SMALL, "pretrained": "", "decoder": DECODER, **PIXELS},
     "unet": {"name": "unet", "backbone": {**PATH, "frozen_stages": 0, "dtype": "float32"}, "pretrained": "", "skips": True,
              "decoder": DECODER, **PIXELS},
-    "faster_rcnn": {**DETECTOR, "name": "faster_rcnn"},
+    "fast_rcnn": {**DETECTOR, "name": "fast_rcnn", "proposals": {**MADE.proposals.to_dict(), "most": 20}},
+    "faster_rcnn": {**DETECTOR, "name": "faster_rcnn", **LEARNT},
 }  # fmt: skip
-RANDOM = ("classifier", "localizer", "patchnet", "unet", "faster_rcnn")
+RANDOM = ("classifier", "localizer", "patchnet", "unet", "fast_rcnn", "faster_rcnn")
 """Models of which training draws something, as they are set above: dropout, pixels, anchors and regions."""
 SLOW = ("encdec", "faster_rcnn")
 """Models that need larger steps to learn something in forty: a few channels of four by four positions; four losses."""
-DETECTORS = ("faster_rcnn",)
+DETECTORS = ("fast_rcnn", "faster_rcnn")
 """Models that learn from an image without objects, too: all of it is background."""
 ROWS = 4
 
@@ -94,8 +98,14 @@ def make_batch(task, seed=0, rows=ROWS):
         for row, (boxes, labels) in enumerate(zip(target.boxes.astype(int), target.labels, strict=True)):
             for (x1, y1, x2, y2), label in zip(boxes, labels, strict=True):
                 image[row, y1:y2, x1:x2] = image[row, y1:y2, x1:x2] // 4 + np.uint8(60 * label + 60)
+    proposals = batch.proposals
+    if proposals is not None:
+        corners = np.sort(rng.uniform(0, 1, (*proposals.valid.shape, 2, 2)), axis=2) * [width, height]
+        boxes = corners.reshape(*proposals.valid.shape, 4).astype(np.float32)
+        proposals = Regions(boxes=boxes, valid=rng.random(proposals.valid.shape) < 0.9)
     batch = batch.replace(
         image=image,
+        proposals=proposals,
         size=np.full((rows, 2), (height, width), np.int32),
         valid=np.ones(rows, bool),
         target=target,

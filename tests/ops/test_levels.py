@@ -13,3 +13,8 @@ def test_levels_by_hand():
     assert level_of(jnp.array(boxes), 2, 5).tolist() == [4, 3, 5, 4, 3, 2, 2, 5, 2, 2, 5]
     wide = jnp.array([[0.0, 0.0, 448.0, 112.0], [5.0, 5.0, 1.0, 1.0]])
     assert level_of(wide, 3, 5).tolist() == [4, 3]
+
+
+def test_smaller_inputs_have_a_smaller_canonical_size():
+    boxes = jnp.array([[0.0, 0.0, 28, 28], [0.0, 0.0, 27, 27], [0.0, 0.0, 56, 56], [0.0, 0.0, 112, 112]])
+    assert level_of(boxes, 2, 5, canonical=56.0).tolist() == [3, 2, 4, 5]

@@ -13,7 +13,7 @@ from cnnvision.heads import rpn
 from cnnvision.heads.box_head import find
 from cnnvision.models.faster_rcnn import make_network
 from cnnvision.pretrained.detectors import from_torchvision_detector, to_torchvision_detector
-from configs.common import detector
+from configs.common import detector, learnt_proposals
 from tests.reference.torch_weights import load_golden
 
 SIZE, PADDED = (256, 341), (256, 352)
@@ -23,7 +23,7 @@ LEVELS = (4, 8, 16, 32)
 
 
 def model(**regions):
-    config = detector("faster_rcnn")
+    config = detector("faster_rcnn", learnt_proposals())
     config.backbone.update(name="resnet50", norm="frozen", frozen_stages=0, dtype="float32")
     config.regions.update(**regions)
     return config

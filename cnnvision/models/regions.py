@@ -1,0 +1,122 @@
+"""The parts that Fast and Faster R-CNN have in common, made from a config: features, what is pooled from them, the head."""
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any, get_args, get_type_hints
+
+import jax
+
+from cnnvision.backbones.backbone import Backbone
+from cnnvision.errors import ConfigError, check_name, check_range
+from cnnvision.heads.box_head import POOLINGS, BoxHead, find, pool_regions
+from cnnvision.necks.fpn import FeaturePyramid
+from cnnvision.ops.per_image import per_image
+from cnnvision.task import InputSpec, ProposalSpec
+from cnnvision.types import Array, DetectionPrediction
+
+NECKS = ("none", "fpn")
+METHODS = get_args(get_type_hints(ProposalSpec)["method"])
+
+DRAWN = ("number", "share", "positive_from", "negative_below")
+"""Keys that say how a sample of boxes is drawn, in `config.model.rpn` and `config.model.regions`."""
+
+Pool = Callable[[Mapping[int, Array], Array], Array]
+"""(one image's maps by stride, boxes [r, 4]) -> what the head sees of each, [r, s, s, c]."""
+
+
+def check_regions(model: Any, known_strides: Sequence[int]) -> tuple[int, ...]:
+    """The strides that `config.model` names.
+
+    Raises:
+        ConfigError: for what of neck, regions and detections no network can be made of.
+    """
+    check_name("config.model.neck", model.neck, NECKS)
+    check_name("config.model.regions.pooling", model.regions.pooling, POOLINGS)
+    strides = tuple(model.strides)
+    for stride in strides:
+        check_name("config.model.strides", stride, known_strides)
+    if model.neck == "none" and len(strides) != 1:
+        raise ConfigError(f"config.model.strides = {strides}: without a neck there must be one")
+    if model.neck == "fpn" and list(strides) != [min(strides) * 2**i for i in range(len(strides))]:
+        raise ConfigError(f"config.model.strides = {strides}: a pyramid needs each to be twice the one before")
+    if model.neck == "fpn" and model.regions.pooling == "max":
+        raise ConfigError('config.model.regions.pooling: a pyramid is pooled by "align" alone')
+    for name in ("share", "positive_from", "negative_from", "negative_below"):
+        check_range(f"config.model.regions.{name}", model.regions[name], 0, 1)
+    check_range("config.model.regions.dropout", model.regions.dropout, 0, 0.99)
+    check_range("config.model.regions.canonical", model.regions.canonical, 1, 10**6)
+    check_range("config.model.max_objects", model.max_objects, 1, 10**6)
+    for name in ("threshold", "score_above"):
+        check_range(f"config.model.detections.{name}", model.detections[name], 0, 1)
+    return strides
+
+
+def check_proposals(settings: Any) -> ProposalSpec:
+    """`config.model.proposals` of a network that does not make its own; ConfigError for what cannot be used."""
+    where = "config.model.proposals"
+    check_name(f"{where}.method", settings.method, METHODS)
+    for name, most in (("most", 10**6), ("least_side", 10**4)):
+        check_range(f"{where}.{name}", settings[name], 1, most)
+    check_range(f"{where}.seed", settings.seed, 0, 2**31 - 1)
+    check_range(f"{where}.step", settings.step, 0.01, 1)
+    for name, most in (("scales", 1.0), ("ratios", 100.0)):
+        for value in settings[name]:
+            check_range(f"{where}.{name}", value, 0.001, most)
+        if not settings[name]:
+            raise ConfigError(f"{where}.{name}: must name one at least")
+    plain = {name: tuple(map(float, settings[name])) for name in ("scales", "ratios")}
+    return ProposalSpec(**{**settings.to_dict(), **plain})
+
+
+def neck_of(model: Any, backbone: Backbone, coarser: bool) -> FeaturePyramid | None:
+    """The pyramid, or None where one map of the backbone is used as it is."""
+    return FeaturePyramid(model.width, coarser, dtype=backbone.dtype) if model.neck == "fpn" else None
+
+
+def head_of(model: Any, classes: int, backbone: Backbone) -> BoxHead:
+    """Fast R-CNN's head."""
+    return BoxHead(classes, tuple(model.regions.hidden), model.regions.dropout, dtype=backbone.dtype)
+
+
+def pool_of(model: Any) -> Pool:
+    """RoI max pooling or RoIAlign."""
+    chosen = {name: model.regions[name] for name in ("pooling", "size", "samples")}
+    return partial(pool_regions, **chosen, canonical=float(model.regions.canonical))
+
+
+def maps_of(
+    features: Mapping[int, Array], strides: Sequence[int], neck: FeaturePyramid | None
+) -> tuple[dict[int, Array], dict[int, Array]]:
+    """(all maps by stride, those that regions are pooled from): of a pyramid with a coarser map, all but that one."""
+    maps = {stride: features[stride] for stride in strides}
+    maps = maps if neck is None else neck(maps)
+    return maps, {stride: maps[stride] for stride in strides}
+
+
+def sampling_of(model: Any) -> dict[str, Any]:
+    """Arguments of `sample_regions`."""
+    return {name: model.regions[name] for name in (*DRAWN, "negative_from")}
+
+
+def object_inputs(config: Any, strides: Sequence[int], proposals: ProposalSpec | None = None) -> InputSpec:
+    """All objects of each image."""
+    return InputSpec(
+        sizes=(tuple(config.data.size),),
+        target="objects",
+        fit=config.data.fit,
+        objects="all",
+        max_objects=config.model.max_objects,
+        multiple_of=max(strides),
+        proposals=proposals,
+    )
+
+
+def find_all(model: Any, logits: Array, deltas: Array, boxes: Array, valid: Array, size: Array) -> DetectionPrediction:
+    """`find` for each image of a batch."""
+    return per_image(partial(find, **model.detections), logits, deltas, boxes, valid, size)
+
+
+def keys_of_images(key: jax.Array, parts: int, count: int) -> list[jax.Array]:
+    """So many lists of one key for each image, and one more key for all."""
+    keys = jax.random.split(key, parts + 1)
+    return [*(jax.random.split(each, count) for each in keys[:parts]), keys[parts]]

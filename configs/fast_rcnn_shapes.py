@@ -1,0 +1,46 @@
+"""Fast R-CNN on `shapes`.
+
+    python -m experiments.train --config=configs/fast_rcnn_shapes.py --workdir=runs/fast_rcnn_shapes
+
+Model       cnnvision/models/fast_rcnn.py: EfficientNet-Lite0 from ImageNet weights, feature pyramid of strides 4 to 16;
+            500 proposals of selective search
+Data        shapes: 2,000 + 500 images of 128×128 made on the spot, one to eight objects of six classes; seen at 192×192
+Hardware    two x86 cores
+Result      not run yet
+"""
+
+from ml_collections import ConfigDict
+
+from configs.common import base, detector, made_proposals, no_variant, smoke
+
+
+def get_config(variant: str = "") -> ConfigDict:
+    """variant: "" or "smoke" (seconds, numbers mean nothing)."""
+    config = base()
+    config.model = detector("fast_rcnn", made_proposals())
+    config.model.backbone = ConfigDict(dict(name="efficientnet_lite0", norm="frozen", frozen_stages=3, dtype="float32"))
+    config.model.pretrained = "imagenet"
+    config.model.strides = (4, 8, 16)
+    config.model.width = 64
+    config.model.proposals.most = 500
+    config.model.regions.canonical = 112.0
+    config.model.regions.number = 64
+    config.model.regions.hidden = (256, 256)
+    config.data.source = "shapes"
+    config.data.size = (192, 192)  # enlarged: the backbone knows objects larger than these are
+    config.data.augment.flip = 0.5
+    config.data.augment.flip_vertical = 0.5
+    config.data.batch_size = 8
+    config.data.eval_batch_size = 16
+    config.optimizer.learning_rate = 1e-3
+    config.optimizer.clip_norm = 1.0
+    config.optimizer.warmup_steps = 60
+    config.training.steps = 1500
+    config.training.log_every = 20
+    config.training.eval_every = 500
+    config.training.save_every = 250
+    if variant == "smoke":
+        return smoke(config)
+    if variant:
+        raise no_variant(variant, "smoke")
+    return config
