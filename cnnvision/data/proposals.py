@@ -30,9 +30,6 @@ from cnnvision.types import Example, Masks, Source
 VERSION = 1
 """Of what is computed: boxes of another version are not used again."""
 
-FOLDER = "~/.cache/cnnvision/proposals"
-"""Where boxes are kept; the environment variable CNNVISION_PROPOSALS names another folder."""
-
 SECONDS = 10.0
 """From one report of `prepare` to the next."""
 
@@ -109,14 +106,16 @@ class ProposalStore:
 
     Args:
         spec: which boxes.
-        folder: in which they are kept, one file an image; None for `FOLDER`.
+        folder: in which they are kept, one file an image. By default what CNNVISION_PROPOSALS names, else
+            `~/.cache/cnnvision/proposals` (or below `$XDG_CACHE_HOME`).
     """
 
     def __init__(self, spec: ProposalSpec, folder: epath.PathLike | None = None):
-        folder = folder or os.environ.get("CNNVISION_PROPOSALS") or FOLDER
+        cache = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+        folder = folder or os.environ.get("CNNVISION_PROPOSALS") or os.path.join(cache, "cnnvision", "proposals")
         settings = repr((VERSION, sorted(dataclasses.asdict(spec).items()), cv2.__version__))
         self.spec = spec
-        self.folder = epath.Path(os.path.expanduser(folder)) / hashlib.sha256(settings.encode()).hexdigest()[:16]
+        self.folder = epath.Path(folder) / hashlib.sha256(settings.encode()).hexdigest()[:16]
 
     def of(self, image: UInt8[np.ndarray, "H W 3"]) -> Float[np.ndarray, "p 4"]:
         """The boxes of an image: read, or computed and kept.

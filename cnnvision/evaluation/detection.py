@@ -83,6 +83,7 @@ def coco_evaluation(
     images: Sequence[tuple[Any, np.ndarray, np.ndarray, np.ndarray]],
     classes: int,
     area_ranges: Mapping[str, tuple[float, float]],
+    counts: Sequence[int] = COUNTS,
 ) -> COCOeval:
     """COCO's own evaluation, accumulated.
 
@@ -90,6 +91,7 @@ def coco_evaluation(
         images: as `DetectionEvaluator.images`.
         classes: how many.
         area_ranges: name -> (least, most), square pixels; "all" is put before them.
+        counts: how many of an image's best detections count; the last for precision.
     """
     sides = lambda boxes: np.concatenate([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]], axis=1).astype(np.float64).tolist()
     annotations, found = [], []
@@ -113,7 +115,7 @@ def coco_evaluation(
         evaluation = COCOeval(truth, answers, "bbox")
         evaluation.params.areaRng = [[0.0, 1e10], *([float(x) for x in bounds] for bounds in area_ranges.values())]
         evaluation.params.areaRngLbl = ["all", *area_ranges]
-        evaluation.params.maxDets = list(COUNTS)
+        evaluation.params.maxDets = list(counts)
         evaluation.evaluate()
         evaluation.accumulate()
     return evaluation

@@ -5,9 +5,10 @@ from types import SimpleNamespace
 
 import pytest
 
-from cnnvision.errors import DataError
+from cnnvision.errors import ConfigError, DataError
 from cnnvision.task import DataInfo, InputSpec
-from experiments import convert, doctor, evaluate, runs
+from experiments import convert, doctor, evaluate, proposals, runs
+from tests.conftest import ROOT
 from tests.data.planted import csv_set, encoded, folder_set, masks_set, picture, two_fields, write
 
 
@@ -78,3 +79,18 @@ def test_evaluate_says_which_classes_of_other_data_do_not_count(tmp_path, monkey
         evaluate.run("x", f"masks:{root}", "val", say=said.append)
     assert "1 of 3 classes are not among those of the network" in said[0] and "(found 'dirt')" in said[0]
     assert "(found '9')" in said[1] and len(said) == 2
+
+
+def test_proposals(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("CNNVISION_PROPOSALS", str(tmp_path))
+    settings = ["--config.model.proposals.method=random", "--config.model.proposals.most=300"]
+    assert proposals.command([f"--config={ROOT}/configs/fast_rcnn_shapes.py:smoke", *settings]) == 0
+    printed = capsys.readouterr().out
+    table = [[cell.strip() for cell in line.split("|")[1:-1]] for line in printed.splitlines() if line.startswith("|")]
+    assert table[0] == ["first", "AR", "AR/small", "AR/medium", "AR/large", "recall50", "recall75"]
+    assert [row[0] for row in table[2:]] == ["10", "100", "1000", "2000"]
+    recall = [float(row[5]) for row in table[2:]]
+    assert 0 < recall[0] < recall[1] < recall[2] == recall[3] <= 1
+    assert "shapes val: 300 boxes an image" in printed and len(list(tmp_path.rglob("*.npy"))) == 500
+    with pytest.raises(ConfigError, match="faster_rcnn takes no proposals"):
+        proposals.command([f"--config={ROOT}/configs/faster_rcnn_shapes.py:smoke"])

@@ -7,11 +7,11 @@ import shlex
 import jax
 import pytest
 
-from experiments import ablate, benchmark, convert, doctor, evaluate, ladder, predict, train
+from experiments import ablate, benchmark, convert, doctor, evaluate, ladder, predict, proposals, train
 from tests.conftest import ROOT
 
 COMMANDS = {"train": train, "evaluate": evaluate, "predict": predict, "doctor": doctor, "convert": convert}
-COMMANDS |= {"ablate": ablate, "benchmark": benchmark, "ladder": ladder}
+COMMANDS |= {"ablate": ablate, "benchmark": benchmark, "ladder": ladder, "proposals": proposals}
 
 
 def documented():
@@ -37,6 +37,8 @@ def test_documented_commands_are_understood(line, monkeypatch):
         done = type("Report", (), {"healthy": True})()
     if name == "predict":
         done = []
+    if name == "proposals":
+        done = {10: {"AR": 0.5}}
     if name == "convert":
         done = []
     assert COMMANDS[name].command(words[3:]) in (0, None)
