@@ -1,7 +1,7 @@
-"""Learning curves from the records of a run."""
+"""Curves: of learning, from the records of a run, and of precision over recall."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -59,6 +59,34 @@ def draw_curves(records: Sequence[dict[str, Any]]) -> np.ndarray:
         axes.tick_params(labelsize=8)
         axes.grid(alpha=0.25)
         axes.legend(fontsize=7, ncols=1 + (len(axes.lines) > 8), framealpha=0.7)
+    canvas.draw()
+    return np.asarray(canvas.buffer_rgba())[..., :3].copy()
+
+
+def draw_precision_recall(curves: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> np.ndarray:
+    """Draws precision over recall, a line for each class.
+
+    Args:
+        curves: name of a class -> (precision, recall) after each detection, the best first; NaN recall, of a class without
+            objects, draws nothing.
+
+    Returns:
+        uint8 [height, width, 3] RGB.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(6.0, 4.6), dpi=110)
+    figure.subplots_adjust(0.1, 0.12, 0.97, 0.93)
+    canvas, axes = FigureCanvasAgg(figure), figure.add_subplot(1, 1, 1)
+    for k, (name, (precision, recall)) in enumerate(curves.items()):
+        if len(recall) and np.isfinite(recall).all():
+            axes.plot(recall, precision, label=name, color=_hex(drawing.colour(k)), linewidth=1.5)
+    axes.set(xlim=(0, 1), ylim=(0, 1.02), xlabel="recall", ylabel="precision")
+    axes.set_title("IoU 0.5", fontsize=11)
+    axes.grid(alpha=0.25)
+    if len(axes.lines):
+        axes.legend(fontsize=8, ncols=1 + (len(axes.lines) > 12), framealpha=0.7)
     canvas.draw()
     return np.asarray(canvas.buffer_rgba())[..., :3].copy()
 

@@ -205,11 +205,13 @@ def smoke(config: ConfigDict) -> ConfigDict:
     if "decoder" in model:
         model.decoder.widths = ()
     if "regions" in model:
-        model.strides, model.width = (4, 8), 8
-        model.regions.update(number=16, hidden=(16,))
-        model.proposals.most = 30
-        if "least_side" in model.proposals:
-            model.proposals.least_side = 1
+        model.regions.number, model.proposals.most = 16, 30
+    if "strides" in model:
+        model.strides, model.width, model.regions.hidden = (4, 8), 8, (16,)
+    if "proposals" in model and "least_side" in model.proposals:
+        model.proposals.least_side = 1
+    if "chunk" in model and "side" in model:
+        model.chunk, model.side = 10, 16
     if "anchors" in model:
         model.anchors.sizes = ((12,), (24,), (48,))
         model.proposals.update(before_train=50, most_train=50, before=50)

@@ -2,7 +2,8 @@
 
     python -m experiments.evaluate --workdir=DIR [--data=SOURCE] [--split=val] [--step=N]
 
-Prints a table, and writes evaluation/SPLIT.json and pictures (answers, confusion matrix) into the run folder.
+Prints a table, and writes evaluation/SPLIT.json and pictures (answers; a confusion matrix, or of detectors precision over
+recall) into the run folder.
 """
 
 import json
@@ -19,6 +20,7 @@ def run(workdir, data: str | None = None, split: str | None = None, step: int | 
 
     from cnnvision import visualize
     from cnnvision.confusion import draw_confusion
+    from cnnvision.curves import draw_precision_recall
     from cnnvision.data.sources import open_source
     from cnnvision.data.subset import with_semantic_classes
     from experiments.runs import evaluation_of, load, names_of
@@ -47,6 +49,9 @@ def run(workdir, data: str | None = None, split: str | None = None, step: int | 
         visualize.write_sheet(folder / f"{label}.png", shown, classes)
         if hasattr(evaluation.evaluator, "confusion"):
             visualize.write_png(folder / f"{label}_confusion.png", draw_confusion(evaluation.evaluator.confusion, classes))
+        if hasattr(evaluation.evaluator, "precision_recall"):
+            curves = {name: evaluation.evaluator.precision_recall(k) for k, name in enumerate(classes)}
+            visualize.write_png(folder / f"{label}_precision_recall.png", draw_precision_recall(curves))
         say(f"Step {trained.step} of {workdir} on {name} {split}. Written: {folder / label}.json and .png")
     return metrics
 

@@ -24,11 +24,12 @@ def describe(prediction: Any, classes: tuple[str, ...]) -> dict[str, Any]:
     from cnnvision.types import DetectionPrediction, SegmentationPrediction
 
     edges = lambda box: [round(float(x), 3) for x in box]
+    exact = lambda x: float(str(np.float32(x)))  # the shortest number that is the same float32: average precision needs it
     if isinstance(prediction, DetectionPrediction):
         rows = zip(prediction.labels, prediction.scores, prediction.boxes, prediction.valid, strict=True)
         return {
             "detections": [
-                {"class": classes[label], "score": round(float(score), 6), "box": edges(box)}
+                {"class": classes[label], "score": exact(score), "box": [exact(x) for x in box]}
                 for label, score, box, valid in rows
                 if valid
             ]

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from cnnvision import drawing, overlays, visualize
-from cnnvision.curves import _panels, _series, draw_curves
+from cnnvision.curves import _panels, _series, draw_curves, draw_precision_recall
 from cnnvision.types import (
     IGNORE,
     Batch,
@@ -303,3 +303,14 @@ def test_importing_does_not_import_matplotlib():
 def test_drawing_curves_leaves_pyplot_alone():
     code = "import sys; from cnnvision.curves import draw_curves as d; d([{'step': 1, 'split': 'a', 'x': 1.0}])"
     subprocess.run([sys.executable, "-c", code + "; assert 'matplotlib.pyplot' not in sys.modules"], check=True)
+
+
+def test_precision_over_recall():
+    steps = np.linspace(0, 1, 20)
+    nothing = np.full(3, np.nan)
+    curves = {CLASSES[0]: (1 - 0.5 * steps, steps), CLASSES[1]: (nothing, nothing), CLASSES[2]: (np.zeros(0), np.zeros(0))}
+    picture = draw_precision_recall(curves)
+    empty = draw_precision_recall({CLASSES[0]: (nothing, nothing)})
+    assert picture.shape == empty.shape and picture.dtype == np.uint8
+    near = lambda image: (np.abs(image.astype(int) - np.array(drawing.colour(0))).sum(-1) < 30).sum()
+    assert near(picture) > 100 and near(empty) == 0

@@ -215,8 +215,28 @@ def find(
         boxes [most, 4], labels, scores and valid [most]; 0 where there is nothing.
     """
     scores = jax.nn.softmax(logits.astype(jnp.float32), axis=-1)[:, 1:]
-    references = jnp.broadcast_to(regions[:, None], (*scores.shape, 4))
-    boxes = decode(deltas[:, 1:], references, DELTA_WEIGHTS)
+    boxes = decode(deltas[:, 1:], jnp.broadcast_to(regions[:, None], (*scores.shape, 4)), DELTA_WEIGHTS)
+    limits = {"score_above": score_above, "threshold": threshold, "most": most}
+    return find_boxes(boxes, scores, valid, size, **limits)
+
+
+def find_boxes(
+    boxes: Float[Array, "r k 4"],
+    scores: Float[Array, "r k"],
+    valid: Bool[Array, "r"],
+    size: Int[Array, "2"],
+    *,
+    score_above: float,
+    threshold: float,
+    most: int,
+) -> DetectionPrediction:
+    """The last steps of `find`: boxes, one for each class, are clipped to the image and suppressed class by class.
+
+    Args:
+        boxes: x1 y1 x2 y2, input pixels.
+        scores: of each class, without the background.
+        valid, size, score_above, threshold, most: as for `find`.
+    """
     height, width = (jnp.broadcast_to(side.astype(jnp.float32), scores.shape) for side in size)
     boxes = clip(boxes, height, width)
     whole = jnp.all(boxes[..., 2:] - boxes[..., :2] >= SMALLEST, axis=-1)

@@ -24,12 +24,11 @@ from cnnvision.evaluation.localization import LocalizationEvaluator
 from cnnvision.heads import box_regression, classification
 from cnnvision.heads.box_regression import BOX_LOSSES, BoxRegressionHead, box_loss, decode
 from cnnvision.heads.classification import ClassificationHead, accuracy, class_loss
-from cnnvision.models.binding import bind, trainable_with
+from cnnvision.models.binding import bind, normalized, trainable_with
 from cnnvision.ops import boxes as box_ops
-from cnnvision.ops.images import normalize
 from cnnvision.pretrained.start import warm_start
 from cnnvision.task import DataInfo, InputSpec, LossAux, Mean, Task
-from cnnvision.types import Array, Batch, LocalizationPrediction
+from cnnvision.types import Array, LocalizationPrediction
 
 
 class Localizer(nn.Module):
@@ -41,14 +40,34 @@ class Localizer(nn.Module):
     box_head: BoxRegressionHead
 
     @nn.compact
-    def __call__(self, batch: Batch, train: bool) -> tuple[Array, Array]:
-        """Batch -> class logits [b, k], and boxes [b, 4] as (x, y, w, h) fractions of the input."""
-        image = normalize(batch.image, batch.size, self.backbone.mean, self.backbone.std, self.backbone.dtype)
-        features = self.backbone(image, train, batch.valid)[self.stride]
+    def __call__(self, image: Array, valid: Array, train: bool) -> tuple[Array, Array]:
+        """Normalised images -> class logits [b, k], and boxes [b, 4] as (x, y, w, h) fractions of the input."""
+        features = self.backbone(image, train, valid)[self.stride]
         # Features of pretrained backbones have any scale (EfficientNet-Lite0: standard deviations of 3 to 9); heads that
         # start from scratch would begin with enormous logits.
         features = nn.LayerNorm(name="feature_norm")(features.astype(jnp.float32))
         return self.class_head(features, train), self.box_head(features, train)
+
+
+def make_network(model: Any, outputs: int) -> Localizer:
+    """The module that `config.model` describes, with so many class logits.
+
+    Raises:
+        ConfigError: for values that no network can be made of.
+    """
+    check_range("config.model.alpha", model.alpha, 0, 1, "the weights of α·Lc + (1 − α)·Lr")
+    poolings = {"class_pooling": classification.POOLINGS, "box_pooling": box_regression.POOLINGS}
+    for key, known in {**poolings, "box_loss": BOX_LOSSES}.items():
+        check_name(f"config.model.{key}", model[key], known)
+    check_range("config.model.dropout", model.dropout, 0, 0.99)
+    check_range("config.model.label_smoothing", model.label_smoothing, 0, 1)
+    backbone = make_backbone(**model.backbone)
+    return Localizer(
+        backbone=backbone,
+        stride=check_name("config.model.stride", model.stride or max(backbone.strides), backbone.strides),
+        class_head=ClassificationHead(outputs, model.class_pooling, dropout=model.dropout, dtype=backbone.dtype),
+        box_head=BoxRegressionHead(model.box_pooling, dropout=model.dropout, dtype=backbone.dtype),
+    )
 
 
 def make_task(config: Any, info: DataInfo) -> Task:
@@ -59,25 +78,13 @@ def make_task(config: Any, info: DataInfo) -> Task:
         info: the classes.
     """
     model = config.model
-    alpha = check_range("config.model.alpha", model.alpha, 0, 1, "the weights of α·Lc + (1 − α)·Lr")
-    poolings = {"class_pooling": classification.POOLINGS, "box_pooling": box_regression.POOLINGS}
-    for key, known in {**poolings, "box_loss": BOX_LOSSES}.items():
-        check_name(f"config.model.{key}", model[key], known)
-    check_range("config.model.dropout", model.dropout, 0, 0.99)
-    check_range("config.model.label_smoothing", model.label_smoothing, 0, 1)
-    backbone = make_backbone(**model.backbone)
-    stride = check_name("config.model.stride", model.stride or max(backbone.strides), backbone.strides)
-    network = Localizer(
-        backbone=backbone,
-        stride=stride,
-        class_head=ClassificationHead(len(info.classes), model.class_pooling, dropout=model.dropout, dtype=backbone.dtype),
-        box_head=BoxRegressionHead(model.box_pooling, dropout=model.dropout, dtype=backbone.dtype),
-    )
-
-    init, apply = bind(network)
+    network = make_network(model, len(info.classes))
+    alpha, backbone = model.alpha, network.backbone
+    images = normalized(backbone)
+    init, apply = bind(network, images)
 
     def loss(params, model_state, batch, key, train):
-        (logits, fractions), model_state = apply(params, model_state, batch, key=key, train=train)
+        (logits, fractions), model_state = apply(params, model_state, *images(batch), key=key, train=train)
         target, (height, width) = batch.target, batch.image.shape[1:3]
         boxes, labels = target.boxes[:, 0], target.labels[:, 0]
         valid = batch.valid & target.valid[:, 0]
@@ -94,7 +101,7 @@ def make_task(config: Any, info: DataInfo) -> Task:
         return L, LossAux(model_state, metrics)
 
     def predict(params, model_state, batch):
-        (logits, fractions), _ = apply(params, model_state, batch)
+        (logits, fractions), _ = apply(params, model_state, *images(batch))
         height, width = batch.image.shape[1:3]
         scores = jax.nn.softmax(logits.astype(jnp.float32), axis=-1)
         return LocalizationPrediction(scores=scores, boxes=decode(fractions, height, width))
@@ -105,7 +112,7 @@ def make_task(config: Any, info: DataInfo) -> Task:
             target="objects",
             fit=config.data.fit,
             objects="largest",
-            multiple_of=stride,
+            multiple_of=network.stride,
         ),
         init=init,
         warm_start=warm_start(model.pretrained, model.backbone.name, "class_head"),

@@ -42,14 +42,17 @@ CONFIGS = {
     "encdec": {"name": "encdec", "backbone": SMALL, "pretrained": "", "decoder": DECODER, **PIXELS},
     "unet": {"name": "unet", "backbone": {**PATH, "frozen_stages": 0, "dtype": "float32"}, "pretrained": "", "skips": True,
              "decoder": DECODER, **PIXELS},
+    "random_crops": {"name": "random_crops", **COMMON, **BOX, "side": 32, "max_objects": 3, "chunk": 10,
+                     "regions": {**REGIONS, "number": 6, "share": 0.5}, "detections": DETECTOR["detections"],
+                     "proposals": {**MADE.proposals.to_dict(), "most": 20}},
     "fast_rcnn": {**DETECTOR, "name": "fast_rcnn", "proposals": {**MADE.proposals.to_dict(), "most": 20}},
     "faster_rcnn": {**DETECTOR, "name": "faster_rcnn", **LEARNT},
 }  # fmt: skip
-RANDOM = ("classifier", "localizer", "patchnet", "unet", "fast_rcnn", "faster_rcnn")
+RANDOM = ("classifier", "localizer", "patchnet", "unet", "random_crops", "fast_rcnn", "faster_rcnn")
 """Models of which training draws something, as they are set above: dropout, pixels, anchors and regions."""
 SLOW = ("encdec", "faster_rcnn")
 """Models that need larger steps to learn something in forty: a few channels of four by four positions; four losses."""
-DETECTORS = ("fast_rcnn", "faster_rcnn")
+DETECTORS = ("random_crops", "fast_rcnn", "faster_rcnn")
 """Models that learn from an image without objects, too: all of it is background."""
 ROWS = 4
 

@@ -1,0 +1,135 @@
+"""Detection by classifying many crops: the baseline that R-CNN answered.
+
+The localizer (models/localizer.py) looks at one crop of the image at a time: is it an object, of which class, and where
+exactly does it lie? A crop's box is mapped back into the image, and of those that overlap the best stays. Crops come from
+nowhere in particular: boxes of any place, size and shape, or a grid of them (cnnvision/data/proposals.py).
+
+Sermanet et al. 2014 ("OverFeat"), sections 4 and 5, and Girshick et al. 2014 ("Rich feature hierarchies"), section 1, tell
+what came before region proposals: sliding windows over scales.
+
+    L = α·Lc + (1 − α)·Lr,    α = 0.5 by default
+
+Lc is the cross entropy of classes and background over the crops that are drawn, Lr the regression loss of those that hold an
+object.
+
+Deviations: no paper is followed. Crops to learn from are drawn as Fast R-CNN draws regions, the objects' own boxes among
+them: of random crops alone, hardly any would hold an object.
+"""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Float
+
+from cnnvision.errors import ConfigError, check_range
+from cnnvision.evaluation.detection import DetectionEvaluator
+from cnnvision.heads.box_head import find_boxes, sample_regions, with_background
+from cnnvision.heads.box_regression import box_loss
+from cnnvision.heads.classification import accuracy, class_loss
+from cnnvision.heads.rpn import recalled
+from cnnvision.models import regions
+from cnnvision.models.binding import bind, normalized, trainable_with
+from cnnvision.models.localizer import make_network
+from cnnvision.ops.boxes import from_fractions
+from cnnvision.ops.per_image import per_image
+from cnnvision.ops.warp import warp
+from cnnvision.pretrained.start import warm_start
+from cnnvision.task import DataInfo, LossAux, Task
+from cnnvision.types import Regions
+
+
+def within(boxes: Float[Array, "*n 4"], crops: Float[Array, "*n 4"], side: int) -> Float[Array, "*n 4"]:
+    """Boxes in the pixels of the image -> in those of the crops, each `side` pixels wide and high."""
+    corner, sides = crops[..., :2], jnp.maximum(crops[..., 2:] - crops[..., :2], 1e-3)
+    moved = [(boxes[..., i : i + 2] - corner) / sides * side for i in (0, 2)]
+    return jnp.concatenate(moved, axis=-1)
+
+
+def outside(fractions: Float[Array, "*n 4"], crops: Float[Array, "*n 4"]) -> Float[Array, "*n 4"]:
+    """(x, y, w, h) as fractions of crops -> x1 y1 x2 y2 in the pixels of the image; they may reach beyond the crop."""
+    corner, sides = crops[..., :2], crops[..., 2:] - crops[..., :2]
+    boxes = from_fractions(fractions, 1, 1)
+    return jnp.concatenate([corner + boxes[..., i : i + 2] * sides for i in (0, 2)], axis=-1)
+
+
+def in_chunks(look: Callable[[Array, Array], Any], proposed: Regions, chunk: int) -> Any:
+    """`look`(boxes [b, chunk, 4], valid [b, chunk]) -> arrays [b, chunk, ...], on all proposals, so many of each image at a
+    time: all crops at once would need the memory of hundreds of images."""
+    b = len(proposed.valid)
+    cut = lambda x: jnp.moveaxis(x.reshape(b, -1, chunk, *x.shape[2:]), 1, 0)
+    found = lax.map(lambda part: look(*part), (cut(proposed.boxes), cut(proposed.valid)))
+    return jax.tree.map(lambda x: jnp.moveaxis(x, 0, 1).reshape(b, -1, *x.shape[3:]), found)
+
+
+def make_task(config: Any, info: DataInfo) -> Task:
+    """The random-crop detector as the training loop sees it.
+
+    Args:
+        config: `model` holds what configs/random_crops_shapes.py sets; `data` holds size and fit.
+        info: the classes.
+    """
+    model, side, chunk = config.model, config.model.side, config.model.chunk
+    network, proposals = make_network(model, 1 + len(info.classes)), regions.check_proposals(model.proposals)
+    check_range("config.model.side", side, 1, 10**4)
+    if side % network.stride:
+        raise ConfigError(f"config.model.side = {side}: must be a multiple of {network.stride}, the network's stride")
+    if chunk < 1 or proposals.most % chunk:
+        raise ConfigError(f"config.model.chunk = {chunk}: must divide config.model.proposals.most = {proposals.most}")
+    images = normalized(network.backbone)
+
+    def crops_of(batch, boxes, valid):
+        image, _ = images(batch)
+        crops = per_image(partial(warp, side=side), image, batch.size, boxes)
+        return crops.reshape(-1, side, side, 3), (valid & batch.valid[:, None]).reshape(-1)
+
+    init, apply = bind(network, lambda batch: crops_of(batch, batch.proposals.boxes[:, :1], batch.proposals.valid[:, :1]))
+
+    def loss(params, model_state, batch, key, train):
+        # Where nothing may be random, the same crops are drawn every time.
+        of_crops, dropout = regions.keys_of_images(key if train else jax.random.key(0), 1, len(batch.valid))
+
+        def sample_of_image(key, proposed, target):
+            sample = sample_regions(key, proposed.boxes, proposed.valid, target, **regions.sampling_of(model))
+            labels = with_background(target.labels[sample.object], sample.positive)
+            truth = within(target.boxes[sample.object], sample.boxes, side)
+            return sample, labels, truth, recalled(proposed.boxes, proposed.valid, target)
+
+        sample, labels, truth, recall = per_image(sample_of_image, of_crops, batch.proposals, batch.target)
+        crops, valid = crops_of(batch, sample.boxes, sample.valid)
+        answers, model_state = apply(params, model_state, crops, valid, key=dropout, train=train)
+        (logits, fractions), labels, truth = answers, labels.reshape(-1), truth.reshape(-1, 4)
+        positive = valid & sample.positive.reshape(-1)
+        Lc = class_loss(logits, labels, valid, model.label_smoothing)
+        Lr = box_loss(model.box_loss, fractions, truth, positive, side, side)
+        L = model.alpha * Lc + (1.0 - model.alpha) * Lr
+        metrics = {"loss/class": Lc, "loss/box": Lr, "proposal_recall": recall.over(batch.valid)}
+        metrics["region_accuracy"] = accuracy(logits, labels, valid)
+        return L, LossAux(model_state, metrics | {"foreground_accuracy": accuracy(logits, labels, positive)})
+
+    def predict(params, model_state, batch):
+        def look(boxes, valid):
+            (logits, fractions), _ = apply(params, model_state, *crops_of(batch, boxes, valid))
+            scores = jax.nn.softmax(logits.astype(jnp.float32), axis=-1)[:, 1:]
+            return scores.reshape(*boxes.shape[:2], -1), outside(fractions.reshape(boxes.shape), boxes)
+
+        def of_image(scores, boxes, valid, size):
+            of_class = jnp.broadcast_to(boxes[:, None], (*scores.shape, 4))
+            return find_boxes(of_class, scores, valid, size, **model.detections)
+
+        scores, boxes = in_chunks(look, batch.proposals, chunk)
+        return per_image(of_image, scores, boxes, batch.proposals.valid, batch.size)
+
+    return Task(
+        inputs=regions.object_inputs(config, (1,), proposals),
+        init=init,
+        warm_start=warm_start(model.pretrained, model.backbone.name, "class_head"),
+        trainable=trainable_with(network.backbone),
+        loss=loss,
+        predict=predict,
+        evaluator=lambda: DetectionEvaluator(info.classes, info.area_ranges),
+        best=("AP", "max"),
+    )
