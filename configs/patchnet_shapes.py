@@ -5,7 +5,8 @@
 Model       cnnvision/models/patchnet.py: windows of 45×45 pixels, three convolutions; trained on all pixels at once
 Data        shapes: 2,000 + 500 images of 128×128 made on the spot, background and six classes; seen at 64×64
 Hardware    two x86 cores
-Result      not run yet
+Result      val, 500 images: mean_iou .128, pixel accuracy .801, boundary_f .024; dense pass 41 ms an image, window by
+            window 5.8 s
 """
 
 from ml_collections import ConfigDict
