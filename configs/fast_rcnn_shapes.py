@@ -23,6 +23,7 @@ def get_config(variant: str = "") -> ConfigDict:
     config.model.pretrained = "imagenet"
     config.model.strides = (4, 8, 16)
     config.model.width = 64
+    config.model.max_objects = 8
     config.model.proposals.most = 500
     config.model.regions.canonical = 112.0
     config.model.regions.number = 64

@@ -29,7 +29,7 @@ def get_config(variant: str = "") -> ConfigDict:
             box_loss="giou",
             label_smoothing=0.0,
             dropout=0.0,
-            max_objects=20,
+            max_objects=8,
             chunk=50,  # crops of an image that are looked at together, in prediction
             **made_proposals(),
             regions=dict(  # the crops to learn from
