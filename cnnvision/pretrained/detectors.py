@@ -38,6 +38,11 @@ def is_detector(state: Mapping[str, np.ndarray]) -> bool:
     return any(key.startswith(BODY) for key in state)
 
 
+def body_of(state: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """The state dict of a detector's backbone, under the names that it has alone."""
+    return {key.removeprefix(BODY): array for key, array in state.items() if key.startswith(BODY)}
+
+
 def from_torchvision_detector(
     state: Mapping[str, np.ndarray],
     params: Mapping[str, Any],
@@ -57,9 +62,8 @@ def from_torchvision_detector(
         WeightsError: something of the network is not in the file, or of another shape. Only the layers of the classes are
             left as they were where the file has another number of them; the report says so.
     """
-    body = {key.removeprefix(BODY): array for key, array in state.items() if key.startswith(BODY)}
     only = {"backbone": params["backbone"]}
-    loaded, model_state, report = from_torchvision(body, only, model_state, backbone, head="", source=source)
+    loaded, model_state, report = from_torchvision(body_of(state), only, model_state, backbone, head="", source=source)
     ours = {path: leaf for path, leaf in flatten_dict(dict(params)).items() if path[0] != "backbone"}
     found, other = {}, []
     for path, leaf in ours.items():

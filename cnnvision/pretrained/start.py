@@ -3,18 +3,21 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from cnnvision.pretrained.detectors import from_torchvision_detector, is_detector
+from cnnvision.pretrained.detectors import body_of, from_torchvision_detector, is_detector
 from cnnvision.pretrained.loading import find_weights, from_torchvision
 from cnnvision.pretrained.torch_files import read_weights
 
 
-def warm_start(weights: str, backbone: str, head: str = "head") -> Callable[[Mapping, Mapping], tuple[Any, Any, str]]:
+def warm_start(
+    weights: str, backbone: str, head: str = "head", detector: bool = False
+) -> Callable[[Mapping, Mapping], tuple[Any, Any, str]]:
     """`Task.warm_start` for a network with a backbone of this name.
 
     Args:
         weights: `config.model.pretrained`: "" for none, "imagenet", or a file: of the backbone, or of a whole detector.
         backbone: its name in `BACKBONES`.
         head: where in the parameters the classification head is.
+        detector: whether a whole detector's neck and heads are this network's, too.
 
     The file is looked for when the function is called, by a run that begins: one that goes on, or a trained network, does
     without it.
@@ -25,17 +28,24 @@ def warm_start(weights: str, backbone: str, head: str = "head") -> Callable[[Map
     if not weights:
         return lambda params, model_state: (params, model_state, "")
 
-    return lambda params, model_state: load_pretrained(weights, backbone, params, model_state, head)
+    return lambda params, model_state: load_pretrained(weights, backbone, params, model_state, head, detector)
 
 
 def load_pretrained(
-    weights: str, backbone: str, params: Mapping[str, Any], model_state: Mapping[str, Any], head: str = "head"
+    weights: str,
+    backbone: str,
+    params: Mapping[str, Any],
+    model_state: Mapping[str, Any],
+    head: str = "head",
+    detector: bool = False,
 ) -> tuple[dict[str, Any], dict[str, Any], str]:
-    """The same trees with the weights of a file: of a whole detector, or of its backbone and, where it fits, the head.
+    """The same trees with the weights of a file: of the backbone and, where it fits, the head, or of a whole detector.
 
     Args:
         weights: "imagenet", or the path of a .pth, .pt or .safetensors file with torchvision's names.
         backbone, params, model_state, head: as in `from_torchvision`.
+        detector: whether a detector's neck and heads are this network's, too; of its file another network takes the
+            backbone alone.
 
     Returns:
         (params, model_state, report): one or two sentences on what was taken and what was left.
@@ -45,6 +55,8 @@ def load_pretrained(
     """
     file = find_weights(weights, backbone)
     state = read_weights(file)
-    if is_detector(state) and "rpn" in params:
-        return from_torchvision_detector(state, params, model_state, backbone, source=file)
+    if is_detector(state):
+        if detector:
+            return from_torchvision_detector(state, params, model_state, backbone, source=file)
+        state = body_of(state)
     return from_torchvision(state, params, model_state, backbone, head, source=file)

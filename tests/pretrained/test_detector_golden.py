@@ -13,7 +13,10 @@ from cnnvision.heads import rpn
 from cnnvision.heads.box_head import find
 from cnnvision.models.faster_rcnn import make_network
 from cnnvision.pretrained.detectors import from_torchvision_detector, to_torchvision_detector
+from cnnvision.pretrained.start import load_pretrained
 from configs.common import detector, learnt_proposals
+from tests.pretrained.networks import shapes
+from tests.pretrained.weight_writers import safetensors_file
 from tests.reference.torch_weights import load_golden
 
 SIZE, PADDED = (256, 341), (256, 352)
@@ -160,3 +163,20 @@ def test_what_does_not_fit_is_said():
     without = {key: array for key, array in state.items() if "cls_logits" not in key}
     with pytest.raises(WeightsError, match=r"rpn\.head\.cls_logits\.(weight|bias) is missing"):
         from_torchvision_detector(without, params, model_state, "resnet50")
+
+
+def test_other_networks_take_what_is_theirs_of_a_detector_s_file(tmp_path):
+    """A classifier the backbone, Fast R-CNN all but the region proposal network."""
+    state, _ = load_golden("fasterrcnn_resnet50_fpn")
+    file = tmp_path / "detector.safetensors"
+    file.write_bytes(safetensors_file({key: array for key, array in state.items() if array.dtype == np.float32}))
+    loaded, _, report = load_pretrained(str(file), "resnet50", *shapes("resnet50"))
+    np.testing.assert_array_equal(
+        loaded["backbone"]["stem"]["conv"]["kernel"], state["backbone.body.conv1.weight"].transpose(2, 3, 1, 0)
+    )
+    assert "class was left at its initialisation" in report
+    _, params, model_state = shapes_of()
+    del params["rpn"]
+    loaded, _, report = load_pretrained(str(file), "resnet50", params, model_state, detector=True)
+    np.testing.assert_array_equal(loaded["box_head"]["class"]["bias"], state["roi_heads.box_predictor.cls_score.bias"])
+    assert "rpn" not in loaded and "left" not in report
