@@ -18,6 +18,7 @@ from cnnvision.training.traffic import collectives
 from experiments.configuration import load_config
 from experiments.runs import empty_batch
 from tests.conftest import ROOT
+from tests.models import test_laws as laws
 from tests.models.segmenters import PLAIN_PATH, task_of
 
 
@@ -43,7 +44,8 @@ def compiled_prediction(task):
     return jax.jit(on_mesh(make_predict_step(task), mesh)).lower(*placed, batch).compile().as_text()
 
 
-def check_of_step(state, text):
+def check_of_step(state, text, again=0):
+    """`again`: bytes of gradients that are sent more than once."""
     found = collectives(text)
     assert found
     assert {c.kind for c in found} == {"all-reduce"}
@@ -51,7 +53,7 @@ def check_of_step(state, text):
     gradients = sum(leaf.size * 4 for leaf in jax.tree.leaves(state.params))
     statistics = sum(leaf.size * 4 for leaf in jax.tree.leaves(state.model_state))
     # BatchNorm: mean and mean square forward, and the two sums of its gradient; and room for 256 scalars.
-    assert gradients <= sum(c.bytes for c in found) <= gradients + 2 * statistics + 1024
+    assert gradients <= sum(c.bytes for c in found) <= gradients + again + 2 * statistics + 1024
 
 
 @pytest.mark.parametrize("model", ["classifier", "localizer"])
@@ -88,6 +90,20 @@ def test_pixels_stay_on_their_device(name):
     found = collectives(compiled_prediction(task))
     assert {c.kind for c in found} == {"all-reduce"}
     assert not [c for c in found if c.in_loop] and sum(c.bytes for c in found) <= 64
+
+
+@pytest.mark.parametrize("name", laws.DETECTORS)
+def test_boxes_stay_on_their_device(name):
+    """Proposals, samples, pooling and suppression are of one image each, and so is every loop among them."""
+    config = load_config(f"{ROOT}/configs/faster_rcnn_shapes.py:smoke")
+    task = laws.task_of(name)
+    state, text = compiled_step(task, config, 1)
+    # The region proposal network's layers see three maps, and what each gives is summed over devices before it is added.
+    of_rpn = sum(leaf.size * 4 for leaf in jax.tree.leaves(state.params.get("rpn", {})))
+    check_of_step(state, text, again=2 * of_rpn)
+    found = collectives(compiled_prediction(task))
+    assert {c.kind for c in found} == {"all-reduce"}
+    assert not [c for c in found if c.in_loop] and sum(c.bytes for c in found) <= 128
 
 
 def test_a_collective_inside_a_loop_is_seen():
