@@ -23,7 +23,6 @@ def describe(prediction: Any, classes: tuple[str, ...]) -> dict[str, Any]:
 
     from cnnvision.types import DetectionPrediction, SegmentationPrediction
 
-    edges = lambda box: [round(float(x), 3) for x in box]
     exact = lambda x: float(str(np.float32(x)))  # the shortest number that is the same float32: average precision needs it
     if isinstance(prediction, DetectionPrediction):
         rows = zip(prediction.labels, prediction.scores, prediction.boxes, prediction.valid, strict=True)
@@ -40,7 +39,7 @@ def describe(prediction: Any, classes: tuple[str, ...]) -> dict[str, Any]:
     best = int(prediction.scores.argmax())
     found = {"class": classes[best], "score": round(float(prediction.scores[best]), 6)}
     if hasattr(prediction, "boxes"):
-        found["box"] = edges(prediction.boxes)
+        found["box"] = [round(float(x), 3) for x in prediction.boxes]
     return found
 
 

@@ -150,8 +150,9 @@ def join(config: ConfigDict, workdir: epath.PathLike, mesh: jax.sharding.Mesh | 
 
     def train_batches(start, stop):
         if task.inputs.proposals:
-            seen = order.seen(len(proposing), config.data.batch_size, config.training.seed, start, stop)
-            prepare(proposing, seen[processes[0] :: processes[1]], options.threads, say)
+            rows = order.rows_of_process(options.batch_size, *processes)
+            indices = order.seen(len(proposing), options.batch_size, config.training.seed, start, stop, rows)
+            prepare(proposing, indices, options.threads, say)
         return pipeline.train_batches(source, task.inputs, options, config.training.seed, start, stop, *processes)
 
     return Run(

@@ -65,12 +65,13 @@ def batch_indices(count: int, batch_size: int, seed: int, step: int) -> tuple[np
     return indices, epochs
 
 
-def seen(length: int, batch_size: int, seed: int, start: int, stop: int) -> list[int]:
-    """The examples of the batches of steps [start, stop), each once, in the order in which they are first asked for."""
+def seen(count: int, batch_size: int, seed: int, start: int, stop: int, rows: slice) -> list[int]:
+    """The examples in these rows (`rows_of_process`) of the batches of steps [start, stop), each once, in the order in
+    which they are first asked for."""
     found: dict[int, None] = {}
     for step in range(start, stop):
-        found |= dict.fromkeys(batch_indices(length, batch_size, seed, step)[0].tolist())
-        if len(found) == length:
+        found |= dict.fromkeys(batch_indices(count, batch_size, seed, step)[0][rows].tolist())
+        if len(found) == count:
             break
     return list(found)
 

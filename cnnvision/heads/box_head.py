@@ -18,7 +18,7 @@ from cnnvision import types
 from cnnvision.backbones.layers import normal
 from cnnvision.ops import losses
 from cnnvision.ops.boxes import clip
-from cnnvision.ops.deltas import Weights, decode, encode
+from cnnvision.ops.deltas import Weights, decode
 from cnnvision.ops.levels import CANONICAL_SIZE
 from cnnvision.ops.matching import match
 from cnnvision.ops.nms import detect
@@ -174,10 +174,10 @@ def box_head_terms(
     """
     labels = with_background(target.labels[sample.object], sample.positive)
     weights = sample.valid.astype(jnp.float32)
-    wanted = encode(target.boxes[sample.object], sample.boxes, DELTA_WEIGHTS)
     of_class = jnp.take_along_axis(deltas, labels[:, None, None], axis=1)[:, 0]
-    distance = 4.0 * losses.smooth_l1(of_class, lax.stop_gradient(wanted), beta)
-    box = Mean(jnp.sum(jnp.where(sample.positive, distance, 0.0)), jnp.sum(weights))
+    boxes = target.boxes[sample.object]
+    distance = losses.delta_loss(of_class, boxes, sample.boxes, sample.positive, beta, DELTA_WEIGHTS)
+    box = Mean(jnp.sum(distance), jnp.sum(weights))
     return {"class": Mean.of(losses.cross_entropy(logits, labels), weights), "box": box}
 
 

@@ -21,7 +21,7 @@ from cnnvision.backbones.layers import Conv, normal
 from cnnvision.ops import anchors as anchor_ops
 from cnnvision.ops import losses
 from cnnvision.ops.boxes import clip
-from cnnvision.ops.deltas import decode, encode
+from cnnvision.ops.deltas import decode
 from cnnvision.ops.matching import match
 from cnnvision.ops.nms import nms
 from cnnvision.ops.sampling import sample_balanced
@@ -102,10 +102,9 @@ def rpn_terms(
     logits, weights = objectness[sample.index], sample.valid.astype(jnp.float32)
     classes = jnp.stack([jnp.zeros_like(logits), logits], axis=-1)
     entropy = losses.cross_entropy(classes, sample.positive.astype(jnp.int32))
-    wanted = encode(target.boxes[matches.object[sample.index]], anchors[sample.index])
-    distance = 4.0 * losses.smooth_l1(deltas[sample.index], lax.stop_gradient(wanted), beta)
-    box = Mean(jnp.sum(jnp.where(sample.positive, distance, 0.0)), jnp.sum(weights))
-    return {"objectness": Mean.of(entropy, weights), "rpn_box": box}
+    boxes = target.boxes[matches.object[sample.index]]
+    distance = losses.delta_loss(deltas[sample.index], boxes, anchors[sample.index], sample.positive, beta)
+    return {"objectness": Mean.of(entropy, weights), "rpn_box": Mean(jnp.sum(distance), jnp.sum(weights))}
 
 
 @struct.dataclass

@@ -11,9 +11,9 @@ Section 2.2: detections are suppressed class by class.
 
 `neck` "fpn" and RoIAlign by config: what Faster R-CNN is compared with on equal terms.
 
-Deviations: the objects' own boxes are among the proposals in training, as in the published code; no bounding-box targets are
-normalised by the data's statistics, but by the constants (0.1, 0.1, 0.2, 0.2) that the same code ends up with; the optimizer
-is the config's, with one learning rate for weights and biases.
+Deviations: the objects' own boxes are among the proposals in training, as in the published code; the targets of boxes are
+divided by constants, (0.1, 0.1, 0.2, 0.2), in place of the standard deviations of the training data; the optimizer is the
+config's, with one learning rate for weights and biases.
 """
 
 from collections.abc import Sequence

@@ -2,9 +2,11 @@
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+from jax import lax
+from jaxtyping import Array, Bool, Float, Int
 
 from cnnvision.ops import boxes as box_ops
+from cnnvision.ops.deltas import UNWEIGHTED, Weights, encode
 
 
 def cross_entropy(logits: Float[Array, "*n k"], labels: Int[Array, "*n"], smoothing: float = 0.0) -> Float[Array, "*n"]:
@@ -29,6 +31,27 @@ def smooth_l1(predictions: Float[Array, "*n d"], targets: Float[Array, "*n d"], 
     """Mean over the last axis of ½ d² / β where |d| < β, else |d| − β / 2 (Fast R-CNN, equation 3, where β = 1)."""
     distance = jnp.abs(predictions - targets)
     return jnp.mean(jnp.where(distance < beta, 0.5 * distance**2 / beta, distance - 0.5 * beta), axis=-1)
+
+
+def delta_loss(
+    deltas: Float[Array, "n 4"],
+    boxes: Float[Array, "n 4"],
+    references: Float[Array, "n 4"],
+    positive: Bool[Array, "n"],
+    beta: float,
+    weights: Weights = UNWEIGHTED,
+) -> Float[Array, "n"]:
+    """Smooth L1, summed over the four deltas, between what was answered and what moves a reference onto its object's box.
+
+    Args:
+        deltas: answered, weighted.
+        boxes, references: x1 y1 x2 y2, in one unit; constants of the loss.
+        positive: references that stand for an object; the others cost nothing.
+        beta: of `smooth_l1`.
+        weights: of the deltas (ops/deltas.py).
+    """
+    wanted = lax.stop_gradient(encode(boxes, references, weights))
+    return jnp.where(positive, 4.0 * smooth_l1(deltas, wanted, beta), 0.0)
 
 
 def giou_loss(predictions: Float[Array, "*n 4"], targets: Float[Array, "*n 4"]) -> Float[Array, "*n"]:

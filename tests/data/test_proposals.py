@@ -161,10 +161,14 @@ def test_what_leaves_the_window_is_left_out():
 
 
 def test_the_examples_of_some_steps():
-    found = seen(10, 4, 0, 1, 3)
+    every = slice(0, 4)
+    found = seen(10, 4, 0, 1, 3, every)
     expected = [int(i) for step in (1, 2) for i in batch_indices(10, 4, 0, step)[0]]
-    assert found == list(dict.fromkeys(expected)) and len(seen(10, 4, 0, 0, 100)) == 10
-    assert seen(10, 4, 0, 5, 5) == []
+    assert found == list(dict.fromkeys(expected)) and len(seen(10, 4, 0, 0, 100, every)) == 10
+    assert seen(10, 4, 0, 5, 5, every) == []
+    halves = [seen(10, 4, 0, 0, 2, slice(first, first + 2)) for first in (0, 2)]
+    assert {*halves[0]} | {*halves[1]} == {*seen(10, 4, 0, 0, 2, every)}
+    assert halves[1] == [int(i) for step in (0, 1) for i in batch_indices(10, 4, 0, step)[0][2:]]
 
 
 def test_shapes_come_with_proposals_that_find_most_of_them(tmp_path):
