@@ -139,7 +139,8 @@ class ProposalSpec:
         most: of an image; the first in their order are taken.
         seed: of the order of selective search's, and of random boxes.
         quality: selective search's slower, more thorough mode.
-        least_side: selective search sees images whose shorter side is below this enlarged by a whole factor, pixels.
+        least_side: selective search sees images whose shorter side is below this enlarged by a whole factor, pixels; the
+            longer side to four times this at most.
         scales: "random" (least, most), "sliding" all: square roots of areas as shares of that of the image.
         ratios: "random" (least, most), "sliding" all: height / width.
         step: "sliding": distance of neighbours, as a share of their sides.

@@ -50,9 +50,11 @@ def propose(image: UInt8[np.ndarray, "H W 3"], spec: ProposalSpec) -> Float[np.n
 
 
 def _selective_search(image: np.ndarray, spec: ProposalSpec, rng: np.random.Generator) -> np.ndarray:
-    factor = max(1, -(-spec.least_side // min(image.shape[:2])))
-    if max(image.shape[:2]) < 3:
-        return np.array([[0, 0, image.shape[1], image.shape[0]]])  # OpenCV's segmentation needs a neighbourhood
+    height, width = image.shape[:2]
+    # Of a narrow strip, the longer side would grow without bound.
+    factor = max(1, min(-(-spec.least_side // min(height, width)), 4 * spec.least_side // max(height, width)))
+    if factor * min(height, width) < 3:
+        return np.array([[0, 0, width, height]])  # OpenCV's segmentation needs a neighbourhood
     large = cv2.resize(image, None, fx=factor, fy=factor, interpolation=cv2.INTER_CUBIC) if factor > 1 else image
     search = cv2.ximgproc.segmentation.createSelectiveSearchSegmentation()
     search.setBaseImage(np.ascontiguousarray(large[..., ::-1]))

@@ -74,6 +74,7 @@ def make_task(config: Any, info: DataInfo) -> Task:
     """
     model, side, chunk = config.model, config.model.side, config.model.chunk
     network, proposals = make_network(model, 1 + len(info.classes)), regions.check_proposals(model.proposals)
+    regions.check_sampling(model)
     check_range("config.model.side", side, 1, 10**4)
     if side % network.stride:
         raise ConfigError(f"config.model.side = {side}: must be a multiple of {network.stride}, the network's stride")

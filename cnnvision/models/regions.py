@@ -41,14 +41,21 @@ def check_regions(model: Any, known_strides: Sequence[int]) -> tuple[int, ...]:
         raise ConfigError(f"config.model.strides = {strides}: a pyramid needs each to be twice the one before")
     if model.neck == "fpn" and model.regions.pooling == "max":
         raise ConfigError('config.model.regions.pooling: a pyramid is pooled by "align" alone')
-    for name in ("share", "positive_from", "negative_from", "negative_below"):
-        check_range(f"config.model.regions.{name}", model.regions[name], 0, 1)
     check_range("config.model.regions.dropout", model.regions.dropout, 0, 0.99)
     check_range("config.model.regions.canonical", model.regions.canonical, 1, 10**6)
-    check_range("config.model.max_objects", model.max_objects, 1, 10**6)
+    check_sampling(model)
+    return strides
+
+
+def check_sampling(model: Any) -> None:
+    """Raises ConfigError for values by which no regions can be drawn, or no detections found."""
+    for name in ("share", "positive_from", "negative_from", "negative_below"):
+        check_range(f"config.model.regions.{name}", model.regions[name], 0, 1)
     for name in ("threshold", "score_above"):
         check_range(f"config.model.detections.{name}", model.detections[name], 0, 1)
-    return strides
+    check_range("config.model.max_objects", model.max_objects, 1, 10**6)
+    check_range("config.model.regions.number", model.regions.number, 1, 10**6)
+    check_range("config.model.detections.most", model.detections.most, 1, 10**6)
 
 
 def check_proposals(settings: Any) -> ProposalSpec:

@@ -7,27 +7,24 @@ of its box head are ours, but for the order of axes.
 from collections.abc import Mapping
 from typing import Any
 
-import jax.numpy as jnp
 import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from cnnvision.errors import WeightsError
-from cnnvision.pretrained.loading import from_torchvision, to_torchvision
-from cnnvision.pretrained.torch_names import LEAVES, Path
+from cnnvision.pretrained.loading import from_torchvision, our_array, to_torchvision
+from cnnvision.pretrained.torch_names import Naming, Path
 
 BODY = "backbone.body."
 """How the keys of the backbone begin."""
 
-PARTS = {
-    ("rpn", "conv"): "rpn.head.conv.0.0",
-    ("rpn", "objectness"): "rpn.head.cls_logits",
-    ("rpn", "deltas"): "rpn.head.bbox_pred",
-    ("box_head", "hidden0"): "roi_heads.box_head.fc6",
-    ("box_head", "hidden1"): "roi_heads.box_head.fc7",
-    ("box_head", "class"): "roi_heads.box_predictor.cls_score",
-    ("box_head", "box"): "roi_heads.box_predictor.bbox_pred",
+RPN = {"conv": "rpn.head.conv.0.0", "objectness": "rpn.head.cls_logits", "deltas": "rpn.head.bbox_pred"}
+BOX_HEAD = {
+    "hidden0": "roi_heads.box_head.fc6",
+    "hidden1": "roi_heads.box_head.fc7",
+    "class": "roi_heads.box_predictor.cls_score",
+    "box": "roi_heads.box_predictor.bbox_pred",
 }
-"""Our layer -> torchvision's, all but the pyramid's (`_module`)."""
+"""Our layer -> torchvision's."""
 
 OF_CLASSES = (("box_head", "class"), ("box_head", "box"))
 """Layers whose shape goes with the number of classes."""
@@ -64,15 +61,16 @@ def from_torchvision_detector(
     """
     only = {"backbone": params["backbone"]}
     loaded, model_state, report = from_torchvision(body_of(state), only, model_state, backbone, head="", source=source)
+    naming = _naming(params)
     ours = {path: leaf for path, leaf in flatten_dict(dict(params)).items() if path[0] != "backbone"}
     found, other = {}, []
     for path, leaf in ours.items():
-        key = _present(_key(path, params), state)
+        key = _present(_key(naming, path), state)
         if key is None:
-            raise WeightsError(f"{source}: {_key(path, params)} is missing, which this network's {'/'.join(path)} needs.")
-        array = _from_torch(path, np.asarray(state[key]), leaf.shape)
+            raise WeightsError(f"{source}: {_key(naming, path)} is missing, which this network's {'/'.join(path)} needs.")
+        array = our_array(source, naming, key, state)
         if array.shape == leaf.shape:
-            found[path] = jnp.asarray(array, jnp.float32)
+            found[path] = array
         elif path[:2] in OF_CLASSES:
             other.append((key, state[key].shape, path))
         else:
@@ -97,23 +95,38 @@ def to_torchvision_detector(
     """A state dict that torchvision's detector loads: the inverse of `from_torchvision_detector`."""
     body = to_torchvision({"backbone": params["backbone"]}, model_state, backbone, head="")
     state = {BODY + key: array for key, array in body.items()}
+    naming = _naming(params)
     for path, leaf in flatten_dict(dict(params)).items():
         if path[0] != "backbone":
-            state[_key(path, params)] = np.ascontiguousarray(_to_torch(path, np.asarray(leaf)))
+            key = _key(naming, path)
+            state[key] = np.ascontiguousarray(naming.to_torch(key, np.asarray(leaf)))
     return state
 
 
-def _key(path: Path, params: Mapping[str, Any]) -> str:
+def _naming(params: Mapping[str, Any]) -> Naming:
+    """Names of all that is not backbone, in a network of these parameters."""
+    inputs = params["box_head"]["hidden0"]["kernel"].shape[0]
+    if inputs % 49:
+        raise WeightsError(
+            f"box_head/hidden0 reads {inputs} values; torchvision's read 7×7 bins (config.model.regions.size)."
+        )
+    strides = sorted(int(name.removeprefix("output")) for name in params.get("neck", {}) if name.startswith("output"))
+
+    def module(path: Path) -> str:
+        if path[0] == "neck":
+            kind = path[1].rstrip("0123456789")
+            blocks = {"lateral": "inner_blocks", "output": "layer_blocks"}[kind]
+            return f"backbone.fpn.{blocks}.{strides.index(int(path[1].removeprefix(kind)))}.0"
+        return RPN[path[1]]
+
+    return Naming("", module, BOX_HEAD, (inputs // 49, 7, 7))
+
+
+def _key(naming: Naming, path: Path) -> str:
     """torchvision's key for a leaf that is not of the backbone."""
-    if path[0] == "neck":
-        kind = path[1].rstrip("0123456789")
-        stride = int(path[1].removeprefix(kind))
-        strides = sorted(int(name.removeprefix("output")) for name in params["neck"] if name.startswith("output"))
-        blocks = {"lateral": "inner_blocks", "output": "layer_blocks"}[kind]
-        return f"backbone.fpn.{blocks}.{strides.index(stride)}.0.{LEAVES[path[-1]]}"
-    if path[:2] not in PARTS:
+    if path[0] == "box_head" and path[1] not in BOX_HEAD:
         raise WeightsError(f"torchvision's detectors have nothing like this network's {'/'.join(path)}.")
-    return f"{PARTS[path[:2]]}.{LEAVES[path[-1]]}"
+    return naming.head_key(path[1:]) if path[0] == "box_head" else naming.key(path)
 
 
 def _present(key: str, state: Mapping[str, Any]) -> str | None:
@@ -122,30 +135,3 @@ def _present(key: str, state: Mapping[str, Any]) -> str | None:
     if ".fpn." in key:
         older = ".".join(part for i, part in enumerate(key.split(".")) if i != 4)
     return next((name for name in (key, older) if name in state), None)
-
-
-def _from_torch(path: Path, array: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    """Our axes from torch's; the first layer of the box head reads (c, s, s) there, (s, s, c) here."""
-    if array.ndim == 4:
-        return array.transpose(2, 3, 1, 0)
-    if path[:2] == ("box_head", "hidden0") and array.ndim == 2 and array.shape[1] == shape[0]:
-        side = _side(array.shape[1], path)
-        return array.reshape(len(array), -1, side, side).transpose(2, 3, 1, 0).reshape(-1, len(array))
-    return array.T
-
-
-def _to_torch(path: Path, array: np.ndarray) -> np.ndarray:
-    """Inverse of `_from_torch`."""
-    if array.ndim == 4:
-        return array.transpose(3, 2, 0, 1)
-    if path[:2] == ("box_head", "hidden0") and array.ndim == 2:
-        side = _side(len(array), path)
-        return array.reshape(side, side, -1, array.shape[1]).transpose(3, 2, 0, 1).reshape(array.shape[::-1])
-    return array.T
-
-
-def _side(inputs: int, path: Path) -> int:
-    """Bins along a side of what the box head reads: 7, in all that torchvision publishes."""
-    if inputs % 49:
-        raise WeightsError(f"{'/'.join(path)} reads {inputs} values, which are no 7×7 bins (config.model.regions.size = 7).")
-    return 7

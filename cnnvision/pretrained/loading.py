@@ -145,7 +145,7 @@ def _fit(
         known = whose is not None and whose != backbone
         whose = f"these are {whose} weights; the config says {backbone}" if known else f"these do not fit {backbone}"
         raise WeightsError(f"{source}: {whose}. {'; '.join(faults)}.")
-    return {path: _ours(source, naming, naming.key(path), found) for path in leaves}
+    return {path: our_array(source, naming, naming.key(path), found) for path in leaves}
 
 
 def _fit_head(
@@ -157,11 +157,12 @@ def _fit_head(
         of_layer = {path: naming.head_key(path) for path in leaves if path[0] == layer}
         shapes = {path: _torch_shape(naming, path, leaves[path], head=True) for path in of_layer}
         if all(key in found and found[key].shape == shapes[path] for path, key in of_layer.items()):
-            fitting |= {path: _ours(source, naming, key, found) for path, key in of_layer.items()}
+            fitting |= {path: our_array(source, naming, key, found) for path, key in of_layer.items()}
     return fitting
 
 
-def _ours(source: str, naming: Naming, key: str, found: Mapping[str, np.ndarray]) -> jax.Array:
+def our_array(source: str, naming: Naming, key: str, found: Mapping[str, np.ndarray]) -> jax.Array:
+    """The array of torch's `key` in our axes, float32; WeightsError where not all of it is finite."""
     array = naming.from_torch(key, found[key]).astype(np.float32)
     if not np.isfinite(array).all():
         raise WeightsError(f"{source}: {key} has values that are not finite in float32. Take another checkpoint.")

@@ -57,7 +57,16 @@ def test_selective_search_finds_what_stands_out_in_an_order_of_its_own():
     assert (np.round(large * 3, 3) % 1 == 0).all() and (large % 1 != 0).any()
 
 
-@pytest.mark.parametrize("shape", [(1, 1), (1, 40), (2, 2), (3, 3), (37, 501)])
+def test_a_strip_is_not_enlarged_without_bound(monkeypatch):
+    sizes, resize = [], proposals.cv2.resize
+    monkeypatch.setattr(proposals.cv2, "resize", lambda *a, **k: sizes.append(resize(*a, **k).shape) or resize(*a, **k))
+    proposals.propose(
+        np.random.default_rng(0).integers(0, 256, (6, 90, 3), np.uint8), dataclasses.replace(SEARCH, least_side=60)
+    )
+    assert sizes == [(12, 180, 3)]
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 40), (2, 2), (2, 400), (3, 3), (37, 501)])
 @pytest.mark.parametrize("spec", SPECS.values(), ids=SPECS)
 def test_images_of_any_size_have_proposals(spec, shape):
     image = np.random.default_rng(0).integers(0, 256, (*shape, 3), dtype=np.uint8)

@@ -84,6 +84,8 @@ def test_a_box_loss_without_weight_moves_no_boxes():
         ("faster_rcnn", {"anchors": {"sizes": ((12,), (24,), (3, 4)), "ratios": (1.0,)}}, "equally many"),
         ("random_crops", {"side": 30}, "side = 30: must be a multiple"),
         ("random_crops", {"chunk": 3}, "must divide"),
+        ("random_crops", {"regions": {**REGIONS, "share": 1.5}}, r"regions\.share"),
+        ("fast_rcnn", {"max_objects": 0}, "max_objects"),
     ],
 )
 def test_what_cannot_be_built_is_refused(name, changes, message):
