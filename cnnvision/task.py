@@ -6,7 +6,7 @@ batch or in many, on one device or on many, padded or not: pairs are added, then
 """
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Literal, Protocol
 
 import jax.numpy as jnp
@@ -210,6 +210,24 @@ class DataInfo:
 
 
 @dataclasses.dataclass(frozen=True)
+class Fit:
+    """A stage after the training steps: parameters that are computed once, on the host, from what the network answers on the
+    training split without augmentation. It counts as one more step: evaluated, and saved.
+
+    Attributes:
+        name: for the log.
+        examples: of the training split, the first so many; 0 for all.
+        answers: (params, model_state, batch) -> name -> [b, ...]: what is fitted to, computed on the devices.
+        fit: (params, read) -> params; read() goes through the answers again, batch by batch: NumPy, valid examples only.
+    """
+
+    name: str
+    examples: int
+    answers: Callable[[Params, ModelState, Batch], dict[str, Array]]
+    fit: Callable[[Params, Callable[[], Iterator[dict[str, Any]]]], Params]
+
+
+@dataclasses.dataclass(frozen=True)
 class Task:
     """A model as the training loop sees it: pure functions, made by ``make_task(config, info)`` of a file in models/.
 
@@ -223,7 +241,9 @@ class Task:
             the model state comes back as it was: the validation loss.
         predict: (params, model_state, batch) -> predictions of fixed shapes; never reads targets.
         evaluator: () -> a fresh Evaluator.
-        best: (metric name of the evaluator, "max" or "min"): which checkpoint is the best one.
+        best: (metric name of the evaluator, "max" or "min"): which checkpoint is the best one; None for the last.
+        fits: the stages after the training steps, in their order; `init` has their parameters, too, and `predict` does
+            without those that are not fitted yet.
     """
 
     inputs: InputSpec
@@ -233,4 +253,5 @@ class Task:
     loss: Callable[[Params, ModelState, Batch, Key, bool], tuple[Loss, LossAux]]
     predict: Callable[[Params, ModelState, Batch], Any]
     evaluator: Callable[[], Evaluator]
-    best: tuple[str, Literal["max", "min"]]
+    best: tuple[str, Literal["max", "min"]] | None
+    fits: tuple[Fit, ...] = ()

@@ -199,9 +199,11 @@ def smoke(config: ConfigDict) -> ConfigDict:
         model.pretrained = ""
     if "stride" in model:
         model.stride = 0  # the last
-    for key, value in dict(width=4, depth=2, hidden=8, kernels=(4, 4), window=21, samples=16).items():
+    for key, value in dict(width=4, depth=2, kernels=(4, 4), window=21, samples=16).items():
         if key in model:
             model[key] = value
+    if "window" in model:
+        model.hidden = 8
     if "decoder" in model:
         model.decoder.widths = ()
     if "regions" in model:
@@ -212,6 +214,8 @@ def smoke(config: ConfigDict) -> ConfigDict:
         model.proposals.least_side = 1
     if "chunk" in model and "side" in model:
         model.chunk, model.side = 10, 16
+    if "svm" in model:
+        model.hidden, model.context, model.svm.examples, model.boxes.examples = (8,), 1, 24, 24
     if "anchors" in model:
         model.anchors.sizes = ((12,), (24,), (48,))
         model.proposals.update(before_train=50, most_train=50, before=50)

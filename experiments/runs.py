@@ -155,6 +155,10 @@ def join(config: ConfigDict, workdir: epath.PathLike, mesh: jax.sharding.Mesh | 
             prepare(proposing, indices, options.threads, say)
         return pipeline.train_batches(source, task.inputs, options, config.training.seed, start, stop, *processes)
 
+    def fit_batches(examples, start):
+        some = cached(first(proposing, examples), options.cache_mb)
+        return pipeline.eval_batches(some, task.inputs, options, *processes, start)
+
     return Run(
         task=task,
         config=config,
@@ -165,6 +169,7 @@ def join(config: ConfigDict, workdir: epath.PathLike, mesh: jax.sharding.Mesh | 
         batch_size=config.data.batch_size,
         evaluation=evaluation_of(task, first(eval_source, config.data.eval_examples), config, mesh),
         classes=names_of(task, info),
+        fit_batches=fit_batches,
         fingerprint=fingerprint_of(selection.source, config.data.source),
         record=lambda: record_config(config, info, workdir),
         say=say,

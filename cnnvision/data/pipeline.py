@@ -212,6 +212,7 @@ def eval_batches(
     data_config: Any,
     process_index: int = 0,
     process_count: int = 1,
+    start: int = 0,
 ) -> Iterator[Loaded]:
     """Every example of a split once, in the order of its ids, without augmentation.
 
@@ -221,6 +222,7 @@ def eval_batches(
         data_config: a mapping of `DataOptions`; `eval_batch_size` rows of all processes make a batch, and the last batch
             is filled up with rows that are not valid.
         process_index, process_count: as for `train_batches`; each process gets equally many batches.
+        start: the batch to begin with.
 
     Returns:
         A generator, as of `train_batches`.
@@ -233,7 +235,7 @@ def eval_batches(
     share = order.rows_of_process(options.eval_batch_size, process_index, process_count, "eval_batch_size")
     rows = Rows(LastRead(cached(source, options.cache_mb)), spec)
     loader = EvalLoader(rows, options.eval_batch_size, share, all_tiles(source, spec) if spec.fit == "tile" else None)
-    return _closed_at_exit(_ahead(loader, rows, 0, loader.steps, options, patient=True))
+    return _closed_at_exit(_ahead(loader, rows, start, loader.steps, options, patient=True))
 
 
 def _check(source: Source, spec: InputSpec) -> None:

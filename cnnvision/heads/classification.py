@@ -31,9 +31,13 @@ class ClassificationHead(nn.Module):
     dropout: float = 0.0
     dtype: Any = jnp.float32
 
-    @nn.compact
     def __call__(self, features: Float[Array, "b h w c"], train: bool) -> Float[Array, "b k"]:
         """Feature map -> logits [b, classes]."""
+        return self.with_hidden(features, train)[0]
+
+    @nn.compact
+    def with_hidden(self, features: Float[Array, "b h w c"], train: bool) -> tuple[Float[Array, "b k"], Float[Array, "b d"]]:
+        """Feature map -> logits [b, classes], and what the last layer sees [b, d]."""
         if self.pooling == "average":
             x = jnp.mean(features.astype(jnp.float32), axis=(1, 2))
         elif self.pooling == "attention":
@@ -46,7 +50,8 @@ class ClassificationHead(nn.Module):
         for index, width in enumerate(self.hidden):
             x = drop(nn.relu(nn.Dense(width, dtype=self.dtype, name=f"hidden{index}")(x)))
         x = x if self.hidden else drop(x)
-        return nn.Dense(self.classes, dtype=jnp.float32, name="class")(x.astype(jnp.float32))
+        x = x.astype(jnp.float32)
+        return nn.Dense(self.classes, dtype=jnp.float32, name="class")(x), x
 
 
 def class_loss(

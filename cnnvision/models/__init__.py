@@ -4,7 +4,18 @@ from collections.abc import Callable
 from typing import Any
 
 from cnnvision.errors import check_name
-from cnnvision.models import classifier, encdec, fast_rcnn, faster_rcnn, fullres, localizer, patchnet, random_crops, unet
+from cnnvision.models import (
+    classifier,
+    encdec,
+    fast_rcnn,
+    faster_rcnn,
+    fullres,
+    localizer,
+    patchnet,
+    random_crops,
+    rcnn,
+    unet,
+)
 from cnnvision.task import DataInfo, Task
 
 MODELS: dict[str, Callable[[Any, DataInfo], Task]] = {
@@ -15,6 +26,7 @@ MODELS: dict[str, Callable[[Any, DataInfo], Task]] = {
     "encdec": encdec.make_task,
     "unet": unet.make_task,
     "random_crops": random_crops.make_task,
+    "rcnn": rcnn.make_task,
     "fast_rcnn": fast_rcnn.make_task,
     "faster_rcnn": faster_rcnn.make_task,
 }

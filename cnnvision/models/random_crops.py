@@ -16,30 +16,24 @@ Deviations: no paper is followed. Crops to learn from are drawn as Fast R-CNN dr
 them: of random crops alone, hardly any would hold an object.
 """
 
-from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jax import lax
 from jaxtyping import Array, Float
 
-from cnnvision.errors import ConfigError, check_range
 from cnnvision.evaluation.detection import DetectionEvaluator
-from cnnvision.heads.box_head import find_boxes, sample_regions, with_background
+from cnnvision.heads.box_head import find_boxes
 from cnnvision.heads.box_regression import box_loss
 from cnnvision.heads.classification import accuracy, class_loss
-from cnnvision.heads.rpn import recalled
 from cnnvision.models import regions
-from cnnvision.models.binding import bind, normalized, trainable_with
+from cnnvision.models.binding import bind, trainable_with
+from cnnvision.models.crops import check_crops, cutter, draw, in_chunks
 from cnnvision.models.localizer import make_network
 from cnnvision.ops.boxes import from_fractions
 from cnnvision.ops.per_image import per_image
-from cnnvision.ops.warp import warp
 from cnnvision.pretrained.start import warm_start
 from cnnvision.task import DataInfo, LossAux, Task
-from cnnvision.types import Regions
 
 
 def within(boxes: Float[Array, "*n 4"], crops: Float[Array, "*n 4"], side: int) -> Float[Array, "*n 4"]:
@@ -56,15 +50,6 @@ def outside(fractions: Float[Array, "*n 4"], crops: Float[Array, "*n 4"]) -> Flo
     return jnp.concatenate([corner + boxes[..., i : i + 2] * sides for i in (0, 2)], axis=-1)
 
 
-def in_chunks(look: Callable[[Array, Array], Any], proposed: Regions, chunk: int) -> Any:
-    """`look`(boxes [b, chunk, 4], valid [b, chunk]) -> arrays [b, chunk, ...], on all proposals, so many of each image at a
-    time: all crops at once would need the memory of hundreds of images."""
-    b = len(proposed.valid)
-    cut = lambda x: jnp.moveaxis(x.reshape(b, -1, chunk, *x.shape[2:]), 1, 0)
-    found = lax.map(lambda part: look(*part), (cut(proposed.boxes), cut(proposed.valid)))
-    return jax.tree.map(lambda x: jnp.moveaxis(x, 0, 1).reshape(b, -1, *x.shape[3:]), found)
-
-
 def make_task(config: Any, info: DataInfo) -> Task:
     """The random-crop detector as the training loop sees it.
 
@@ -72,34 +57,17 @@ def make_task(config: Any, info: DataInfo) -> Task:
         config: `model` holds what configs/random_crops_shapes.py sets; `data` holds size and fit.
         info: the classes.
     """
-    model, side, chunk = config.model, config.model.side, config.model.chunk
-    network, proposals = make_network(model, 1 + len(info.classes)), regions.check_proposals(model.proposals)
-    regions.check_sampling(model)
-    check_range("config.model.side", side, 1, 10**4)
-    if side % network.stride:
-        raise ConfigError(f"config.model.side = {side}: must be a multiple of {network.stride}, the network's stride")
-    if chunk < 1 or proposals.most % chunk:
-        raise ConfigError(f"config.model.chunk = {chunk}: must divide config.model.proposals.most = {proposals.most}")
-    images = normalized(network.backbone)
-
-    def crops_of(batch, boxes, valid):
-        image, _ = images(batch)
-        crops = per_image(partial(warp, side=side), image, batch.size, boxes)
-        return crops.reshape(-1, side, side, 3), (valid & batch.valid[:, None]).reshape(-1)
-
+    model, side = config.model, config.model.side
+    network = make_network(model, 1 + len(info.classes))
+    proposals, crops_of = check_crops(model, network.stride), cutter(network.backbone, side)
     init, apply = bind(network, lambda batch: crops_of(batch, batch.proposals.boxes[:, :1], batch.proposals.valid[:, :1]))
 
     def loss(params, model_state, batch, key, train):
         # Where nothing may be random, the same crops are drawn every time.
         of_crops, dropout = regions.keys_of_images(key if train else jax.random.key(0), 1, len(batch.valid))
-
-        def sample_of_image(key, proposed, target):
-            sample = sample_regions(key, proposed.boxes, proposed.valid, target, **regions.sampling_of(model))
-            labels = with_background(target.labels[sample.object], sample.positive)
-            truth = within(target.boxes[sample.object], sample.boxes, side)
-            return sample, labels, truth, recalled(proposed.boxes, proposed.valid, target)
-
-        sample, labels, truth, recall = per_image(sample_of_image, of_crops, batch.proposals, batch.target)
+        sample, labels, recall = draw(model, of_crops, batch)
+        truth = jnp.take_along_axis(batch.target.boxes, sample.object[..., None], axis=1)
+        truth = within(truth, sample.boxes, side)
         crops, valid = crops_of(batch, sample.boxes, sample.valid)
         answers, model_state = apply(params, model_state, crops, valid, key=dropout, train=train)
         (logits, fractions), labels, truth = answers, labels.reshape(-1), truth.reshape(-1, 4)
@@ -121,7 +89,7 @@ def make_task(config: Any, info: DataInfo) -> Task:
             of_class = jnp.broadcast_to(boxes[:, None], (*scores.shape, 4))
             return find_boxes(of_class, scores, valid, size, **model.detections)
 
-        scores, boxes = in_chunks(look, batch.proposals, chunk)
+        scores, boxes = in_chunks(look, batch.proposals.boxes, batch.proposals.valid, model.chunk)
         return per_image(of_image, scores, boxes, batch.proposals.valid, batch.size)
 
     return Task(

@@ -159,9 +159,13 @@ class Checkpoints:
                 "has changed since, train anew in another folder."
             ) from error
 
-    def close(self) -> None:
+    def wait(self) -> None:
         """Waits for the writing to end."""
         self.manager.wait_until_finished()
+
+    def close(self) -> None:
+        """Waits for the writing to end, and ends."""
+        self.wait()
         self.manager.close()
 
     def __enter__(self) -> "Checkpoints":

@@ -10,12 +10,11 @@ from typing import Any, Protocol
 
 import jax
 import numpy as np
-from jax.experimental import multihost_utils
 
 from cnnvision.ops.per_image import on_mesh
 from cnnvision.task import Mean, Task
 from cnnvision.training.originals import Originals
-from cnnvision.training.sharding import put_batch
+from cnnvision.training.sharding import gather, local_rows, put_batch
 from cnnvision.training.step import CompiledOnce
 from cnnvision.types import Batch, Example, Problem, Source
 
@@ -115,9 +114,9 @@ class SplitEvaluation:
                 totals[name] = totals[name].merge(metric) if name in totals else metric
             chosen = np.flatnonzero(loaded.batch.valid & np.isin(loaded.batch.index, wanted))
             if len(chosen):
-                pair = (loaded.batch, jax.tree.map(_local_rows, predictions))
+                pair = (loaded.batch, jax.tree.map(local_rows, predictions))
                 kept.append(jax.tree.map(lambda x, chosen=chosen: x[chosen], pair))
-            pass_on(*originals.add(*_gather((predictions, batch.index, batch.valid, batch.transform, batch.core))))
+            pass_on(*originals.add(*gather((predictions, batch.index, batch.valid, batch.transform, batch.core))))
         pass_on(*originals.rest())
         kept += pictures.batches() if pictures else []
         if not totals:
@@ -125,15 +124,3 @@ class SplitEvaluation:
         terms = [totals.pop(name) for name in list(totals) if name.startswith("term")]
         losses = {name: float(mean.value()) for name, mean in totals.items() if name.startswith("loss")}
         return {**self.evaluator.compute(), "loss": float(sum(float(term.value()) for term in terms)), **losses}, kept
-
-
-def _local_rows(x: jax.Array) -> np.ndarray:
-    shards = sorted(x.addressable_shards, key=lambda shard: shard.index[0].start or 0)
-    unique = {(shard.index[0].start or 0): np.asarray(shard.data) for shard in shards}
-    return np.concatenate(list(unique.values()))
-
-
-def _gather(tree: Any) -> Any:
-    if jax.process_count() == 1:
-        return jax.device_get(tree)
-    return multihost_utils.process_allgather(tree, tiled=True)

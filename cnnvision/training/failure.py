@@ -4,10 +4,14 @@ import io
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from etils import epath
 
+from cnnvision.errors import RunError
 from cnnvision.task import Task
+from cnnvision.training.checkpoint import Checkpoints
+from cnnvision.training.state import TrainState
 from cnnvision.training.step import loss_and_gradient, step_key
 from cnnvision.types import Batch
 
@@ -21,6 +25,20 @@ def save_failure(workdir: epath.PathLike, step: int, batch: Batch) -> epath.Path
     np.savez_compressed(buffer, **{jax.tree_util.keystr(key).strip("."): np.asarray(leaf) for key, leaf in leaves})
     path.write_bytes(buffer.getvalue())
     return path
+
+
+def fail(run: Any, state: TrainState, checkpoints: Checkpoints, info: dict[str, Any]) -> None:
+    """Saves the last good state of a `loop.Run` and the batch that failed; raises a RunError with the command that replays
+    it."""
+    step = int(state.step)
+    checkpoints.save(state.replace(failed=jnp.zeros_like(state.failed)), info, None)
+    checkpoints.close()
+    batch = next(iter(run.train_batches(step, step + 1))).batch
+    file = save_failure(run.workdir, step, batch)
+    raise RunError(
+        f"step {step}: the loss or its gradient is not finite. The state before it is saved, and its batch is in {file}. "
+        f"To look at it: python -m experiments.replay --workdir={run.workdir} --step={step}"
+    )
 
 
 def not_finite(tree: Any) -> list[str]:

@@ -3,7 +3,8 @@
 A run is a function of its config and its data: the batch of a step depends on (seed, step) alone and the random draws inside
 a step on (seed, step), so a run that was killed at any moment and started again ends in the same parameters, bit by bit, on
 a like machine. At a step that is logged, evaluated and saved, this is the order: log, evaluate, save. So whatever a
-checkpoint's step has logged is in the log, and `Records` forgets the rest.
+checkpoint's step has logged is in the log, and `Records` forgets the rest. A stage that a task has after the training steps
+(`Task.fits`) counts as one step more.
 
 Where the first state comes from, in this order:
     1. the latest complete checkpoint of the run folder, if there is one;
@@ -12,6 +13,7 @@ Where the first state comes from, in this order:
 
 import contextlib
 import dataclasses
+import functools
 import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
@@ -26,7 +28,8 @@ from cnnvision.ops.per_image import on_mesh
 from cnnvision.task import Task
 from cnnvision.training.checkpoint import Checkpoints, with_layout
 from cnnvision.training.evaluate import SplitEvaluation
-from cnnvision.training.failure import save_failure
+from cnnvision.training.failure import fail
+from cnnvision.training.fitting import Answers, fitted
 from cnnvision.training.optimizer import make_optimizer
 from cnnvision.training.progress import Stopwatch, progress_line
 from cnnvision.training.records import Records
@@ -51,6 +54,7 @@ class Run:
         batch_size: examples of all processes in a step.
         evaluation: the split to evaluate on.
         classes: names, for pictures.
+        fit_batches: (examples, first batch) -> batches of the training split's first examples, without augmentation.
         fingerprint: of what is trained on: ids, classes, labels and masks.
         record: writes `config.json`, once the run is known to begin.
         say: prints a line.
@@ -65,6 +69,7 @@ class Run:
     batch_size: int
     evaluation: SplitEvaluation
     classes: tuple[str, ...]
+    fit_batches: Callable[[int, int], Iterable[Any]]
     fingerprint: str
     record: Callable[[], None] = lambda: None
     say: Callable[[str], None] = print
@@ -135,7 +140,7 @@ def compile_step(run: Run, state: TrainState) -> CompiledOnce:
 
 
 def train(run: Run) -> dict[str, float]:
-    """Trains to the last step, and returns the metrics of the last evaluation.
+    """Trains to the last step and through the stages after it; returns the metrics of the last evaluation.
 
     Returns early, with an empty dict, where SIGTERM or SIGINT asked to stop: the state is saved, and the same call goes on
     from it. All processes stop at the same step.
@@ -150,14 +155,20 @@ def train(run: Run) -> dict[str, float]:
         checkpoints = opened.enter_context(Checkpoints(run.workdir, run.task.best, run.config.training.keep))
         state = state or first_state(run, checkpoints)
         records = opened.enter_context(Records(run.workdir, int(state.step), write=run.leads))
-        if int(state.step) == run.config.training.steps:
-            run.say(f"{run.workdir} has all of its {int(state.step)} steps")
-            return records.last("val") or evaluate(run, state, records, int(state.step), run.say if run.leads else _silent)
-        return steps(run, state, checkpoints, records)
+        say = run.say if run.leads else _silent
+        if int(state.step) == run.config.training.steps + len(run.task.fits):
+            say(f"{run.workdir} has all of its {int(state.step)} steps")
+            return records.last("val") or evaluate(run, state, records, int(state.step), say)
+        metrics = {}
+        if int(state.step) < run.config.training.steps:
+            state, metrics = steps(run, state, checkpoints, records)
+        if int(state.step) >= run.config.training.steps and run.task.fits:
+            metrics = fits(run, state, checkpoints, records)
+        return metrics
 
 
-def steps(run: Run, state: TrainState, checkpoints: Checkpoints, records: Records) -> dict[str, float]:
-    """From `state` to the last step; see `train`."""
+def steps(run: Run, state: TrainState, checkpoints: Checkpoints, records: Records) -> tuple[TrainState, dict[str, float]]:
+    """From `state` to the last training step, or to where it was asked to stop; see `train`."""
     training, say = run.config.training, run.say if run.leads else _silent
     began_at, info = int(state.step), {"fingerprint": run.fingerprint}
     step_function, schedule = compile_step(run, state), make_optimizer(run.config.optimizer, training.steps, {})[1]
@@ -186,6 +197,8 @@ def steps(run: Run, state: TrainState, checkpoints: Checkpoints, records: Record
             stops, fails = jax.device_get((pending.stop, pending.failed)) if pending else (False, False)
             pending = report
             logs, evaluates, saves = (due(training[key], done) for key in ("log_every", "eval_every", "save_every"))
+            if run.task.fits and not training.eval_every:
+                evaluates = False  # the end alone is evaluated, and it is not here
             if fails or ((logs or evaluates or saves) and bool(report.failed)):
                 fail(run, state, checkpoints, info)
             if logs:
@@ -203,7 +216,28 @@ def steps(run: Run, state: TrainState, checkpoints: Checkpoints, records: Record
             watch.paused += time.perf_counter() - began
             if stops and done < training.steps:
                 say(f"Asked to stop ({stop.name or 'by another process'}): saved step {done}; the same command goes on.")
+                return state, {}
+    return state, metrics
+
+
+def fits(run: Run, state: TrainState, checkpoints: Checkpoints, records: Records) -> dict[str, float]:
+    """The stages after the last training step, each one step more; see `train` and cnnvision/training/fitting.py."""
+    say, metrics = run.say if run.leads else _silent, {}
+    with StopRequest() as stop:
+        for number, fit in list(enumerate(run.task.fits))[int(state.step) - run.config.training.steps :]:
+            say(f"stage {number + 1} of {len(run.task.fits)} after the training steps: {fit.name}")
+            batches = functools.partial(run.fit_batches, fit.examples)
+            answers = Answers(run.workdir, fit, state, run.mesh, batches, run.fingerprint)
+            if not answers.collect(stop, say):
+                say(f"Asked to stop ({stop.name or 'by another process'}) in this stage; the same command goes on.")
                 return {}
+            state = fitted(state, answers)
+            last = number + 1 == len(run.task.fits)
+            evaluates = last or run.config.training.eval_every > 0
+            metrics = evaluate(run, state, records, int(state.step), say) if evaluates else {}
+            checkpoints.save(state, {"fingerprint": run.fingerprint}, metrics)
+            checkpoints.wait()
+            answers.remove()
     return metrics
 
 
@@ -256,16 +290,3 @@ def memory_line(step_function: CompiledOnce) -> str:
         return "memory unknown"
     parts = analysis.argument_size_in_bytes + analysis.temp_size_in_bytes
     return f"needs {parts / 2**30:.2f} GiB on each device"
-
-
-def fail(run: Run, state: TrainState, checkpoints: Checkpoints, info: dict[str, Any]) -> None:
-    """Saves the last good state and the batch that failed, and raises a RunError with the command that replays it."""
-    step = int(state.step)
-    checkpoints.save(state.replace(failed=jax.numpy.zeros_like(state.failed)), info, None)
-    checkpoints.close()
-    batch = next(iter(run.train_batches(step, step + 1))).batch
-    file = save_failure(run.workdir, step, batch)
-    raise RunError(
-        f"step {step}: the loss or its gradient is not finite. The state before it is saved, and its batch is in {file}. "
-        f"To look at it: python -m experiments.replay --workdir={run.workdir} --step={step}"
-    )

@@ -8,6 +8,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from cnnvision.errors import ConfigError
@@ -59,3 +60,24 @@ def state_layout(state: Any, mesh: Mesh, split_parameters: bool, least: int = LE
         return everywhere(mesh)
 
     return jax.tree.map(layout, state)
+
+
+def local_rows(x: jax.Array) -> np.ndarray:
+    """The rows that this process has of an array that is split along its first axis, each once, in their order."""
+    shards = sorted(x.addressable_shards, key=lambda shard: shard.index[0].start or 0)
+    unique = {(shard.index[0].start or 0): np.asarray(shard.data) for shard in shards}
+    return np.concatenate(list(unique.values()))
+
+
+def gather(tree: Any) -> Any:
+    """The whole of each array, NumPy, on every process."""
+    if jax.process_count() == 1:
+        return jax.device_get(tree)
+    return multihost_utils.process_allgather(tree, tiled=True)
+
+
+def from_first(tree: Any, like: Any) -> Any:
+    """Host arrays of the first process -> the same on all, placed as the arrays of `like`."""
+    tree = tree if jax.process_count() == 1 else multihost_utils.broadcast_one_to_all(tree)
+    place = lambda x, old: jax.make_array_from_callback(old.shape, old.sharding, lambda index: np.asarray(x)[index])
+    return jax.tree.map(place, tree, like)

@@ -12,7 +12,7 @@ from cnnvision.ops.nms import nms
 from tests.models.test_laws import CONFIGS, REGIONS, make_batch, prepared, task_of
 from tests.ops.drawn_boxes import random_boxes
 
-PROPOSING = ("random_crops", "fast_rcnn")
+PROPOSING = ("random_crops", "rcnn", "fast_rcnn")
 
 
 def test_boxes_into_crops_and_back():
@@ -86,6 +86,9 @@ def test_a_box_loss_without_weight_moves_no_boxes():
         ("random_crops", {"chunk": 3}, "must divide"),
         ("random_crops", {"regions": {**REGIONS, "share": 1.5}}, r"regions\.share"),
         ("fast_rcnn", {"max_objects": 0}, "max_objects"),
+        ("rcnn", {"context": 16}, "context"),
+        ("rcnn", {"svm": {**CONFIGS["rcnn"]["svm"], "C": 0.0}}, r"svm\.C"),
+        ("rcnn", {"boxes": {**CONFIGS["rcnn"]["boxes"], "number": 0}}, r"boxes\.number"),
     ],
 )
 def test_what_cannot_be_built_is_refused(name, changes, message):

@@ -45,15 +45,22 @@ CONFIGS = {
     "random_crops": {"name": "random_crops", **COMMON, **BOX, "side": 32, "max_objects": 3, "chunk": 10,
                      "regions": {**REGIONS, "number": 6, "share": 0.5}, "detections": DETECTOR["detections"],
                      "proposals": {**MADE.proposals.to_dict(), "most": 20}},
+    "rcnn": {"name": "rcnn", "backbone": SMALL, "pretrained": "", "dropout": 0.3, "side": 32, "context": 2, "stride": 0,
+             "hidden": (8,), "max_objects": 3, "chunk": 10, "regions": {**REGIONS, "number": 6},
+             "svm": {"examples": 0, "C": 0.001, "negative_below": 0.3, "passes": 1},
+             "boxes": {"examples": 0, "number": 5, "positive_from": 0.6, "regularization": 1000.0},
+             "detections": DETECTOR["detections"], "proposals": {**MADE.proposals.to_dict(), "most": 20}},
     "fast_rcnn": {**DETECTOR, "name": "fast_rcnn", "proposals": {**MADE.proposals.to_dict(), "most": 20}},
     "faster_rcnn": {**DETECTOR, "name": "faster_rcnn", **LEARNT},
 }  # fmt: skip
-RANDOM = ("classifier", "localizer", "patchnet", "unet", "random_crops", "fast_rcnn", "faster_rcnn")
+RANDOM = ("classifier", "localizer", "patchnet", "unet", "random_crops", "rcnn", "fast_rcnn", "faster_rcnn")
 """Models of which training draws something, as they are set above: dropout, pixels, anchors and regions."""
 SLOW = ("encdec", "faster_rcnn")
 """Models that need larger steps to learn something in forty: a few channels of four by four positions; four losses."""
-DETECTORS = ("random_crops", "fast_rcnn", "faster_rcnn")
+DETECTORS = ("random_crops", "rcnn", "fast_rcnn", "faster_rcnn")
 """Models that learn from an image without objects, too: all of it is background."""
+FITTED = ("svm", "boxes")
+"""Parameters that no gradient moves: R-CNN's, of the stages after its training steps."""
 ROWS = 4
 
 
@@ -272,7 +279,7 @@ def test_frozen_stages_do_not_move(name):
     moves = task.trainable(params)
     for path, leaf in jax.tree_util.tree_leaves_with_path(gradients):
         keys = [key.key for key in path]
-        frozen = keys[0] == "backbone" and keys[1] in stages
+        frozen = (keys[0] == "backbone" and keys[1] in stages) or keys[0] in FITTED
         assert functools.reduce(lambda tree, key: tree[key], keys, moves) == (not frozen)
         assert bool(jnp.any(leaf)) == (not frozen), keys
 

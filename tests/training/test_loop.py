@@ -64,6 +64,7 @@ def make_run(workdir, config, task=None, mesh=None, before_step=lambda step: Non
         batch_size=16,
         evaluation=SplitEvaluation(task, Split(), eval_batches, mesh),
         classes=toy.CLASSES,
+        fit_batches=lambda examples, start: (loaded for loaded in eval_batches() if loaded.step >= start),
         fingerprint=fingerprint,
         say=(said if said is not None else []).append,
     )

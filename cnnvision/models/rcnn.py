@@ -1,0 +1,219 @@
+"""R-CNN (Girshick et al. 2014, "Rich feature hierarchies for accurate object detection and semantic segmentation").
+
+Section 2: category-independent region proposals (selective search, cnnvision/data/proposals.py), a convolutional network
+that turns each of them into a feature vector of fixed length, and a linear SVM for each class. Section 2.1: whatever its
+shape, a region is warped to the network's input with p = 16 pixels of context around it. Section 2.2: every region is scored
+by every class, and detections are suppressed class by class.
+
+Three stages, each on what the one before gave:
+    1. Section 2.3, "Domain-specific fine-tuning": the network, trained elsewhere, learns to tell K classes and the
+       background from warped regions. Regions with an IoU of at least 0.5 with an object are positives of its class; a batch
+       has 32 of them and 96 of background.
+    2. Section 2.3, "Object category classifiers": an SVM for each class on the last hidden layer (fc7). Positives are the
+       objects' own boxes, negatives the regions with an IoU below 0.3 with all objects of the class
+       (cnnvision/heads/linear_svm.py).
+    3. Section 3.5 and appendix C, "Bounding-box regression": for each class a ridge regression from the last feature map
+       (pool5) to the deltas of the object (cnnvision/heads/ridge_boxes.py).
+
+Before stage 2 the softmax of stage 1 scores the regions, which is the comparison of appendix B; before stage 3 boxes stay
+where they were proposed. Evaluated after each stage, a run shows what each of them brings.
+
+Deviations: a batch's regions come from a few images, not from all; the objects' own boxes are among them. Scores are
+1 / (1 + exp(−margin)), which keeps the order of the margins and lies between 0 and 1; it is no probability. The box
+regression moves all regions before the suppression (as Fast R-CNN does), not those that are left.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from cnnvision.backbones import make_backbone
+from cnnvision.errors import check_name, check_range
+from cnnvision.evaluation.detection import DetectionEvaluator
+from cnnvision.heads.box_head import find_boxes
+from cnnvision.heads.classification import ClassificationHead, accuracy, class_loss
+from cnnvision.heads.linear_svm import fit_svms
+from cnnvision.heads.ridge_boxes import fit_boxes
+from cnnvision.models import regions
+from cnnvision.models.binding import bind, trainable_with
+from cnnvision.models.crops import check_crops, cutter, draw, in_chunks
+from cnnvision.ops.boxes import covered, iou, pairwise
+from cnnvision.ops.deltas import decode, encode
+from cnnvision.ops.matching import match
+from cnnvision.ops.per_image import per_image
+from cnnvision.pretrained.start import warm_start
+from cnnvision.task import DataInfo, Fit, LossAux, Task
+from cnnvision.types import Array, ObjectTarget
+
+Look = Callable[[Array, Array], tuple[Array, Array, Array]]
+"""(boxes [b, r, 4], valid [b, r]) -> logits, fc7 and pool5, each [b, r, ...]."""
+
+
+class RCNN(nn.Module):
+    """Attributes: backbone; stride of its map that is used; class_head."""
+
+    backbone: nn.Module
+    stride: int
+    class_head: ClassificationHead
+
+    def __call__(self, crops: Array, valid: Array, train: bool) -> tuple[Array, Array, Array]:
+        """Normalised crops -> logits [n, 1 + k], fc7 [n, d], pool5 [n, e]; the papers' names, whatever the backbone."""
+        features = self.backbone(crops, train, valid)[self.stride]
+        logits, hidden = self.class_head.with_hidden(features, train)
+        return logits, hidden, features.reshape(len(features), -1).astype(jnp.float32)
+
+
+def make_network(model: Any, classes: int) -> RCNN:
+    """The module that `config.model` describes."""
+    check_range("config.model.dropout", model.dropout, 0, 0.99)
+    backbone = make_backbone(**model.backbone)
+    hidden = {"hidden": tuple(model.hidden), "dropout": model.dropout, "dtype": backbone.dtype}
+    return RCNN(
+        backbone=backbone,
+        stride=check_name("config.model.stride", model.stride or max(backbone.strides), backbone.strides),
+        class_head=ClassificationHead(1 + classes, "flatten", **hidden),
+    )
+
+
+def examples_of_classes(boxes: Array, valid: Array, target: ObjectTarget, classes: int, below: float) -> tuple[Array, Array]:
+    """Of one image's proposals [p, 4] and then its objects [m]: which stand for each class, and which for its absence.
+
+    Both bool [p + m, k]. What a crowd covers by `below` or more stands for neither.
+    """
+    there = jnp.concatenate([valid, target.valid & ~target.crowd])
+    all_boxes = jnp.concatenate([boxes, target.boxes])
+    overlaps = jnp.where(
+        target.crowd[None], pairwise(covered, all_boxes, target.boxes), pairwise(iou, all_boxes, target.boxes)
+    )
+    of_class = (target.labels[:, None] == jnp.arange(classes)[None]) & target.valid[:, None]  # [m, k]
+    highest = jnp.max(jnp.where(of_class[None], overlaps[:, :, None], 0.0), axis=1, initial=0.0)
+    own = jnp.concatenate([jnp.zeros((len(boxes), classes), bool), of_class])
+    return own & there[:, None], (highest < below) & ~own & there[:, None]
+
+
+def svm_stage(model: Any, classes: int, look_at: Callable[..., Look]) -> Fit:
+    """Stage 2: an SVM for each class on fc7."""
+
+    def answers(params, model_state, batch):
+        look, proposed, objects = look_at(params, model_state, batch), batch.proposals, batch.target
+        fc7 = in_chunks(lambda *region: look(*region)[1], proposed.boxes, proposed.valid, model.chunk)
+        of_image = lambda boxes, valid, target: examples_of_classes(boxes, valid, target, classes, model.svm.negative_below)
+        positive, negative = per_image(of_image, proposed.boxes, proposed.valid, objects)
+        features = jnp.concatenate([fc7, look(objects.boxes, objects.valid)[1]], axis=1)
+        valid = jnp.any(positive | negative, axis=-1)
+        return {"features": features, "valid": valid, "positive": positive, "negative": negative}
+
+    def fit(params, read):
+        kernel, bias = fit_svms(read, classes, C=model.svm.C, passes=model.svm.passes)
+        return {**params, "svm": {"kernel": kernel, "bias": bias, "fitted": jnp.ones(())}}
+
+    return Fit("SVMs", model.svm.examples, answers, fit)
+
+
+def box_stage(model: Any, classes: int, look_at: Callable[..., Look]) -> Fit:
+    """Stage 3: a regression of boxes for each class on pool5, from the regions of each image that overlap an object most."""
+    most = min(model.boxes.number, model.proposals.most)
+
+    def answers(params, model_state, batch):
+        def of_image(boxes, valid, target):
+            near = match(boxes, target.boxes, target.valid, target.crowd, model.boxes.positive_from, 0.0)
+            overlap, index = lax.top_k(jnp.where(near.positive & valid, near.overlap, -1.0), most)
+            objects = near.object[index]
+            return boxes[index], overlap > 0, target.labels[objects], encode(target.boxes[objects], boxes[index])
+
+        boxes, valid, labels, deltas = per_image(of_image, batch.proposals.boxes, batch.proposals.valid, batch.target)
+        pool5 = look_at(params, model_state, batch)(boxes, valid)[2]
+        return {"features": pool5, "valid": valid, "labels": labels, "deltas": deltas}
+
+    def fit(params, read):
+        kernel, bias = fit_boxes(read, classes, model.boxes.regularization)
+        return {**params, "boxes": {"kernel": kernel, "bias": bias}}
+
+    return Fit("box regression", model.boxes.examples, answers, fit)
+
+
+def check_stages(model: Any) -> None:
+    """Raises ConfigError for values that the second and third stage cannot use."""
+    check_range("config.model.context", model.context, 0, (model.side - 1) // 2)
+    check_range("config.model.svm.C", model.svm.C, 1e-9, 10**6)
+    check_range("config.model.svm.passes", model.svm.passes, 1, 100)
+    check_range("config.model.svm.negative_below", model.svm.negative_below, 0, 1)
+    check_range("config.model.boxes.positive_from", model.boxes.positive_from, 0, 1)
+    check_range("config.model.boxes.number", model.boxes.number, 1, 10**6)
+    check_range("config.model.boxes.regularization", model.boxes.regularization, 1e-9, 10**9)
+    for name in ("svm", "boxes"):
+        check_range(f"config.model.{name}.examples", model[name].examples, 0, 10**9)
+
+
+def make_task(config: Any, info: DataInfo) -> Task:
+    """R-CNN as the training loop sees it: stage 1, and the others as its `fits`.
+
+    Args:
+        config: `model` holds what configs/rcnn_shapes.py sets; `data` holds size and fit.
+        info: the classes.
+    """
+    model, classes = config.model, len(info.classes)
+    network = make_network(model, classes)
+    proposals = check_crops(model, network.stride)
+    check_stages(model)
+    crops_of = cutter(network.backbone, model.side, model.context)
+    of_batch = lambda batch: crops_of(batch, batch.proposals.boxes[:, :1], batch.proposals.valid[:, :1])
+    init_network, apply = bind(network, of_batch)
+
+    def init(key, batch):
+        params, model_state = init_network(key, batch)
+        _, fc7, pool5 = jax.eval_shape(lambda p, s, b: apply(p, s, *of_batch(b))[0], params, model_state, batch)
+        svm = {"kernel": jnp.zeros((fc7.shape[1], classes)), "bias": jnp.zeros(classes), "fitted": jnp.zeros(())}
+        boxes = {"kernel": jnp.zeros((classes, pool5.shape[1], 4)), "bias": jnp.zeros((classes, 4))}
+        return {**params, "svm": svm, "boxes": boxes}, model_state
+
+    def trainable(params):
+        fitted = {name: jax.tree.map(lambda leaf: False, params[name]) for name in ("svm", "boxes")}
+        return {**trainable_with(network.backbone)(params), **fitted}
+
+    def loss(params, model_state, batch, key, train):
+        # Where nothing may be random, the same regions are drawn every time.
+        of_crops, dropout = regions.keys_of_images(key if train else jax.random.key(0), 1, len(batch.valid))
+        sample, labels, recall = draw(model, of_crops, batch)
+        crops, valid = crops_of(batch, sample.boxes, sample.valid)
+        (logits, _, _), model_state = apply(params, model_state, crops, valid, key=dropout, train=train)
+        labels, positive = labels.reshape(-1), valid & sample.positive.reshape(-1)
+        L = 1.0 * class_loss(logits, labels, valid)
+        metrics = {"region_accuracy": accuracy(logits, labels, valid), "proposal_recall": recall.over(batch.valid)}
+        return L, LossAux(model_state, metrics | {"foreground_accuracy": accuracy(logits, labels, positive)})
+
+    def look_at(params, model_state, batch):
+        rows = lambda like: lambda x: x.reshape(*like.shape[:2], -1)
+        crops = lambda boxes, valid: apply(params, model_state, *crops_of(batch, boxes, valid))[0]
+        return lambda boxes, valid: jax.tree.map(rows(boxes), crops(boxes, valid))
+
+    def predict(params, model_state, batch):
+        svm, of_boxes = params["svm"], params["boxes"]
+
+        def look(boxes, valid):
+            logits, fc7, pool5 = look_at(params, model_state, batch)(boxes, valid)
+            margins, softmax = fc7 @ svm["kernel"] + svm["bias"][None, None], jax.nn.softmax(logits, axis=-1)[..., 1:]
+            deltas = jnp.einsum("brd,kde->brke", pool5, of_boxes["kernel"]) + of_boxes["bias"][None, None]
+            moved = decode(deltas, jnp.broadcast_to(boxes[:, :, None], deltas.shape))
+            return jnp.where(svm["fitted"] > 0, jax.nn.sigmoid(margins), softmax), moved
+
+        proposed = batch.proposals
+        scores, boxes = in_chunks(look, proposed.boxes, proposed.valid, model.chunk)
+        of_image = lambda scores, boxes, valid, size: find_boxes(boxes, scores, valid, size, **model.detections)
+        return per_image(of_image, scores, boxes, proposed.valid, batch.size)
+
+    return Task(
+        inputs=regions.object_inputs(config, (1,), proposals),
+        init=init,
+        warm_start=warm_start(model.pretrained, model.backbone.name, "class_head"),
+        trainable=trainable,
+        loss=loss,
+        predict=predict,
+        evaluator=lambda: DetectionEvaluator(info.classes, info.area_ranges),
+        best=None,
+        fits=(svm_stage(model, classes, look_at), box_stage(model, classes, look_at)),
+    )

@@ -1,0 +1,111 @@
+"""The stages after the training steps: parameters fitted to what the network answers (`cnnvision.task.Fit`).
+
+The answers go to files in the run folder, `answers/`, one a batch and process, under a name that comes from the weights;
+they are read from there as often as the fit wants, and removed when its result is saved. So a stage that was killed goes on
+with the batch at which it was, and memory holds no more than the fit itself keeps.
+"""
+
+import hashlib
+import io
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import jax
+import numpy as np
+from etils import epath
+from jax.experimental import multihost_utils
+
+from cnnvision.ops.per_image import on_mesh
+from cnnvision.task import Fit
+from cnnvision.training.sharding import from_first, gather, local_rows, put_batch
+from cnnvision.training.state import TrainState
+from cnnvision.training.stopping import StopRequest
+
+SPOKEN = 20
+"""Batches between two lines about progress."""
+
+
+class Answers:
+    """What the network answers on the batches of a split, in files.
+
+    Args:
+        folder: of the run.
+        fit: the stage.
+        state: the weights.
+        mesh: the devices.
+        batches: first batch -> the pipeline's batches from there on, this process's rows.
+        data: fingerprint of the split.
+    """
+
+    def __init__(
+        self,
+        folder: epath.PathLike,
+        fit: Fit,
+        state: TrainState,
+        mesh: jax.sharding.Mesh,
+        batches: Callable[[int], Any],
+        data: str,
+    ):
+        self.fit, self.state, self.mesh, self.batches = fit, state, mesh, batches
+        digest = hashlib.sha256(f"{fit.name} {fit.examples} {data} {mesh.size}".encode())
+        for leaf in jax.tree.leaves(gather((state.best_params(), state.model_state))):
+            digest.update(np.ascontiguousarray(leaf).tobytes())
+        self.folder = epath.Path(folder) / "answers" / f"{fit.name}_{digest.hexdigest()[:16]}"
+
+    def collect(self, stop: StopRequest, say: Callable[[str], None]) -> bool:
+        """Computes what is not there yet; False where a process was asked to stop before the end."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        program = jax.jit(on_mesh(self.fit.answers, self.mesh))
+        params, model_state = self.state.best_params(), self.state.model_state
+        done = 0
+        while self._file(done).exists():
+            done += 1
+        for loaded in self.batches(int(_of_all(done).min())):
+            for problem in loaded.failures:
+                say(f"not used: {problem}")
+            answers = jax.tree.map(local_rows, program(params, model_state, put_batch(loaded.batch, self.mesh)))
+            buffer = io.BytesIO()
+            np.savez(buffer, **{name: rows[loaded.batch.valid] for name, rows in answers.items()})
+            draft = self.folder / (self._file(loaded.step).name + ".draft")
+            draft.write_bytes(buffer.getvalue())
+            draft.replace(self._file(loaded.step))
+            if loaded.step % SPOKEN == SPOKEN - 1:
+                say(f"{self.fit.name}: the network's answers to {loaded.step + 1} batches")
+            if _of_all(bool(stop.name)).any():
+                return False
+        _of_all(True)  # nobody reads before all have written
+        return True
+
+    def read(self) -> Iterator[dict[str, np.ndarray]]:
+        """The answers, batch by batch, in the order of the split."""
+        step = 0
+        while self._file(step, 0).exists():
+            for process in range(jax.process_count()):
+                with np.load(io.BytesIO(self._file(step, process).read_bytes()), allow_pickle=False) as found:
+                    yield dict(found)
+            step += 1
+
+    def remove(self) -> None:
+        """Deletes the files, and those of a stage that was begun with other weights."""
+        _of_all(True)
+        if jax.process_index() == 0 and self.folder.parent.exists():
+            self.folder.parent.rmtree()
+
+    def _file(self, step: int, process: int | None = None) -> epath.Path:
+        return self.folder / f"{step:06}_{jax.process_index() if process is None else process}.npz"
+
+
+def fitted(state: TrainState, answers: Answers) -> TrainState:
+    """The state one step on, with the parameters that the fit gives: of the first process, on all."""
+    params = state.best_params()
+    host = gather(params)
+    result = answers.fit.fit(host, answers.read) if jax.process_index() == 0 else host
+    same = jax.tree.map(lambda new, old: np.asarray(new, old.dtype), result, host)
+    placed = from_first(same, params)
+    average = None if state.average is None else jax.tree.map(lambda x: x.copy(), placed)
+    return state.replace(step=state.step + 1, params=placed, average=average)
+
+
+def _of_all(value: int | bool) -> np.ndarray:
+    """The value that each process has."""
+    return np.asarray(multihost_utils.process_allgather(np.asarray(value)))

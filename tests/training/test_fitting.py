@@ -1,0 +1,124 @@
+"""Stages after the training steps: run, killed and stopped, they end in the same bits."""
+
+import dataclasses
+import os
+import signal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from cnnvision.task import Fit
+from cnnvision.training import loop
+from cnnvision.training.checkpoint import Checkpoints
+from cnnvision.training.records import read_records
+from tests.training import toy
+from tests.training.test_loop import Killed, final_state, make_run, without_times
+
+SEEN = 16 + 4  # valid rows of test_loop's two batches
+
+
+def make_task(before_fit=lambda name: None, answered=lambda: None, best=None):
+    """The toy with two stages more: the mean brightness into one bias, then twice as much of what stage one gave."""
+
+    def answers(params, model_state, batch):
+        jax.debug.callback(answered)
+        bias = jnp.broadcast_to(params["level"]["bias"], (len(batch.valid), 1))
+        return {"level": batch.image.astype(jnp.float32).mean((1, 2, 3)) / 255, "bias": bias}
+
+    def fit_mean(params, read):
+        before_fit("mean")
+        levels = np.concatenate([answers["level"] for answers in read()])
+        assert levels.shape == (SEEN,)
+        return {**params, "level": {**params["level"], "bias": np.float64(levels).mean(keepdims=True)}}
+
+    def fit_twice(params, read):
+        before_fit("twice")
+        bias = next(read())["bias"][0, :1]
+        np.testing.assert_array_equal(bias, params["level"]["bias"])  # of the weights after stage one
+        return {**params, "level": {**params["level"], "bias": 2 * bias}}
+
+    return dataclasses.replace(
+        toy.make_task(), fits=(Fit("mean", 20, answers, fit_mean), Fit("twice", 0, answers, fit_twice)), best=best
+    )
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    workdir, config = tmp_path_factory.mktemp("whole"), toy.make_config()
+    with jax.numpy_dtype_promotion("standard"):
+        metrics = loop.train(make_run(workdir, config, make_task()))
+        return workdir, config, metrics, final_state(workdir, config, make_task()), read_records(workdir)
+
+
+def test_each_stage_is_one_step_more_evaluated_and_saved(whole):
+    workdir, config, metrics, state, records = whole
+    assert int(state.step) == 14
+    assert [r["step"] for r in records if r["split"] == "val"] == [6, 12, 13, 14]
+    assert metrics["accuracy"] == records[-1]["accuracy"]
+    images = [batch.batch.image[batch.batch.valid] for batch in make_run(workdir, config).fit_batches(0, 0)]
+    mean = np.concatenate(images).astype(np.float32).mean((1, 2, 3)).mean() / 255
+    np.testing.assert_allclose(state.params["level"]["bias"], [2 * mean], rtol=1e-5)
+    with Checkpoints(workdir, None, config.training.keep, read_only=True) as checkpoints:
+        assert checkpoints.steps()[-2:] == [13, 14] and checkpoints.best_step() == 14
+    assert not (workdir / "answers").exists()
+    assert loop.train(make_run(workdir, config, make_task())) == metrics
+
+
+def test_the_end_alone_is_evaluated_where_the_config_says_so(tmp_path):
+    config = toy.make_config(eval_every=0)
+    metrics = loop.train(make_run(tmp_path, config, make_task()))
+    assert [r["step"] for r in read_records(tmp_path) if r["split"] == "val"] == [14] and metrics["images"] == 20
+
+
+@pytest.mark.parametrize("where", ["mean", "twice", "answers"])
+def test_a_stage_that_is_killed_goes_on_to_the_same_bits(whole, tmp_path, where):
+    _, config, metrics, expected, records = whole
+    made, batches = [], []
+
+    def die(name):
+        if name == where:
+            raise Killed
+
+    def fit_batches(examples, start):
+        for loaded in make_run(tmp_path, config).fit_batches(examples, start):
+            batches.append(loaded.step)
+            if where == "answers" and loaded.step == 1 and len(made) == 0:
+                made.append(loaded.step)
+                raise Killed
+            yield loaded
+
+    run = dataclasses.replace(make_run(tmp_path, config, make_task(die)), fit_batches=fit_batches)
+    with pytest.raises(Killed):
+        loop.train(run)
+    batches.clear()
+    run = dataclasses.replace(make_run(tmp_path, config, make_task()), fit_batches=fit_batches)
+    assert loop.train(run) == metrics
+    # What was answered before is not asked for again; the stage after has answers of its own.
+    assert batches == {"mean": [0, 1], "twice": [], "answers": [1, 0, 1]}[where]
+    jax.tree.map(np.testing.assert_array_equal, final_state(tmp_path, config, make_task()), expected)
+    assert without_times(read_records(tmp_path)) == without_times(records)
+
+
+def test_sigterm_in_a_stage_loses_nothing(whole, tmp_path):
+    _, config, _, expected, records = whole
+    said, asked = [], []
+
+    def ask():
+        if not asked:
+            asked.append(True)
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    assert loop.train(make_run(tmp_path, config, make_task(answered=ask), said=said)) == {}
+    assert "SIGTERM" in said[-1] and "in this stage" in said[-1]
+    loop.train(make_run(tmp_path, config, make_task()))
+    jax.tree.map(np.testing.assert_array_equal, final_state(tmp_path, config, make_task()), expected)
+    assert without_times(read_records(tmp_path)) == without_times(records)
+
+
+def test_an_average_is_fitted_to_and_gets_the_result(tmp_path):
+    config = toy.make_config(average_decay=0.9)
+    loop.train(make_run(tmp_path, config, make_task()))
+    state = final_state(tmp_path, config, make_task())
+    jax.tree.map(np.testing.assert_array_equal, state.params, state.average)
