@@ -91,6 +91,48 @@ def draw_precision_recall(curves: Mapping[str, tuple[np.ndarray, np.ndarray]]) -
     return np.asarray(canvas.buffer_rgba())[..., :3].copy()
 
 
+def draw_seconds(seconds: Mapping[str, Mapping[str, float]]) -> np.ndarray:
+    """Draws how long each of several systems takes and where, as bars on a logarithmic axis.
+
+    Args:
+        seconds: name of a system -> name of a part -> its seconds; parts of 0 are left out.
+
+    Returns:
+        uint8 [height, width, 3] RGB.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    parts = list(dict.fromkeys(part for of_system in seconds.values() for part in of_system))
+    rows = [
+        ("" if part else name, part, value)
+        for name, of_system in seconds.items()
+        for part, value in [("", sum(of_system.values())), *of_system.items()]
+        if value > 0
+    ]
+    values = [value for *_, value in rows] or [1.0]
+    figure = Figure(figsize=(7.0, 0.8 + 0.24 * len(rows)), dpi=110)
+    figure.subplots_adjust(0.24, 0.5 / figure.get_figheight(), 0.97, 0.98)
+    canvas, axes = FigureCanvasAgg(figure), figure.add_subplot(1, 1, 1)
+    least = min(values) / 3
+    for i, (_, part, value) in enumerate(rows):
+        ink = _hex(drawing.colour(parts.index(part))) if part else "#444444"
+        axes.barh(i, value - least, left=least, color=ink, height=0.6 if part else 0.85)
+        axes.text(value * 1.1, i, f"{part or 'in all'} {_duration(value)}", va="center", fontsize=7)
+    axes.set_yticks(range(len(rows)), [name for name, *_ in rows], fontsize=9)
+    axes.tick_params(axis="y", length=0)
+    axes.tick_params(axis="x", labelsize=8)
+    axes.set(xscale="log", xlim=(least, 12 * max(values)), ylim=(len(rows) - 0.4, -0.6))
+    axes.set_xlabel("seconds an image", fontsize=9)
+    axes.grid(axis="x", alpha=0.25)
+    canvas.draw()
+    return np.asarray(canvas.buffer_rgba())[..., :3].copy()
+
+
+def _duration(seconds: float) -> str:
+    return f"{seconds:.3g} s" if seconds >= 1 else f"{seconds * 1e3:.3g} ms"
+
+
 def _series(records: Sequence[dict[str, Any]]) -> dict[str, dict[str, list[tuple[int, float]]]]:
     """name -> split -> [(step, value), …], in order of steps."""
     series: dict[str, dict[str, list[tuple[int, float]]]] = {}

@@ -1,6 +1,5 @@
 """Class maps and masks as tints over images."""
 
-import dataclasses
 import functools
 from collections.abc import Sequence
 from typing import Any
@@ -76,20 +75,28 @@ def paste_mask(mask: np.ndarray, box: np.ndarray, size: tuple[int, int]) -> np.n
     return result
 
 
-@dataclasses.dataclass(frozen=True)
-class Column:
-    """One image of a `comparison`. Attributes: image: uint8 [H, W, 3]; maps: uint8 [H, W] class ids, one for each row."""
+def framed(image: np.ndarray, boxes: np.ndarray, labels: np.ndarray, least: int = 2 * SIDE) -> np.ndarray:
+    """An image with boxes in the colours of their classes.
 
-    image: np.ndarray
-    maps: Sequence[np.ndarray]
+    Args:
+        image: uint8 [H, W, 3] RGB.
+        boxes: [n, 4] x1 y1 x2 y2, its pixels; the first is drawn last.
+        labels: [n].
+        least: the image is enlarged by a whole factor until its longer side has so many pixels.
+    """
+    scale = max(1, -(-least // max(image.shape[:2])))
+    picture = Image.fromarray(drawing.enlarge(np.ascontiguousarray(image), scale))
+    for box, label in reversed(list(zip(boxes, labels, strict=True))):
+        drawing.rectangle(picture, np.asarray(box) * scale, drawing.colour(int(label)), max(2, max(picture.size) // 70))
+    return np.array(picture)
 
 
-def comparison(columns: Sequence[Column], rows: Sequence[str], classes: Sequence[str]) -> np.ndarray:
+def comparison(columns: Sequence[Sequence[np.ndarray]], rows: Sequence[str], classes: Sequence[str]) -> np.ndarray:
     """Images side by side, with what several networks answer below each.
 
     Args:
-        columns: the images.
-        rows: names: of the row of images, and of each map.
+        columns: of each image, a picture for each row: uint8 [h, w, 3] RGB of any size.
+        rows: their names.
         classes: names, for the legend.
 
     Returns:
@@ -100,7 +107,7 @@ def comparison(columns: Sequence[Column], rows: Sequence[str], classes: Sequence
     for i, name in enumerate(rows):
         drawing.caption(canvas, (GAP, i * (SIDE + GAP) + SIDE // 2), label - GAP, [(name, None)], TEXT)
         for j, column in enumerate(columns):
-            pixels = column.image if i == 0 else tinted_map(column.image, column.maps[i - 1])
+            pixels = column[i]
             scale = SIDE / max(pixels.shape[:2])
             size = tuple(max(1, round(side * scale)) for side in pixels.shape[1::-1])
             kind = Image.Resampling.NEAREST if scale > 1 else Image.Resampling.BILINEAR

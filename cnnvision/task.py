@@ -242,6 +242,8 @@ class Task:
         predict: (params, model_state, batch) -> predictions of fixed shapes; never reads targets.
         evaluator: () -> a fresh Evaluator.
         best: (metric name of the evaluator, "max" or "min"): which checkpoint is the best one; None for the last.
+        parts: name -> (params, model_state, batch) -> what there is after that part of `predict`, in their order and without
+            the last: for measurements of where the time goes.
         fits: the stages after the training steps, in their order; `init` has their parameters, too, and `predict` does
             without those that are not fitted yet.
     """
@@ -254,4 +256,5 @@ class Task:
     predict: Callable[[Params, ModelState, Batch], Any]
     evaluator: Callable[[], Evaluator]
     best: tuple[str, Literal["max", "min"]] | None
+    parts: dict[str, Callable[[Params, ModelState, Batch], Any]] = dataclasses.field(default_factory=dict)
     fits: tuple[Fit, ...] = ()

@@ -1,11 +1,11 @@
 """Trains the systems of one family on the same data, or goes on with them, and compares them in one table.
 
-    python -m experiments.ladder --family=segmentation --data=SOURCE --workdir=DIR [--smoke] [--config.KEY=VALUE ...]
+    python -m experiments.ladder --family=NAME --data=SOURCE --workdir=DIR [--smoke] [--config.KEY=VALUE ...]
 
 Each system is a run of its own in DIR/NAME, by its own config, whose steps are equal seconds of training on two x86 cores
 (configs/unet_shapes.py). `--config.KEY=VALUE` sets a key of all of them. What is finished is not trained again, and a
 killed command goes on where it was. Writes DIR/ladder.md, ladder.csv and ladder.png: what each network answers on the
-same images.
+same images. Families: segmentation, detection.
 """
 
 import os
@@ -20,7 +20,13 @@ FAMILIES = {
         "encoder-decoder": "configs/encdec_shapes.py",
         "U-Net without skips": "configs/unet_shapes.py:noskips",
         "U-Net": "configs/unet_shapes.py",
-    }
+    },
+    "detection": {
+        "random crops": "configs/random_crops_shapes.py",
+        "R-CNN": "configs/rcnn_shapes.py",
+        "Fast R-CNN": "configs/fast_rcnn_shapes.py",
+        "Faster R-CNN": "configs/faster_rcnn_shapes.py",
+    },
 }
 """Family -> name of each system, in the order of the story -> its config."""
 
@@ -42,7 +48,7 @@ def run(family: str, data: str, workdir, smoke: bool = False, say=print, overrid
     from etils import epath
 
     from cnnvision.errors import ConfigError, check_name
-    from experiments import segmentation_ladder, train
+    from experiments import detection_ladder, segmentation_ladder, train
     from experiments.configuration import load_config
 
     if any(key == "data.source" for key, _ in overrides):
@@ -60,7 +66,7 @@ def run(family: str, data: str, workdir, smoke: bool = False, say=print, overrid
     for name in configs:
         check_data(folder(name), data)
     train.run_all(configs, folder, say)
-    compare = {"segmentation": segmentation_ladder.compare}[family]
+    compare = {"segmentation": segmentation_ladder.compare, "detection": detection_ladder.compare}[family]
     return compare({name: folder(name) for name in configs}, workdir, say)
 
 

@@ -2,8 +2,6 @@
 
 import dataclasses
 import itertools
-import statistics
-import time
 from typing import Any
 
 import jax
@@ -16,10 +14,10 @@ from cnnvision.data.subset import with_semantic_classes
 from cnnvision.evaluation.bootstrap import difference_interval, metric_interval
 from cnnvision.evaluation.segmentation import SegmentedImage
 from cnnvision.models import make_task
-from cnnvision.overlays import Column, comparison
-from cnnvision.training.program_text import operations
+from cnnvision.overlays import comparison, tinted_map
 from cnnvision.types import Source
 from experiments.configuration import from_json, to_json
+from experiments.costs import Cost, cost_of, on_one_device
 from experiments.runs import Trained, evaluation_of, first, load
 from experiments.tables import comma_separated, markdown
 
@@ -51,43 +49,15 @@ class Contender:
     metrics: dict[str, float]
     images: list[SegmentedImage]
     answers: dict[str, np.ndarray]
-    cost: "Cost"
+    cost: Cost
 
 
-@dataclasses.dataclass
-class Cost:
-    """A compiled network and how long it took. Attributes: gflops: of one image; seconds: of one image, each round."""
-
-    program: Any
-    arguments: tuple[Any, ...]
-    rows: int
-    gflops: float
-    seconds: list[float] = dataclasses.field(default_factory=list)
-
-    def measure(self) -> None:
-        """Runs it once."""
-        began = time.perf_counter()
-        jax.block_until_ready(self.program(*self.arguments))
-        self.seconds.append((time.perf_counter() - began) / self.rows)
-
-    @property
-    def median(self) -> float:
-        """Seconds an image."""
-        return statistics.median(self.seconds)
-
-
-def cost_of(trained: Trained, rows: int, batch: Any, **model: Any) -> Cost:
+def prediction_cost(trained: Trained, rows: int, batch: Any, **model: Any) -> Cost:
     """Compiles prediction on the first `rows` of a batch; `model` sets keys of config.model (weights stay the same)."""
     config = to_json(trained.config)
     config["model"].update(model)
     task = make_task(from_json(config), trained.info)
-    batch = jax.tree.map(lambda x: x[:rows], batch.replace(target=None))
-    arguments = jax.device_put(
-        (jax.device_get(trained.params), jax.device_get(trained.model_state), batch), jax.devices()[0]
-    )
-    program = jax.jit(task.predict).lower(*arguments).compile()
-    jax.block_until_ready(program(*arguments))
-    return Cost(program, arguments, rows, operations(program.as_text()) / rows / 1e9)
+    return cost_of(task.predict, on_one_device(trained.params, trained.model_state, batch, rows), rows)
 
 
 def evaluated(trained: Trained) -> Source:
@@ -111,7 +81,9 @@ def contender(name: str, workdir: epath.Path, say: Any) -> Contender:
     metrics, _ = evaluation.run(trained.params, trained.model_state, collect=collect)
     say(f"{name}: mean_iou {metrics['mean_iou']:.4f}, boundary_f {metrics['boundary_f']:.4f}")
     batch = next(iter(evaluation.batches())).batch
-    return Contender(name, trained, metrics, evaluation.evaluator.images, answers, cost_of(trained, len(batch.valid), batch))
+    return Contender(
+        name, trained, metrics, evaluation.evaluator.images, answers, prediction_cost(trained, len(batch.valid), batch)
+    )
 
 
 def compare(workdirs: dict[str, epath.Path], folder: epath.Path, say: Any = print) -> str:
@@ -142,7 +114,7 @@ def compare(workdirs: dict[str, epath.Path], folder: epath.Path, say: Any = prin
 
 
 def _window_by_window(dense: Contender) -> Cost:
-    return cost_of(dense.trained, min(FEW, dense.cost.rows), dense.cost.arguments[-1], run="patches")
+    return prediction_cost(dense.trained, min(FEW, dense.cost.rows), dense.cost.arguments[-1], run="patches")
 
 
 def _figures(each: Contender) -> dict[str, Any]:
@@ -189,5 +161,5 @@ def _picture(contenders: list[Contender]) -> np.ndarray:
     for name in contenders[0].answers:
         example = source.read(source.ids.index(name), masks=True)
         maps = [example.semantic, *(each.answers[name] for each in contenders)]
-        columns.append(Column(example.image, maps))
+        columns.append([example.image, *(tinted_map(example.image, labels) for labels in maps)])
     return comparison(columns, ["image", "truth", *(each.name for each in contenders)], trained.info.semantic_classes)

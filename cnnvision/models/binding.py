@@ -24,19 +24,20 @@ def bind(network: nn.Module, of_batch: Callable[[Batch], tuple] = lambda batch: 
 
     Returns:
         init(key, batch) -> (params, model_state).
-        apply(params, model_state, *arguments, key=…, train=…) -> (output, model_state): the state moves only in training,
-        and nothing random happens outside it.
+        apply(params, model_state, *arguments, key=…, train=…, method=…) -> (output, model_state): the state moves only in
+        training, and nothing random happens outside it; `method` names one of the network's, in place of its `__call__`.
     """
 
     def init(key, batch):
         variables = dict(network.init(key, *of_batch(batch), train=False))
         return variables.pop("params"), variables
 
-    def apply(params, model_state, *arguments, key=None, train=False):
+    def apply(params, model_state, *arguments, key=None, train=False, method=None):
         variables = {"params": params, **model_state}
         if not train:
-            return network.apply(variables, *arguments, train=False), model_state
-        return network.apply(variables, *arguments, train=True, rngs={"dropout": key}, mutable=list(model_state))
+            return network.apply(variables, *arguments, train=False, method=method), model_state
+        rngs, mutable = {"dropout": key}, list(model_state)
+        return network.apply(variables, *arguments, train=True, rngs=rngs, mutable=mutable, method=method)
 
     return init, apply
 

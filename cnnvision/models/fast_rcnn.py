@@ -46,8 +46,11 @@ class FastRCNN(nn.Module):
 
     def __call__(self, image: Array, valid: Array, boxes: Array, train: bool) -> tuple[Array, Array]:
         """Normalised images and boxes [b, r, 4], input pixels -> logits [b, r, 1 + k], deltas [b, r, 1 + k, 4]."""
-        _, maps = regions.maps_of(self.backbone(image, train, valid), self.strides, self.neck)
-        return self.box_head(per_image(self.pool, maps, boxes), train)
+        return self.box_head(per_image(self.pool, self.features(image, valid, train), boxes), train)
+
+    def features(self, image: Array, valid: Array, train: bool) -> dict[int, Array]:
+        """Normalised images -> maps by stride."""
+        return regions.maps_of(self.backbone(image, train, valid), self.strides, self.neck)[1]
 
 
 def make_network(model: Any, classes: int) -> FastRCNN:
@@ -96,8 +99,14 @@ def make_task(config: Any, info: DataInfo) -> Task:
         metrics = {f"loss/{name}": term for name, term in terms.items()} | measured
         return L, LossAux(model_state, metrics | {"proposal_recall": recall.over(batch.valid)})
 
+    def backbone(params, model_state, batch):
+        return apply(params, model_state, *images(batch), method="features")[0]
+
+    def heads(params, model_state, batch):
+        return apply(params, model_state, *images(batch), batch.proposals.boxes)[0]
+
     def predict(params, model_state, batch):
-        (logits, deltas), _ = apply(params, model_state, *images(batch), batch.proposals.boxes)
+        logits, deltas = heads(params, model_state, batch)
         return regions.find_all(model, logits, deltas, batch.proposals.boxes, batch.proposals.valid, batch.size)
 
     return Task(
@@ -109,4 +118,5 @@ def make_task(config: Any, info: DataInfo) -> Task:
         predict=predict,
         evaluator=lambda: DetectionEvaluator(info.classes, info.area_ranges),
         best=("AP", "max"),
+        parts={"backbone": backbone, "RoI heads": heads},
     )

@@ -61,13 +61,17 @@ class FasterRCNN(nn.Module):
 
     def __call__(self, image: Array, valid: Array, choose: Choose, train: bool) -> tuple[Any, ...]:
         """Normalised images -> (anchors, objectness, deltas), what was chosen, (logits, deltas) of the chosen boxes."""
-        maps, pooled_from = regions.maps_of(self.backbone(image, train, valid), self.strides, self.neck)
+        maps, pooled_from = self.features(image, valid, train)
         objectness, deltas = self.rpn(maps)
         shapes = {stride: features.shape[1:3] for stride, features in maps.items()}
         anchors = rpn.anchors_of(shapes, image.shape[1:3], self.sizes, self.ratios)
         boxes, chosen = choose(anchors, objectness, deltas)
         pooled = per_image(self.pool, pooled_from, boxes)
         return (anchors, objectness, deltas), chosen, self.box_head(pooled, train)
+
+    def features(self, image: Array, valid: Array, train: bool) -> tuple[dict[int, Array], dict[int, Array]]:
+        """Normalised images -> maps by stride, and those of them that regions are pooled from."""
+        return regions.maps_of(self.backbone(image, train, valid), self.strides, self.neck)
 
 
 def make_network(model: Any, classes: int) -> FasterRCNN:
@@ -167,9 +171,15 @@ def make_task(config: Any, info: DataInfo) -> Task:
         metrics = {f"loss/{name}": term for name, term in terms.items()} | measured
         return L, LossAux(model_state, metrics | {"proposal_recall": recalled.over(batch.valid)})
 
+    def backbone(params, model_state, batch):
+        return apply(params, model_state, *images(batch), method="features")[0]
+
+    def heads(params, model_state, batch):
+        _, proposals, answers = apply(params, model_state, *images(batch), _choose_all(model, batch))[0]
+        return proposals, answers
+
     def predict(params, model_state, batch):
-        answers, _ = apply(params, model_state, *images(batch), _choose_all(model, batch))
-        _, proposals, (logits, deltas) = answers
+        proposals, (logits, deltas) = heads(params, model_state, batch)
         return regions.find_all(model, logits, deltas, proposals.boxes, proposals.valid, batch.size)
 
     return Task(
@@ -181,4 +191,5 @@ def make_task(config: Any, info: DataInfo) -> Task:
         predict=predict,
         evaluator=lambda: DetectionEvaluator(info.classes, info.area_ranges),
         best=("AP", "max"),
+        parts={"backbone": backbone, "proposals": lambda *arguments: heads(*arguments)[0], "RoI heads": heads},
     )

@@ -42,11 +42,15 @@ class Localizer(nn.Module):
     @nn.compact
     def __call__(self, image: Array, valid: Array, train: bool) -> tuple[Array, Array]:
         """Normalised images -> class logits [b, k], and boxes [b, 4] as (x, y, w, h) fractions of the input."""
-        features = self.backbone(image, train, valid)[self.stride]
+        features = self.features(image, valid, train)
         # Features of pretrained backbones have any scale (EfficientNet-Lite0: standard deviations of 3 to 9); heads that
         # start from scratch would begin with enormous logits.
         features = nn.LayerNorm(name="feature_norm")(features.astype(jnp.float32))
         return self.class_head(features, train), self.box_head(features, train)
+
+    def features(self, image: Array, valid: Array, train: bool) -> Array:
+        """Normalised images -> the map that the heads look at."""
+        return self.backbone(image, train, valid)[self.stride]
 
 
 def make_network(model: Any, outputs: int) -> Localizer:

@@ -79,17 +79,27 @@ def make_task(config: Any, info: DataInfo) -> Task:
         metrics["region_accuracy"] = accuracy(logits, labels, valid)
         return L, LossAux(model_state, metrics | {"foreground_accuracy": accuracy(logits, labels, positive)})
 
-    def predict(params, model_state, batch):
+    def backbone(params, model_state, batch):
+        def look(boxes, valid):
+            features, _ = apply(params, model_state, *crops_of(batch, boxes, valid), method="features")
+            return features.reshape(*boxes.shape[:2], -1)
+
+        return in_chunks(look, batch.proposals.boxes, batch.proposals.valid, model.chunk)
+
+    def heads(params, model_state, batch):
         def look(boxes, valid):
             (logits, fractions), _ = apply(params, model_state, *crops_of(batch, boxes, valid))
             scores = jax.nn.softmax(logits.astype(jnp.float32), axis=-1)[:, 1:]
             return scores.reshape(*boxes.shape[:2], -1), outside(fractions.reshape(boxes.shape), boxes)
 
+        return in_chunks(look, batch.proposals.boxes, batch.proposals.valid, model.chunk)
+
+    def predict(params, model_state, batch):
         def of_image(scores, boxes, valid, size):
             of_class = jnp.broadcast_to(boxes[:, None], (*scores.shape, 4))
             return find_boxes(of_class, scores, valid, size, **model.detections)
 
-        scores, boxes = in_chunks(look, batch.proposals.boxes, batch.proposals.valid, model.chunk)
+        scores, boxes = heads(params, model_state, batch)
         return per_image(of_image, scores, boxes, batch.proposals.valid, batch.size)
 
     return Task(
@@ -101,4 +111,5 @@ def make_task(config: Any, info: DataInfo) -> Task:
         predict=predict,
         evaluator=lambda: DetectionEvaluator(info.classes, info.area_ranges),
         best=("AP", "max"),
+        parts={"backbone": backbone, "RoI heads": heads},
     )

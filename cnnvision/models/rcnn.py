@@ -191,7 +191,11 @@ def make_task(config: Any, info: DataInfo) -> Task:
         crops = lambda boxes, valid: apply(params, model_state, *crops_of(batch, boxes, valid))[0]
         return lambda boxes, valid: jax.tree.map(rows(boxes), crops(boxes, valid))
 
-    def predict(params, model_state, batch):
+    def backbone(params, model_state, batch):
+        look = look_at(params, model_state, batch)
+        return in_chunks(lambda *region: look(*region)[2], batch.proposals.boxes, batch.proposals.valid, model.chunk)
+
+    def heads(params, model_state, batch):
         svm, of_boxes = params["svm"], params["boxes"]
 
         def look(boxes, valid):
@@ -201,10 +205,12 @@ def make_task(config: Any, info: DataInfo) -> Task:
             moved = decode(deltas, jnp.broadcast_to(boxes[:, :, None], deltas.shape))
             return jnp.where(svm["fitted"] > 0, jax.nn.sigmoid(margins), softmax), moved
 
-        proposed = batch.proposals
-        scores, boxes = in_chunks(look, proposed.boxes, proposed.valid, model.chunk)
+        return in_chunks(look, batch.proposals.boxes, batch.proposals.valid, model.chunk)
+
+    def predict(params, model_state, batch):
+        scores, boxes = heads(params, model_state, batch)
         of_image = lambda scores, boxes, valid, size: find_boxes(boxes, scores, valid, size, **model.detections)
-        return per_image(of_image, scores, boxes, proposed.valid, batch.size)
+        return per_image(of_image, scores, boxes, batch.proposals.valid, batch.size)
 
     return Task(
         inputs=regions.object_inputs(config, (1,), proposals),
@@ -215,5 +221,6 @@ def make_task(config: Any, info: DataInfo) -> Task:
         predict=predict,
         evaluator=lambda: DetectionEvaluator(info.classes, info.area_ranges),
         best=None,
+        parts={"backbone": backbone, "RoI heads": heads},
         fits=(svm_stage(model, classes, look_at), box_stage(model, classes, look_at)),
     )

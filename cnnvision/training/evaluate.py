@@ -87,8 +87,8 @@ class SplitEvaluation:
             collect: called with (examples, predictions in original pixels) of every batch, for files of predictions.
 
         Returns:
-            metrics of the evaluator and, as `loss` and `loss/…`, of the loss (none where the batches have no targets); what
-            is kept, in small batches with predictions in their pixels.
+            metrics of the evaluator, `loss`, and those metrics of the loss that the evaluator has no better value for (none
+            where the batches have no targets); what is kept, in small batches with predictions in their pixels.
         """
         self.evaluator, totals, kept, self.failures = self.task.evaluator(), {}, [], []
         wanted = np.linspace(0, len(self.source) - 1, 0 if self.pictures else min(keep, len(self.source))).astype(int)
@@ -122,5 +122,5 @@ class SplitEvaluation:
         if not totals:
             return {}, kept
         terms = [totals.pop(name) for name in list(totals) if name.startswith("term")]
-        losses = {name: float(mean.value()) for name, mean in totals.items() if name.startswith("loss")}
-        return {**self.evaluator.compute(), "loss": float(sum(float(term.value()) for term in terms)), **losses}, kept
+        metrics = {**self.evaluator.compute(), "loss": float(sum(float(term.value()) for term in terms))}
+        return metrics | {name: float(mean.value()) for name, mean in totals.items() if name not in metrics}, kept

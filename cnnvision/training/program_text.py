@@ -47,11 +47,15 @@ def shapes(text: str) -> list[tuple[str, tuple[int, ...]]]:
     return [(kind, tuple(int(side) for side in sides.split(",") if side)) for kind, sides in _SHAPE.findall(text)]
 
 
-def operations(text: str) -> float:
+def operations(text: str, undecided: int | None = None) -> float:
     """Floating-point operations of one run of a program; a multiply-add is two.
 
     Convolutions (padding included), matrix products and elementwise arithmetic on floating-point numbers; loops count as
     often as they run, where XLA's own analysis counts their bodies once.
+
+    Args:
+        text: the compiled program.
+        undecided: how often a loop counts that ends when its data say so (a suppression, for example); None for refusing it.
 
     Raises:
         ValueError: a loop does not say how often it runs.
@@ -73,6 +77,8 @@ def operations(text: str) -> float:
         if not re.search(r"\bwhile\(", line) or not inside:
             return inside
         trips = _TRIPS.search(line)
+        if trips is None and undecided is not None:
+            return inside * undecided
         if trips is None:
             raise ValueError(f"a loop does not say how often it runs: {line.strip()[:120]}")
         return inside * int(trips[1])

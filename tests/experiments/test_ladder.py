@@ -17,7 +17,7 @@ from cnnvision.evaluation.segmentation import SegmentedImage
 from cnnvision.models import make_task
 from cnnvision.task import DataInfo
 from cnnvision.training.program_text import operations
-from experiments import ladder, segmentation_ladder
+from experiments import detection_ladder, ladder, segmentation_ladder
 from experiments.configuration import from_json
 from experiments.runs import empty_batch
 from tests.models.test_laws import CONFIGS
@@ -34,6 +34,41 @@ def one_device(monkeypatch):
     from cnnvision.training.sharding import make_mesh
 
     monkeypatch.setattr("experiments.runs.make_mesh", lambda: make_mesh(jax.devices()[:1]))
+
+
+def test_the_detection_ladder_from_end_to_end(tmp_path):
+    report = ladder.run("detection", "shapes", tmp_path, smoke=True, say=lambda line: None)
+    names = list(ladder.FAMILIES["detection"])
+    table = [line.split("|")[1].strip() for line in report.splitlines() if line.startswith("|")][2:]
+    assert table == names and len([line for line in report.splitlines() if line.startswith("- ")]) == len(names) - 1
+    assert (tmp_path / "ladder.md").read_text() == report + "\n"
+    rows = [
+        {key: value if key == "detector" else float(value) for key, value in row.items()}
+        for row in csv.DictReader((tmp_path / "ladder.csv").open())
+    ]
+    parts = [f"ms_{part}" for part in ("proposals", "backbone", "RoI_heads", "post_processing")]
+    for row, name in zip(rows, names, strict=True):
+        last = json.loads((tmp_path / name.lower().replace(" ", "_") / "metrics.jsonl").read_text().splitlines()[-1])
+        assert row["detector"] == name and row["AP50"] == last["AP50"]
+        assert row["proposal_recall"] == last["proposal_recall"] and 0 < row["proposal_recall"] <= 1
+        assert row["ms_an_image"] == pytest.approx(sum(row[part] for part in parts)) and row["ms_backbone"] > 0
+    # R-CNN and Fast R-CNN look at the same regions, and one of them once only.
+    assert rows[1]["proposal_recall"] == rows[2]["proposal_recall"]
+    for picture in ("ladder.png", "ladder_seconds.png"):
+        assert (tmp_path / picture).exists()
+    with pytest.raises(RunError, match="no evaluation at step 3"):
+        detection_ladder.recorded(tmp_path / "r-cnn", 3)
+
+
+def test_parts_of_a_prediction_end_where_the_next_begins(monkeypatch):
+    cost = lambda seconds: SimpleNamespace(median=seconds, gflops=1.0)
+    programs = {"backbone": cost(2.0), "proposals": cost(5.0), "RoI heads": cost(4.5), "post-processing": cost(6.0)}
+    learnt = detection_ladder.Contender("a", None, {}, {}, programs, 0.0)
+    assert learnt.split == {"proposals": 3.0, "backbone": 2.0, "post-processing": 1.0} and learnt.seconds == 6.0
+    programs.pop("proposals")
+    made = detection_ladder.Contender("b", None, {}, {}, programs, 10.0)
+    assert made.split == {"proposals": 10.0, "backbone": 2.0, "RoI heads": 2.5, "post-processing": 1.5}
+    assert (made.seconds, made.network_seconds) == (16.0, 6.0)
 
 
 def test_the_segmentation_ladder_from_end_to_end(tmp_path, monkeypatch):
