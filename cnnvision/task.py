@@ -161,7 +161,8 @@ class InputSpec:
     """What the pipeline must put into a batch.
 
     Attributes:
-        sizes: the declared (height, width) of inputs, pixels: one program is compiled for each.
+        sizes: the declared (height, width) of inputs, pixels: one program is compiled for each. Evaluation and prediction
+            take the first; a training step takes any of them, by seed and step.
         target: which target struct to fill; "" for none (images alone, to predict on).
         fit: how an image is brought to an input size. "stretch": both sides, aspect ratio lost. "letterbox": the longer
             side, the rest padded. "crop": the shorter side, then the centre `crop_fraction` of it (ImageNet's way).

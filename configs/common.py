@@ -18,6 +18,7 @@ def base() -> ConfigDict:
             eval_split="val",
             eval_examples=0,  # evaluate on the first so many alone; 0 for all
             size=(128, 128),  # height, width of the network's input, pixels
+            more_sizes=(),  # ((height, width), …), of training alone: a step takes `size` or one of these, by chance
             fit="stretch",  # "stretch", "letterbox" (pad right and bottom), "crop" (centre, ImageNet's way) or "tile"
             margin=-1,  # "tile": pixels at each side that only give context; -1 for as far as the network sees, or two of
             # its coarsest cells where a deep backbone sees further than a tile is wide
@@ -219,7 +220,7 @@ def smoke(config: ConfigDict) -> ConfigDict:
     if "anchors" in model:
         model.anchors.sizes = ((12,), (24,), (48,))
         model.proposals.update(before_train=50, most_train=50, before=50)
-    config.data.size = (64, 64)
+    config.data.size, config.data.more_sizes = (64, 64), ()
     config.data.batch_size = 8
     config.data.eval_batch_size = 8
     config.data.eval_examples = 24

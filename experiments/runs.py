@@ -67,20 +67,27 @@ def check_config(config: ConfigDict, mesh: jax.sharding.Mesh) -> None:
     check_range("config.data.eval_examples", config.data.eval_examples, 0, 10**9)
     loading(config).augment.check_fit(config.data.fit)
     make_optimizer(config.optimizer, config.training.steps, {})
-    if len(config.data.size) != 2 or not all(type(side) is int and side >= 1 for side in config.data.size):
+    if not _is_size(config.data.size):
         raise ConfigError(f"config.data.size: {config.data.size} must be (height, width), in whole pixels")
+    if not all(map(_is_size, config.data.more_sizes)):
+        raise ConfigError(f"config.data.more_sizes: {config.data.more_sizes} must be ((height, width), …), in whole pixels")
     check_batch_size(config.data.batch_size, mesh, config.training.accumulate)
     check_batch_size(config.data.eval_batch_size, mesh, key="config.data.eval_batch_size")
+
+
+def _is_size(value: Any) -> bool:
+    return isinstance(value, tuple | list) and len(value) == 2 and all(type(side) is int and side >= 1 for side in value)
 
 
 def check_size(task: Task) -> None:
     """Raises ConfigError for an input size that the network's strides do not divide."""
     multiple = task.inputs.multiple_of
-    for height, width in task.inputs.sizes:
+    for place, (height, width) in enumerate(task.inputs.sizes):
         if height % multiple or width % multiple:
             near = tuple(max(multiple, round(side / multiple) * multiple) for side in (height, width))
             raise ConfigError(
-                f"config.data.size: {(height, width)} must be multiples of {multiple} for this network, e.g. {near}"
+                f"config.data.{'more_sizes' if place else 'size'}: {(height, width)} must be multiples of {multiple} for "
+                f"this network, e.g. {near}"
             )
 
 

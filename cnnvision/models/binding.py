@@ -50,6 +50,12 @@ def normalized(declares: Any) -> Callable[[Batch], tuple[Array, Array]]:
     )
 
 
+def input_sizes(config: Any) -> tuple[tuple[int, int], ...]:
+    """`InputSpec.sizes` of a config: that of evaluation, then those of training alone."""
+    # Runs from before there were several have no such key.
+    return (tuple(config.data.size), *map(tuple, config.data.get("more_sizes", ())))
+
+
 def trainable_with(backbone: Backbone) -> Callable[[Params], Any]:
     """`Task.trainable` of a network whose backbone, under that name, may have frozen parts; everything else moves."""
 

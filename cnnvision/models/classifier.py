@@ -15,7 +15,7 @@ from cnnvision.backbones import make_backbone
 from cnnvision.errors import check_range
 from cnnvision.evaluation.classification import ClassificationEvaluator
 from cnnvision.heads.classification import ClassificationHead, accuracy, class_loss
-from cnnvision.models.binding import bind, trainable_with
+from cnnvision.models.binding import bind, input_sizes, trainable_with
 from cnnvision.ops.images import normalize
 from cnnvision.pretrained.start import warm_start
 from cnnvision.task import DataInfo, InputSpec, LossAux, Task
@@ -62,9 +62,7 @@ def make_task(config: Any, info: DataInfo) -> Task:
         return ClassPrediction(scores=jax.nn.softmax(logits.astype(jnp.float32), axis=-1))
 
     return Task(
-        inputs=InputSpec(
-            sizes=(tuple(config.data.size),), target="class", fit=config.data.fit, multiple_of=max(backbone.strides)
-        ),
+        inputs=InputSpec(sizes=input_sizes(config), target="class", fit=config.data.fit, multiple_of=max(backbone.strides)),
         init=init,
         warm_start=warm_start(model.pretrained, model.backbone.name),
         trainable=trainable_with(backbone),

@@ -19,12 +19,12 @@ import jax
 import jax.numpy as jnp
 
 from cnnvision.backbones import make_backbone
-from cnnvision.errors import check_name, check_range
+from cnnvision.errors import ConfigError, check_name, check_range
 from cnnvision.evaluation.localization import LocalizationEvaluator
 from cnnvision.heads import box_regression, classification
 from cnnvision.heads.box_regression import BOX_LOSSES, BoxRegressionHead, box_loss, decode
 from cnnvision.heads.classification import ClassificationHead, accuracy, class_loss
-from cnnvision.models.binding import bind, normalized, trainable_with
+from cnnvision.models.binding import bind, input_sizes, normalized, trainable_with
 from cnnvision.ops import boxes as box_ops
 from cnnvision.pretrained.start import warm_start
 from cnnvision.task import DataInfo, InputSpec, LossAux, Mean, Task
@@ -83,7 +83,10 @@ def make_task(config: Any, info: DataInfo) -> Task:
     """
     model = config.model
     network = make_network(model, len(info.classes))
-    alpha, backbone = model.alpha, network.backbone
+    alpha, backbone, sizes = model.alpha, network.backbone, input_sizes(config)
+    for key in ("class_pooling", "box_pooling"):
+        if len(sizes) > 1 and model[key] == "flatten":
+            raise ConfigError(f'config.data.more_sizes: config.model.{key} = "flatten" needs inputs of one size')
     images = normalized(backbone)
     init, apply = bind(network, images)
 
@@ -112,7 +115,7 @@ def make_task(config: Any, info: DataInfo) -> Task:
 
     return Task(
         inputs=InputSpec(
-            sizes=(tuple(config.data.size),),
+            sizes=sizes,
             target="objects",
             fit=config.data.fit,
             objects="largest",

@@ -4,6 +4,7 @@ from typing import Any
 
 from cnnvision.errors import ConfigError, check_range
 from cnnvision.heads.segmentation import border_weights, check_average, check_loss
+from cnnvision.models.binding import input_sizes
 from cnnvision.task import DataInfo, InputSpec
 
 
@@ -24,7 +25,8 @@ def pixel_inputs(config: Any, info: DataInfo, reach: int, stride: int, lost: int
     if not info.semantic_classes:
         raise ConfigError("this model learns semantic maps, and the data have none: take a source with maps (masks:DIR …)")
     check_loss(config.model.loss, info)
-    size, margin = tuple(config.data.size), config.data.margin
+    sizes, margin = input_sizes(config), config.data.margin
+    size = sizes[0]
     check_average(config.model.average, size)
     check_range("config.data.margin", margin, -1, 10**6)
     _check_fit(config.data.fit, margin, lost)
@@ -36,7 +38,7 @@ def pixel_inputs(config: Any, info: DataInfo, reach: int, stride: int, lost: int
                 f"side; take sides of {2 * margin + stride} or more, or a smaller config.data.margin"
             )
     return InputSpec(
-        sizes=(size,),
+        sizes=sizes,
         target="semantic",
         fit=config.data.fit,
         multiple_of=1 if lost else stride,

@@ -9,6 +9,7 @@ import jax
 from cnnvision.backbones.backbone import Backbone
 from cnnvision.errors import ConfigError, check_name, check_range
 from cnnvision.heads.box_head import POOLINGS, BoxHead, find, pool_regions
+from cnnvision.models.binding import input_sizes
 from cnnvision.necks.fpn import FeaturePyramid
 from cnnvision.ops.per_image import per_image
 from cnnvision.task import InputSpec, ProposalSpec
@@ -108,7 +109,7 @@ def sampling_of(model: Any) -> dict[str, Any]:
 def object_inputs(config: Any, strides: Sequence[int], proposals: ProposalSpec | None = None) -> InputSpec:
     """All objects of each image."""
     return InputSpec(
-        sizes=(tuple(config.data.size),),
+        sizes=input_sizes(config),
         target="objects",
         fit=config.data.fit,
         objects="all",

@@ -191,7 +191,7 @@ def steps(run: Run, state: TrainState, checkpoints: Checkpoints, records: Record
                 jax.block_until_ready(state)
                 watch.reset()
             elif len(step_function.compilations) > 1:
-                say(step_function.compilations.pop())
+                say(f"{step_function.compilations.pop()}; {memory_line(step_function)}")
 
             # The report of the step before is ready by now: to read it does not hold up the device.
             stops, fails = jax.device_get((pending.stop, pending.failed)) if pending else (False, False)
@@ -284,8 +284,8 @@ def _silent(line: str) -> None:
 
 
 def memory_line(step_function: CompiledOnce) -> str:
-    """What the compiled step needs, as XLA planned it."""
-    analysis = next(iter(step_function.programs.values())).memory_analysis()
+    """What the step compiled last needs, as XLA planned it."""
+    analysis = next(reversed(step_function.programs.values())).memory_analysis()
     if analysis is None:
         return "memory unknown"
     parts = analysis.argument_size_in_bytes + analysis.temp_size_in_bytes

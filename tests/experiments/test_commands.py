@@ -102,6 +102,12 @@ def test_values_are_taken_as_their_types():
         ([("training.matmul_precision", "best")], "config.training.matmul_precision"),
         ([("data.size", "(50, 50)")], "config.data.size"),
         ([("data.size", "(64,)")], "config.data.size"),
+        ([("data.more_sizes", "(64, 96)")], "config.data.more_sizes"),
+        ([("data.more_sizes", "((64, 64), (64, 100))")], "config.data.more_sizes: (64, 100) must be multiples of"),
+        (
+            [("data.more_sizes", "((64, 96),)"), ("model.box_pooling", "flatten")],
+            'box_pooling = "flatten" needs',
+        ),
         ([("data.fit", "stretched")], "Did you mean 'stretch'?"),
         ([("data.batch_size", "0")], "config.data.batch_size"),
         ([("data.eval_examples", "-1")], "config.data.eval_examples"),

@@ -1,5 +1,6 @@
 """The laws of the task contract (cnnvision/task.py), for every model."""
 
+import dataclasses
 import functools
 
 import jax
@@ -10,7 +11,7 @@ import pytest
 from cnnvision.backbones import make_backbone
 from cnnvision.models import MODELS, make_task
 from cnnvision.task import DataInfo
-from cnnvision.types import IGNORE, ClassTarget, ObjectTarget, Regions, SemanticTarget
+from cnnvision.types import IGNORE, ClassTarget, ObjectTarget, Regions, SegmentationPrediction, SemanticTarget
 from configs.common import detector, learnt_proposals, made_proposals, pixel_loss
 from experiments.configuration import from_json, to_json
 from experiments.runs import empty_batch
@@ -64,8 +65,9 @@ FITTED = ("svm", "boxes")
 ROWS = 4
 
 
-def task_of(name, **model):
-    config = {"model": {**CONFIGS[name], **model}, "data": {"size": [64, 64], "fit": "stretch", "margin": -1}}
+def task_of(name, more_sizes=(), **model):
+    data = {"size": [64, 64], "more_sizes": more_sizes, "fit": "stretch", "margin": -1}
+    config = {"model": {**CONFIGS[name], **model}, "data": data}
     return make_task(from_json(to_json(config)), DataInfo(CLASSES, CLASSES))
 
 
@@ -236,6 +238,23 @@ def test_one_program_for_any_number_of_objects(name):
         predict(params, state, batch)
     assert predict._cache_size() == 1
     assert gradient._cache_size() <= 2  # train and not
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_one_set_of_parameters_for_every_declared_size(name):
+    task = task_of(name, more_sizes=((64, 96), (32, 64)))
+    shapes, losses = set(), set()
+    for size in task.inputs.sizes:
+        batch = make_batch(dataclasses.replace(task, inputs=dataclasses.replace(task.inputs, sizes=(size,))))
+        assert batch.image.shape[1:3] == size
+        params, state = jax.eval_shape(task.init, jax.random.key(0), batch)
+        shapes.add(str(jax.tree.map(jnp.shape, (params, state))))
+        loss = jax.eval_shape(lambda p, s, b: task.loss(p, s, b, jax.random.key(0), True), params, state, batch)
+        losses.add(str(loss))
+        prediction = jax.eval_shape(task.predict, params, state, batch)
+        if isinstance(prediction, SegmentationPrediction):
+            assert prediction.labels.shape[1:] == size
+    assert task.inputs.sizes == ((64, 64), (64, 96), (32, 64)) and len(shapes) == len(losses) == 1
 
 
 @pytest.mark.parametrize("name", MODELS)
