@@ -10,7 +10,7 @@ from cnnvision import drawing
 
 COLUMNS = 3
 STYLES = {"train": {"linewidth": 1.2, "alpha": 0.9}, "val": {"linewidth": 1.8, "marker": "o", "markersize": 3.5}}
-COUNTS = ("images", "examples_failed")
+COUNTS = ("images", "examples_failed", "objects_dropped")
 COLOURS = {"train": "#4c78a8", "val": "#e45756"}
 
 

@@ -5,7 +5,6 @@
 Decodes every image. Exit code 0: nothing has to be left out; 1: something has; 2: there is no such data set.
 """
 
-import collections
 from typing import TYPE_CHECKING
 
 from experiments.command_line import Parser, main
@@ -24,10 +23,10 @@ def run(data: str, split: str | None = None, progress: bool = True) -> "Report":
 
 def describe(report: "Report") -> str:
     """A report as text: one line a problem, the gravest first, then tables of what there is."""
-    from cnnvision.data import doctor
+    from cnnvision.data import faults
 
     parts = []
-    for effect in doctor.EFFECTS:
+    for effect in faults.EFFECTS:
         found = [problem for problem in report.problems if problem.effect == effect]
         if found:
             parts.append("\n".join([f"{effect} ({len(found)})", *(f"  {problem}" for problem in found)]))
@@ -38,9 +37,7 @@ def describe(report: "Report") -> str:
         if any(counts.values()):
             parts.append(_class_table(what, counts))
     parts += report.notes
-    effects = collections.Counter(problem.effect for problem in report.problems)
-    summary = ", ".join(f"{count} {effect}" for effect, count in effects.items()) or "nothing to mend"
-    return "\n\n".join([*parts, f"{report.name}: {summary}."])
+    return "\n\n".join([*parts, f"{report.name}: {faults.by_effect(report.problems) or 'nothing to mend'}."])
 
 
 def _size_table(report: "Report") -> str:

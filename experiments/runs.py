@@ -12,7 +12,7 @@ from etils import epath
 from ml_collections import ConfigDict
 
 import cnnvision
-from cnnvision.data import batching, order, pipeline
+from cnnvision.data import batching, faults, order, pipeline
 from cnnvision.data.cache import cached
 from cnnvision.data.fingerprint import fingerprint_of
 from cnnvision.data.options import DataOptions
@@ -147,8 +147,9 @@ def join(config: ConfigDict, workdir: epath.PathLike, mesh: jax.sharding.Mesh | 
         raise DataError(f"{config.data.source}: {selection.reason}, so nothing is left to train on")
     for source in (train_source, eval_source):
         if source.problems:
-            say(f"{source.name} {source.split}: {len(source.problems)} problems; `python -m experiments.doctor "
-                f"--data={source.name}` lists them. The first: {source.problems[0]}")  # fmt: skip
+            gravest = min(source.problems, key=lambda problem: faults.EFFECTS.index(problem.effect))
+            say(f"{source.name} {source.split}: {len(source.problems)} problems ({faults.by_effect(source.problems)}); "
+                f"`python -m experiments.doctor --data={source.name}` lists them. The gravest: {gravest}")  # fmt: skip
     if selection.reason:
         say(f"{config.data.source} {config.data.train_split}: {selection.reason}; they are left out")
     options = loading(config)

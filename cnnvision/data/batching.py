@@ -56,9 +56,12 @@ def make_batch(rows: Sequence[Row | None], spec: InputSpec, size: tuple[int, int
 def _proposals(rows: Sequence[Row | None], most: int) -> Regions:
     regions = Regions(boxes=np.zeros((len(rows), most, 4), np.float32), valid=np.zeros((len(rows), most), bool))
     for i, row in enumerate(rows):
-        if row is not None:
-            boxes = row.proposals[:most]
-            regions.boxes[i, : len(boxes)], regions.valid[i, : len(boxes)] = boxes, True
+        if row is None:
+            continue
+        if row.proposals is None:
+            raise ConfigError("this model looks at proposals, and the examples have none: open the data `with_proposals`.")
+        boxes = row.proposals[:most]
+        regions.boxes[i, : len(boxes)], regions.valid[i, : len(boxes)] = boxes, True
     return regions
 
 

@@ -10,6 +10,7 @@ maps, where there are any, in cnnvision/data/coco_semantic.py; an image without 
 
 Where the declared size disagrees with the image, its boxes were drawn on another picture and the example is left out; where
 none is declared, nothing is compared. An example whose annotations are all unusable stays, as an image without objects.
+Images of the split's own folder that the file does not list are reported.
 """
 
 import dataclasses
@@ -24,6 +25,7 @@ from cnnvision.data.class_tables import ClassTable
 from cnnvision.data.coco_annotations import LEFT_OUT, Annotated, read_annotations
 from cnnvision.data.coco_json import Categories, ImageEntry, read_categories, read_images, read_json, uncollected
 from cnnvision.data.coco_semantic import read_maps
+from cnnvision.data.decode import SUFFIXES
 from cnnvision.data.faults import Findings, other_size, refuse
 from cnnvision.data.records import (
     SPLIT_ALIASES,
@@ -159,6 +161,7 @@ def open_coco(folder: str, split: str, classes: tuple[str, ...] | None) -> CocoS
     images = _measured(root, _located(root, part, entries, file, findings), file, findings)
     # COCO's own evaluation ranks detections of one score by the ids of their images: in another order AP is another.
     images.sort(key=lambda image: (isinstance(image[0].id, str), image[0].id))
+    _report_unlisted(root, part, content["images"], file, findings)
     places = {**dict.fromkeys(listed, LEFT_OUT), **{entry.id: place for place, (entry, _) in enumerate(images)}}
     labels = _labels(categories, classes, file, findings)
     sizes = [record.size for _, record in images]
@@ -225,6 +228,23 @@ def _located(
         else:
             found[path] = entry
     return found
+
+
+def _report_unlisted(root: pathlib.Path, part: str, entries: Sequence[object], file: str, findings: Findings) -> None:
+    """Reports images in the split's own folder that the file does not list. What lies in a folder of several splits may be
+    another's.
+    """
+    names = [entry.get("file_name") for entry in entries if isinstance(entry, dict)]
+    listed = {os.path.normpath(name.replace("\\", "/")) for name in names if isinstance(name, str)}
+    for folder in (part, f"images/{part}"):
+        paths = (os.path.join(at, name) for at, _, names in os.walk(root / folder) for name in names if name[0] != ".")
+        found = sorted(path[len(str(root / folder)) + 1 :] for path in paths if path.lower().endswith(SUFFIXES))
+        # A listed name may be relative to this folder, or to one of those above it.
+        unlisted = [name for name in found if listed.isdisjoint((name, f"{part}/{name}", f"images/{part}/{name}"))]
+        if unlisted:
+            message = f"{len(unlisted)} of the {len(found)} images in {folder}/ are not listed, for example this one"
+            cure = "List them, also those without objects, or delete them."
+            findings.add(file, message, cure, "left out", "", "images", f"{folder}/{unlisted[0]}")
 
 
 def _measured(

@@ -122,8 +122,13 @@ def read_categories(entries: list[Any], file: str, findings: Findings) -> Catego
             refuse("the category's id is no whole number", "id", entry.get("id", ""))
         elif not isinstance(name, str) or not name.strip():
             refuse("the category has no name", "name", entry.get("name", ""))
-        elif names.setdefault(key, name) != name:
+        elif names.get(key, name) != name:
             refuse(f"the id belongs to {names[key]!r} already", "id", key)
+        elif key in names:
+            message, cure = "the category repeats another one, and is used once", "Delete one of them."
+            findings.add(file, message, cure, "repaired", f"category {key}", "id", key)
+        else:
+            names[key] = name
     first: dict[str, int] = {}
     for key in sorted(names):
         if first.setdefault(names[key], key) != key:

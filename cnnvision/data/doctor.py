@@ -17,15 +17,12 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from tqdm import auto as tqdm
 
-from cnnvision.data.faults import DataSetError, Findings, RecordError
+from cnnvision.data.faults import EFFECTS, DataSetError, Findings, RecordError
 from cnnvision.data.map_notes import notes_of_maps
 from cnnvision.data.maps import check_map_size
 from cnnvision.data.sources import open_source, split_names
 from cnnvision.errors import DataError
 from cnnvision.types import IGNORE, Example, Problem, Source
-
-EFFECTS = ("refused", "left out", "object left out", "repaired", "kept")
-"""What a problem may lead to, the gravest first."""
 
 _CHUNK = 1024
 """So many images are in the hands of the threads at a time."""

@@ -9,6 +9,9 @@ import numpy as np
 from cnnvision.errors import DataError
 from cnnvision.types import Problem
 
+EFFECTS = ("refused", "left out", "object left out", "repaired", "kept")
+"""What a problem may lead to, the gravest first."""
+
 SHOWN = 5
 """How many problems an error message lists before it counts the rest."""
 
@@ -166,6 +169,12 @@ def tally(problems: Sequence[Problem]) -> str:
     for (effect, _), found in sorted(kinds.items(), key=lambda item: -len(item[1])):
         lines.append(f"  {len(found)} x {effect}, for example {found[0]}")
     return "\n".join(lines)
+
+
+def by_effect(problems: Sequence[Problem]) -> str:
+    """How many problems have which effect, the gravest first: "2 left out, 6 object left out"."""
+    counts = collections.Counter(problem.effect for problem in problems)
+    return ", ".join(f"{counts[effect]} {effect}" for effect in EFFECTS if effect in counts)
 
 
 def refuse(name: str, problems: Sequence[Problem]) -> None:

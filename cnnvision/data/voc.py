@@ -68,7 +68,7 @@ def open_voc(folder: str, split: str, classes: tuple[str, ...] | None) -> Record
     if classes is None:
         classes = tuple(sorted({box.name for box in boxes}))
         similar_names(classes, "Annotations", findings)
-    images = _images(root)
+    images = _images(root, findings)
     listed = _read_list(root, part, annotations, findings)
     _report_unlisted(root, splits, images, annotations, findings)
     found: dict[str, Annotation] = {}
@@ -106,12 +106,15 @@ def _counts_from_zero(annotations: dict[str, tuple[Annotation | None, Findings]]
     return False
 
 
-def _images(root: pathlib.Path) -> dict[str, str]:
+def _images(root: pathlib.Path, findings: Findings) -> dict[str, str]:
     """Stem -> file name of the images, the first in order where several have one stem."""
-    names = sorted(
-        (n for n in os.listdir(root / "JPEGImages") if n.lower().endswith(SUFFIXES) and n[0] != "."), reverse=True
-    )
-    return {os.path.splitext(name)[0]: name for name in names}
+    images: dict[str, str] = {}
+    for name in sorted(n for n in os.listdir(root / "JPEGImages") if n.lower().endswith(SUFFIXES) and n[0] != "."):
+        first = images.setdefault(os.path.splitext(name)[0], name)
+        if first != name:
+            message = f"the image has the name of {first}, which is used"
+            findings.add(f"JPEGImages/{name}", message, "Give each image a name and an XML of its own.", "left out")
+    return images
 
 
 def _read_list(root: pathlib.Path, part: str, known: dict, findings: Findings) -> list[str]:

@@ -172,7 +172,7 @@ def steps(run: Run, state: TrainState, checkpoints: Checkpoints, records: Record
     training, say = run.config.training, run.say if run.leads else _silent
     began_at, info = int(state.step), {"fingerprint": run.fingerprint}
     step_function, schedule = compile_step(run, state), make_optimizer(run.config.optimizer, training.steps, {})[1]
-    watch, metrics, failures, pending = Stopwatch(), {}, 0, None
+    watch, metrics, failures, dropped, pending = Stopwatch(), {}, 0, 0, None
     pictures = run.workdir / "pictures"
     due = lambda every, step: step == training.steps or (every > 0 and step % every == 0)
 
@@ -182,7 +182,10 @@ def steps(run: Run, state: TrainState, checkpoints: Checkpoints, records: Record
                 visualize.write_sheet(pictures / "step_0000000_inputs.png", [(loaded.batch, None)], run.classes)
             for problem in loaded.failures:
                 say(f"not used: {problem}")
-            failures += len(loaded.failures)
+            if loaded.dropped_objects and not dropped:
+                say("some images have more objects than a batch has room for (config.model.max_objects): the smallest are "
+                    "left out, and counted as objects_dropped")  # fmt: skip
+            failures, dropped = failures + len(loaded.failures), dropped + loaded.dropped_objects
             state, report = step_function(state, put_batch(loaded.batch, run.mesh), stop_flags(stop, run.mesh))
             done = loaded.step + 1
             watch.steps += 1
@@ -205,7 +208,8 @@ def steps(run: Run, state: TrainState, checkpoints: Checkpoints, records: Record
                 values = {name: float(mean.value()) for name, mean in jax.device_get(report.window).items()}
                 values["learning_rate"] = float(schedule(done - 1))
                 figures = watch.figures(run.batch_size)
-                records.add(done, "train", {**values, **figures, "examples_failed": float(failures)})
+                counts = {"examples_failed": float(failures), "objects_dropped": float(dropped)}
+                records.add(done, "train", {**values, **figures, **counts})
                 say(progress_line(done, training.steps, values, figures))
                 watch.reset()
             evaluated, began = {}, time.perf_counter()

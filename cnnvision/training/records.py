@@ -48,7 +48,7 @@ class Records:
             with open(self.path, "a") as file:
                 file.write(line + "\n")
         if self.tensorboard:
-            for name, value in metrics.items():
+            for name, value in ((name, value) for name, value in metrics.items() if math.isfinite(value)):
                 self.tensorboard.add_scalar(f"{split}/{name}", value, step)
 
     def all(self) -> list[dict[str, Any]]:

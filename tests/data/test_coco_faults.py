@@ -122,7 +122,7 @@ def test_annotations_that_are_none_or_come_twice(tmp_path):
         ({"id": 5}, "image 5", "file_name", "left out", "names no file", 2),
         ({"id": None, "file_name": "new.png"}, "images[2]", "id", "left out", "no whole number or text", 2),
         ({"file_name": "new.png"}, "images[2]", "id", "left out", "no whole number or text", 2),
-        ("new.png", "images[2]", "", "left out", "no object", 2),
+        ("5.png", "images[2]", "", "left out", "no object", 2),
         ({"id": 5, "file_name": "new.png", "height": 31, "width": 40}, "image 5", "width, height", "left out", "40 x 30", 2),
         ({"id": 5, "file_name": "new.png", "height": 40, "width": 30}, "image 5", "width, height", "left out", "EXIF", 2),
         ({"id": 5, "file_name": "new.png", "height": "30", "width": 40}, "image 5", "height", "left out", "not a number", 2),
@@ -144,7 +144,8 @@ def test_annotations_that_are_none_or_come_twice(tmp_path):
 def test_faulty_images(tmp_path, image, record, field, effect, words, count):
     write(tmp_path / "x.png", encoded(picture(3)))
     root = tmp_path / "set"
-    write(root / "train2017" / "new.png", encoded(picture(4)))
+    if isinstance(image, dict) and image.get("file_name") == "new.png":
+        write(root / "train2017" / "new.png", encoded(picture(4)))
     source = opened(coco_set(root, images=[image]))
     told(source, file=JSON, record=record, field=field, effect=effect, words=words)
     assert len(source) == count
@@ -154,12 +155,33 @@ def test_annotations_of_images_that_are_left_out_go_with_them(tmp_path):
     root = coco_set(tmp_path, [coco_annotation(1, 10, 7, (1, 2, 3, 4)), coco_annotation(2, 20, 3, (1, 2, 3, 4))])
     (root / "train2017" / "10.png").rename(root / "train2017" / "10a.png")
     source = opened(root)
-    assert "Did you mean '10a.png'?" in told(source, record="image 10", value="10.png").cure
+    gone, unlisted = source.problems
+    assert "Did you mean '10a.png'?" in gone.cure and (gone.record, gone.value) == ("image 10", "10.png")
+    assert unlisted.value == "train2017/10a.png"
     assert source.ids == ("train2017/20.png",) and source.read(0, masks=True).objects.labels.tolist() == [0]
     np.testing.assert_array_equal(source.read(0, masks=True).objects.masks, [rectangle(1, 2, 4, 6)])
     write(root / "train2017" / "20.png", b"")
     with pytest.raises(EmptyDataError, match=r"no usable example among 2 found:(?s:.*)0 bytes"):
         opened(root)
+
+
+@pytest.mark.parametrize(("folder", "above"), [("train2017", ""), ("images/train2017", "train2017/")])
+def test_images_that_are_not_listed(tmp_path, folder, above):
+    root = coco_set(tmp_path)
+    (root / "train2017").rename(root / "moved")
+    write(root / folder / "sub" / "5.JPG", encoded(picture(5)))
+    for name in ("10.png", "20.png"):
+        (root / "moved" / name).rename(root / folder / name)
+    write(root / folder / "sub" / "notes.txt", "not an image")
+    write(root / folder / ".6.png", "hidden")
+    message = f"1 of the 3 images in {folder}/ are not listed"
+    value = f"{folder}/sub/5.JPG"
+    told(opened(root), file=JSON, field="images", value=value, effect="left out", words=message)
+    listed = {"id": 5, "file_name": f"{above}sub/5.JPG".replace("/", "\\"), "height": 30, "width": 40}
+    content = json.loads((root / JSON).read_text())
+    write(root / JSON, json.dumps({**content, "images": [*content["images"], listed]}))
+    source = opened(root)
+    assert not source.problems and len(source) == 3 and source.ids[0] == f"{folder}/sub/5.JPG"
 
 
 @pytest.mark.parametrize(
@@ -202,6 +224,13 @@ def test_faulty_categories(tmp_path, category, words):
         opened(root)
     (problem,) = caught.value.problems
     assert problem.record == "categories[1]" and words in problem.message
+
+
+def test_a_category_that_comes_twice(tmp_path):
+    categories = [{"id": 7, "name": "dog"}, {"id": 3, "name": "cat"}, {"id": 7, "name": "dog"}]
+    source = opened(coco_set(tmp_path, categories=categories))
+    told(source, file=JSON, record="category 7", field="id", value="7", effect="repaired", words="used once")
+    assert source.classes == ("cat", "dog") and source.read(0).objects.labels.tolist() == [1, 0]
 
 
 def test_categories_of_one_name_are_one_class(tmp_path):

@@ -5,7 +5,8 @@ import pytest
 from PIL import Image
 
 from cnnvision.data import doctor
-from cnnvision.data.doctor import EFFECTS, examine
+from cnnvision.data.doctor import examine
+from cnnvision.data.faults import EFFECTS
 from cnnvision.data.sources import open_source
 from cnnvision.errors import DataError
 from cnnvision.types import COCO_AREA_RANGES, Example

@@ -11,7 +11,7 @@ import pytest
 from cnnvision.data import order, pipeline
 from cnnvision.data.cache import CachedSource
 from cnnvision.errors import ConfigError, DataError
-from cnnvision.task import InputSpec
+from cnnvision.task import InputSpec, ProposalSpec
 from tests.data.drawn import Drawn
 from tests.data.loading import SPEC, eventually, options, same
 
@@ -159,6 +159,9 @@ def test_sources_that_lack_what_a_model_learns():
         pipeline.train_batches(Boxless(), InputSpec(sizes=((32, 32),), target="semantic"), options(), 0, 0, 1)
     with pytest.raises(ConfigError, match="drawn: this model learns boxes"):
         next(pipeline.train_batches(Boxless(), SPEC, options(threads=1), 0, 0, 1))
+    spec = InputSpec(sizes=((32, 32),), target="objects", max_objects=3, proposals=ProposalSpec("random", 5))
+    with pytest.raises(ConfigError, match="drawn: this model looks at proposals, and the examples have none"):
+        next(pipeline.train_batches(Drawn(), spec, options(threads=1), 0, 0, 1))
 
 
 def test_labels_outside_the_classes_are_caught():

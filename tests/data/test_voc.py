@@ -201,6 +201,14 @@ def test_an_image_belongs_to_one_xml(tmp_path):
     assert len(source) == 2
 
 
+def test_images_of_one_name(tmp_path):
+    write(voc_set(tmp_path) / "JPEGImages" / "a.bmp", encoded(picture(5), "BMP"))
+    source = opened(tmp_path)
+    problem = only(source.problems)
+    assert (problem.file, problem.effect) == ("JPEGImages/a.png", "left out") and "the name of a.bmp" in problem.message
+    assert source.ids == ("JPEGImages/a.bmp", "JPEGImages/b.png")
+
+
 @pytest.mark.parametrize("name", ["../outside", "{root}/outside", "link"])
 def test_a_name_that_leaves_the_folder_is_never_opened(tmp_path, name):
     outside = write(tmp_path / "outside.png", encoded(picture(8)))

@@ -125,6 +125,17 @@ def test_a_damaged_checkpoint_is_named_and_cured(uninterrupted, tmp_path, part, 
         loop.train(make_run(tmp_path / "run", config))
 
 
+def test_objects_that_found_no_room_are_counted(tmp_path):
+    said = []
+    run = make_run(tmp_path, toy.make_config(steps=3, log_every=1, eval_every=0, save_every=0), said=said)
+    batches = run.train_batches
+    run.train_batches = lambda *steps: (loaded._replace(dropped_objects=3 * loaded.step) for loaded in batches(*steps))
+    loop.train(run)
+    records = [record for record in read_records(tmp_path) if record["split"] == "train"]
+    assert [record["objects_dropped"] for record in records] == [0, 3, 9]
+    assert len([line for line in said if "config.model.max_objects" in line]) == 1
+
+
 def test_a_run_leaves_what_it_promises(uninterrupted):
     workdir, _, metrics, state, records = uninterrupted
     assert int(state.step) == 12
