@@ -43,19 +43,26 @@ def precision_recall(
     count = sum(int((~truth.difficult).sum()) for truth in truths)
     if not count:
         return np.full(1, np.nan), np.full(1, np.nan)
-    taken = [np.zeros(len(truth.boxes), bool) for truth in truths]
-    right = []
-    for place in np.argsort(-scores, kind="stable"):
-        truth, gone = truths[images[place]], taken[images[place]]
-        found = overlaps(boxes[place], truth.boxes)
-        best = int(np.argmax(found)) if len(found) else -1
-        if best < 0 or found[best] < overlap:
-            right.append(False)
-        elif not truth.difficult[best]:
-            right.append(not gone[best])
-            gone[best] = True
-    hits = np.cumsum(right, dtype=np.float64)
-    return hits / np.arange(1, len(right) + 1), hits / count
+    ranked = np.argsort(-scores, kind="stable")
+    images, boxes = images[ranked], boxes[ranked]
+    # Objects of all images are numbered through; −1 for a detection that overlaps none enough.
+    numbers = np.cumsum([0, *(len(truth.boxes) for truth in truths)])
+    difficult = np.concatenate([truth.difficult for truth in truths]).astype(bool)
+    hit = np.full(len(boxes), -1)
+    by_image = np.argsort(images, kind="stable")
+    for mine in np.split(by_image, np.flatnonzero(np.diff(images[by_image])) + 1):
+        truth = truths[images[mine[0]]] if len(mine) else None
+        if truth is None or not len(truth.boxes):
+            continue
+        found = overlaps(boxes[mine][:, None], truth.boxes[None])
+        hit[mine] = np.where(found.max(axis=1) >= overlap, numbers[images[mine[0]]] + found.argmax(axis=1), -1)
+    of_object = np.flatnonzero(hit >= 0)
+    counted = np.ones(len(hit), bool)
+    counted[of_object] = ~difficult[hit[of_object]]
+    right = np.zeros(len(hit), bool)
+    right[of_object[np.unique(hit[of_object], return_index=True)[1]]] = True  # the best of each object's
+    hits = np.cumsum(right[counted], dtype=np.float64)
+    return hits / np.arange(1, len(hits) + 1), hits / count
 
 
 def average_precision(precision: np.ndarray, recall: np.ndarray, points: int = 0) -> float:
