@@ -5,6 +5,7 @@ import itertools
 import math
 import statistics
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -42,15 +43,15 @@ class Contender:
 
     Attributes:
         name: in the table.
-        trained: the network.
-        metrics: of its evaluation.
+        trained: the network; None where it is not.
+        metrics: of its evaluation, if there was one.
         answers: id of an image -> its detections, for the picture.
         programs: name of a part -> the program up to its end, on one image; the last is the whole prediction.
         proposals: seconds an image of proposals that are made ahead of the network; 0 where it makes its own.
     """
 
     name: str
-    trained: Trained
+    trained: Trained | None
     metrics: dict[str, float]
     answers: dict[str, Any]
     programs: dict[str, Cost]
@@ -147,7 +148,7 @@ def compare(workdirs: dict[str, epath.Path], folder: epath.Path, say: Any = prin
     figures = [_figures(each) for each in contenders]
     header = ("detector", "parameters", "GFLOP an image", *(f"{part}, ms" for part in PARTS), "in all, ms", *METRICS)
     table = markdown(header, [_row(each) for each in figures])
-    report = "\n".join([table, "", *(_steps(contenders))])
+    report = "\n".join([table, "", *(steps(contenders))])
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "ladder.md").write_text(report + "\n")
     (folder / "ladder.csv").write_text(comma_separated(tuple(figures[0]), [tuple(each.values()) for each in figures]))
@@ -172,14 +173,15 @@ def _row(figures: dict[str, Any]) -> list[object]:
     return [figures["detector"], f"{figures['parameters']:,}", f"{figures['gflop_an_image']:.3g}", *milliseconds, *quality]
 
 
-def _steps(contenders: list[Contender]) -> list[str]:
+def steps(contenders: Sequence[Contender]) -> list[str]:
     """One line for each step of the ladder."""
     lines = []
     for before, each in itertools.pairwise(contenders):
+        better = f"; AP {each.metrics['AP'] - before.metrics['AP']:+.3f}" if each.metrics else ""
         lines.append(
             f"- {each.name} after {before.name}: {before.seconds / each.seconds:.3g} times as fast with proposals, "
             f"{before.network_seconds / each.network_seconds:.3g} times without those that are made ahead; "
-            f"{before.gflops / each.gflops:.3g} times fewer operations; AP {each.metrics['AP'] - before.metrics['AP']:+.3f}"
+            f"{before.gflops / each.gflops:.3g} times fewer operations{better}"
         )
     return lines
 

@@ -274,8 +274,11 @@ def test_the_loss_on_one_batch_falls(name):
 def test_gradients_in_bfloat16_are_finite_and_parameters_stay_float32(name):
     half = {"dtype": "bfloat16"}
     task = task_of(name, **({"backbone": {**CONFIGS[name]["backbone"], **half}} if "backbone" in CONFIGS[name] else half))
-    batch = make_batch(task)
-    params, state = jax.jit(task.init)(jax.random.key(0), batch)
+    batch, (_, params, state, *_) = make_batch(task), prepared(name)
+    made = jax.eval_shape(task.init, jax.random.key(0), batch)
+    assert jax.tree.map(lambda leaf: (leaf.shape, leaf.dtype), made) == jax.tree.map(
+        lambda leaf: (leaf.shape, leaf.dtype), (params, state)
+    )
     objective = lambda params: task.loss(params, state, batch, jax.random.key(0), True)[0].value()
     loss, gradients = jax.jit(jax.value_and_grad(objective))(params)
     assert loss.dtype == jnp.float32 and finite(gradients)
@@ -291,8 +294,7 @@ def test_frozen_stages_do_not_move(name):
     backbone = {**CONFIGS[name]["backbone"], "frozen_stages": 2}
     stages = make_backbone(**backbone).stages[:2]
     task = task_of(name, backbone=backbone)
-    batch = make_batch(task)
-    params, state = jax.jit(task.init)(jax.random.key(0), batch)
+    batch, (_, params, state, *_) = make_batch(task), prepared(name)
     objective = lambda params: task.loss(params, state, batch, jax.random.key(0), True)[0].value()
     gradients = jax.jit(jax.grad(objective))(params)
     moves = task.trainable(params)
