@@ -90,6 +90,7 @@ class Answers:
         _of_all(True)
         if jax.process_index() == 0 and self.folder.parent.exists():
             self.folder.parent.rmtree()
+        _of_all(True)  # nobody begins the next stage's folder before
 
     def _file(self, step: int, process: int | None = None) -> epath.Path:
         return self.folder / f"{step:06}_{jax.process_index() if process is None else process}.npz"

@@ -90,9 +90,9 @@ def train_together(tmp_path):
     """Starts two processes of four devices each on the smoke config; kills what is left of them at the end."""
     started = []
 
-    def begin(workdir, *overrides):
+    def begin(workdir, *overrides, config="localizer_shapes"):
         address = free_address()
-        flags = ("experiments.train", f"--config={ROOT}/configs/localizer_shapes.py:smoke", f"--workdir={workdir}")
+        flags = ("experiments.train", f"--config={ROOT}/configs/{config}.py:smoke", f"--workdir={workdir}")
         together = (f"--coordinator={address}", "--processes=2")
         started.extend(start(*flags, *together, f"--process={i}", *overrides) for i in range(2))
         return started[-2:]
@@ -108,14 +108,16 @@ def records(workdir):
 
 
 def test_two_processes_train_and_evaluate_as_one_does(train_together, tmp_path):
-    outputs = finish(train_together(tmp_path / "two"))
-    assert "localization_accuracy" in outputs[0]
-    finish([start("experiments.train", f"--config={ROOT}/configs/localizer_shapes.py:smoke",
+    """R-CNN, which has stages after the training steps, too."""
+    outputs = finish(train_together(tmp_path / "two", config="rcnn_shapes"))
+    assert "AP50" in outputs[0]
+    finish([start("experiments.train", f"--config={ROOT}/configs/rcnn_shapes.py:smoke",
                   f"--workdir={tmp_path / 'one'}", devices=8)])  # fmt: skip
     two, one = records(tmp_path / "two"), records(tmp_path / "one")
     assert [(r["step"], r["split"]) for r in two] == [(r["step"], r["split"]) for r in one]
     for a, b in zip(two, one, strict=True):
         assert a["loss"] == pytest.approx(b["loss"], rel=1e-3)
+    assert [r["step"] for r in two if r["split"] == "val"] == [4, 5, 6]
     assert two[-1]["images"] == one[-1]["images"] == 24
 
 
