@@ -112,7 +112,7 @@ def make_task(config: Any, info: DataInfo) -> Task:
     return Task(
         inputs=regions.object_inputs(config, network.strides, proposals),
         init=init,
-        warm_start=warm_start(model.pretrained, model.backbone.name, detector=True),
+        warm_start=warm_start(model.pretrained, model.backbone.name, classes=info.classes),
         trainable=trainable_with(network.backbone),
         loss=loss,
         predict=predict,

@@ -4,13 +4,14 @@ What torchvision calls `backbone.body` is our backbone, `backbone.fpn` our neck;
 of its box head are ours, but for the order of axes.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from cnnvision.errors import WeightsError
+from cnnvision.pretrained.coco_ids import COCO_IDS
 from cnnvision.pretrained.loading import from_torchvision, our_array, to_torchvision
 from cnnvision.pretrained.torch_names import Naming, Path
 
@@ -29,6 +30,9 @@ BOX_HEAD = {
 OF_CLASSES = (("box_head", "class"), ("box_head", "box"))
 """Layers whose shape goes with the number of classes."""
 
+OUTPUTS = 91
+"""Of torchvision's published detectors: the background, then one for each of COCO's ids, those of no class included."""
+
 
 def is_detector(state: Mapping[str, np.ndarray]) -> bool:
     """Whether a state dict is that of a detector, and not of its backbone alone."""
@@ -46,6 +50,7 @@ def from_torchvision_detector(
     model_state: Mapping[str, Any],
     backbone: str,
     source: str = "the state dict",
+    classes: Sequence[str] = (),
 ) -> tuple[dict[str, Any], dict[str, Any], str]:
     """The same trees with the file's weights, and a report of one or two sentences.
 
@@ -54,11 +59,14 @@ def from_torchvision_detector(
         params, model_state: of the network as initialised.
         backbone: its name in `BACKBONES`.
         source: what errors and the report call the state dict.
+        classes: names of the network's classes. Where all are COCO's, and the file is for COCO's ids, each class takes the
+            rows of its id.
 
     Raises:
         WeightsError: something of the network is not in the file, or of another shape. Only the layers of the classes are
             left as they were where the file has another number of them; the report says so.
     """
+    state, chosen = _rows_of(classes, state)
     only = {"backbone": params["backbone"]}
     loaded, model_state, report = from_torchvision(body_of(state), only, model_state, backbone, head="", source=source)
     naming = _naming(params)
@@ -78,7 +86,7 @@ def from_torchvision_detector(
     # Both layers or none: a class's scores are of no use with another one's boxes.
     left = {path for path in ours if other and path[:2] in OF_CLASSES}
     merged = {path: leaf if path in left else found[path] for path, leaf in ours.items()}
-    report += f" neck and heads: {len(merged) - len(left)} tensors."
+    report += f" neck and heads: {len(merged) - len(left)} tensors.{chosen}"
     if other:
         there = next(shape[0] for key, shape, path in other if path[1] == "class")
         here = ours[("box_head", "class", "bias")].shape[0]
@@ -87,6 +95,22 @@ def from_torchvision_detector(
             f"background, this network's for {here - 1})."
         )
     return {**loaded, **unflatten_dict(merged)}, model_state, report
+
+
+def _rows_of(classes: Sequence[str], state: Mapping[str, np.ndarray]) -> tuple[Mapping[str, np.ndarray], str]:
+    """The state dict with the rows of these classes alone, and what the report says of it; as it was, and "", where it is
+    not for COCO's ids, or a class is not COCO's.
+    """
+    layers = {f"{BOX_HEAD[name]}.{leaf}": width for name, width in (("class", 1), ("box", 4)) for leaf in ("weight", "bias")}
+    for_coco = all(key in state and len(state[key]) == OUTPUTS * width for key, width in layers.items())
+    if not classes or not for_coco or not COCO_IDS.keys() >= set(classes):
+        return state, ""
+    rows = [0, *(COCO_IDS[name] for name in classes)]
+    chosen = {}
+    for key, width in layers.items():
+        inputs = state[key].shape[1:]
+        chosen[key] = state[key].reshape(OUTPUTS, width, *inputs)[rows].reshape(-1, *inputs)
+    return {**state, **chosen}, f" box_head: class and box are the file's rows of {len(classes)} classes, by COCO's ids."
 
 
 def to_torchvision_detector(

@@ -1,6 +1,6 @@
 """The start of a network from a file of weights."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from cnnvision.pretrained.detectors import body_of, from_torchvision_detector, is_detector
@@ -9,7 +9,7 @@ from cnnvision.pretrained.torch_files import read_weights
 
 
 def warm_start(
-    weights: str, backbone: str, head: str = "head", detector: bool = False
+    weights: str, backbone: str, head: str = "head", classes: Sequence[str] | None = None
 ) -> Callable[[Mapping, Mapping], tuple[Any, Any, str]]:
     """`Task.warm_start` for a network with a backbone of this name.
 
@@ -17,7 +17,7 @@ def warm_start(
         weights: `config.model.pretrained`: "" for none, "imagenet", or a file: of the backbone, or of a whole detector.
         backbone: its name in `BACKBONES`.
         head: where in the parameters the classification head is.
-        detector: whether a whole detector's neck and heads are this network's, too.
+        classes: of a detector, the names of its classes: of a file of a whole detector, neck and heads are its own, too.
 
     The file is looked for when the function is called, by a run that begins: one that goes on, or a trained network, does
     without it.
@@ -28,7 +28,7 @@ def warm_start(
     if not weights:
         return lambda params, model_state: (params, model_state, "")
 
-    return lambda params, model_state: load_pretrained(weights, backbone, params, model_state, head, detector)
+    return lambda params, model_state: load_pretrained(weights, backbone, params, model_state, head, classes)
 
 
 def load_pretrained(
@@ -37,15 +37,14 @@ def load_pretrained(
     params: Mapping[str, Any],
     model_state: Mapping[str, Any],
     head: str = "head",
-    detector: bool = False,
+    classes: Sequence[str] | None = None,
 ) -> tuple[dict[str, Any], dict[str, Any], str]:
     """The same trees with the weights of a file: of the backbone and, where it fits, the head, or of a whole detector.
 
     Args:
         weights: "imagenet", or the path of a .pth, .pt or .safetensors file with torchvision's names.
         backbone, params, model_state, head: as in `from_torchvision`.
-        detector: whether a detector's neck and heads are this network's, too; of its file another network takes the
-            backbone alone.
+        classes: as in `warm_start`; of a detector's file another network takes the backbone alone.
 
     Returns:
         (params, model_state, report): one or two sentences on what was taken and what was left.
@@ -56,7 +55,7 @@ def load_pretrained(
     file = find_weights(weights, backbone)
     state = read_weights(file)
     if is_detector(state):
-        if detector:
-            return from_torchvision_detector(state, params, model_state, backbone, source=file)
+        if classes is not None:
+            return from_torchvision_detector(state, params, model_state, backbone, file, classes)
         state = body_of(state)
     return from_torchvision(state, params, model_state, backbone, head, source=file)

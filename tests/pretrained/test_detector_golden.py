@@ -1,20 +1,25 @@
 """Faster R-CNN under torchvision's drawn weights against torchvision's own answers, stage by stage, and the way back."""
 
 import functools
+import json
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from ml_collections import ConfigDict
 
 from cnnvision.backbones.backbone import IMAGENET_MEAN, IMAGENET_STD
 from cnnvision.errors import WeightsError
 from cnnvision.heads import rpn
 from cnnvision.heads.box_head import find
+from cnnvision.models import make_task
 from cnnvision.models.faster_rcnn import make_network
+from cnnvision.pretrained.coco_ids import COCO_IDS
 from cnnvision.pretrained.detectors import from_torchvision_detector, to_torchvision_detector
 from cnnvision.pretrained.start import load_pretrained
-from configs.common import detector, learnt_proposals
+from cnnvision.task import DataInfo
+from configs.common import detector, learnt_proposals, made_proposals
 from tests.pretrained.networks import shapes
 from tests.pretrained.weight_writers import safetensors_file
 from tests.reference.torch_weights import load_golden
@@ -154,6 +159,48 @@ def test_files_of_older_versions_and_other_classes():
     np.testing.assert_array_equal(loaded["neck"]["lateral8"]["bias"], state["backbone.fpn.inner_blocks.1.0.bias"])
 
 
+def test_each_of_coco_s_classes_takes_the_rows_of_its_id(tmp_path):
+    """By name, in any order, some or all of them: what the file says of these classes is what this network says."""
+    state, _ = load_golden("fasterrcnn_resnet50_fpn")
+    file = tmp_path / "detector.safetensors"
+    file.write_bytes(safetensors_file({key: array for key, array in state.items() if array.dtype == np.float32}))
+    features = jnp.asarray(np.random.default_rng(0).standard_normal((1, 5, 7, 7, 256), np.float32))
+    answers = lambda network, params: network.box_head.apply({"params": params["box_head"]}, features, False)
+
+    def started(name, proposals, classes):
+        config, (network, params, model_state) = detector(name, proposals), shapes_of(len(classes))
+        config.update(pretrained=str(file), backbone=model().backbone)
+        params = {key: tree for key, tree in params.items() if name == "faster_rcnn" or key != "rpn"}
+        data = {"size": (64, 64), "fit": "stretch"}
+        task = make_task(ConfigDict({"model": config, "data": data}), DataInfo(tuple(classes)))
+        params, _, report = task.warm_start(params, model_state)
+        return answers(network, params), report
+
+    network, params, model_state = shapes_of()
+    params, _, report = from_torchvision_detector(state, params, model_state, "resnet50", classes=["?"] * 90)
+    every, moved = answers(network, params)
+    assert every.shape == (1, 5, 91) and moved.shape == (1, 5, 91, 4) and "COCO" not in report
+    for name, proposals, classes in (
+        ("faster_rcnn", learnt_proposals(), list(COCO_IDS)),
+        ("fast_rcnn", made_proposals(), ["toothbrush", "person", "stop sign"]),
+    ):
+        (logits, deltas), report = started(name, proposals, classes)
+        rows = np.array([0, *(COCO_IDS[of] for of in classes)])
+        np.testing.assert_allclose(logits, every[..., rows], rtol=1e-4, atol=1e-4)
+        np.testing.assert_allclose(deltas, moved[..., rows, :], rtol=1e-4, atol=1e-4)
+        assert f"class and box are the file's rows of {len(classes)} classes, by COCO's ids" in report
+        assert "left" not in report
+    _, params, model_state = shapes_of(2)
+    _, _, report = from_torchvision_detector(state, params, model_state, "resnet50", classes=["person", "drone"])
+    assert "class and box were left" in report and "COCO" not in report
+
+
+def test_the_ids_of_coco(shared_data):
+    (file,) = (shared_data / "coco128" / "annotations").glob("instances_val*.json")
+    categories = json.loads(file.read_text())["categories"]
+    assert {category["name"]: category["id"] for category in categories} == COCO_IDS
+
+
 def test_what_does_not_fit_is_said():
     state, _ = load_golden("fasterrcnn_resnet50_fpn")
     _, params, model_state = shapes_of(hidden=(512, 512))
@@ -177,6 +224,6 @@ def test_other_networks_take_what_is_theirs_of_a_detector_s_file(tmp_path):
     assert "class was left at its initialisation" in report
     _, params, model_state = shapes_of()
     del params["rpn"]
-    loaded, _, report = load_pretrained(str(file), "resnet50", params, model_state, detector=True)
+    loaded, _, report = load_pretrained(str(file), "resnet50", params, model_state, classes=())
     np.testing.assert_array_equal(loaded["box_head"]["class"]["bias"], state["roi_heads.box_predictor.cls_score.bias"])
     assert "rpn" not in loaded and "left" not in report
