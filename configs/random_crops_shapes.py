@@ -5,7 +5,8 @@
 Model       cnnvision/models/random_crops.py: EfficientNet-Lite0 from ImageNet weights on 64×64 pixels of each crop
 Data        shapes: 2,000 + 500 images of 128×128 made on the spot, one to eight objects of six classes
 Hardware    two x86 cores
-Result      not run yet
+Result      val, 500 images: AP .256, AP50 .511, AP75 .221, APs .125, APm .243, APl .412; the 400 crops of an image find .65
+            of its objects (IoU of .5)
 """
 
 from ml_collections import ConfigDict
@@ -51,7 +52,7 @@ def get_config(variant: str = "") -> ConfigDict:
     config.optimizer.learning_rate = 1e-3
     config.optimizer.clip_norm = 1.0
     config.optimizer.warmup_steps = 40
-    config.training.steps = 1000
+    config.training.steps = 500
     config.training.log_every = 20
     config.training.eval_every = 0
     config.training.save_every = 250
