@@ -147,6 +147,19 @@ def from_json(value: Any) -> Any:
     return tuple(from_json(item) for item in value) if isinstance(value, list) else value
 
 
+def completed(config: dict[str, Any]) -> dict[str, Any]:
+    """A config in JSON form with the keys that the run it describes did not have yet: their default is what held before."""
+    from configs.common import base
+
+    def added(there: Any, default: Any) -> Any:
+        if not (isinstance(there, dict) and isinstance(default, dict)):
+            return there
+        return {**default, **{key: added(value, default.get(key)) for key, value in there.items()}}
+
+    defaults = to_json(base())
+    return {name: added(section, defaults.get(name)) for name, section in config.items()}
+
+
 def differences(before: Any, now: Any, path: str = "config") -> list[tuple[str, Any, Any]]:
     """(dotted key, value before, value now) for each leaf of two configs in JSON form that differs."""
     if isinstance(before, dict) and isinstance(now, dict):

@@ -7,6 +7,7 @@ are random: what they are changes no time but that of the suppression, and here 
 on `--crops` proposals, and counts as often as these go into all of them.
 """
 
+import dataclasses
 import sys
 
 from experiments.command_line import Parser, cache_compilations, main
@@ -48,95 +49,70 @@ def configs(proposals: int, crops: int, size: tuple[int, int], smoke: bool):
     return made
 
 
-def one_image_batch(task, image, size: tuple[int, int], boxes):
-    """A batch of the image, enlarged to `size`, with its proposals (original pixels)."""
-    import cv2
-    import numpy as np
-
-    from experiments.runs import empty_batch
-
-    batch, (height, width) = empty_batch(task, 1), size
-    large = cv2.resize(image, (width, height), interpolation=cv2.INTER_LINEAR)
-    batch = batch.replace(image=large[None], size=np.array([size], np.int32), valid=np.ones(1, bool))
-    if batch.proposals is None:
-        return batch
-    most = batch.proposals.valid.shape[1]
-    scaled = boxes[:most] * (np.array([width, height] * 2) / np.array(image.shape[1::-1] * 2))
-    padded = np.zeros((1, most, 4), np.float32)
-    padded[0, : len(scaled)] = scaled
-    return batch.replace(proposals=batch.proposals.replace(boxes=padded, valid=np.arange(most)[None] < len(scaled)))
-
-
-def run(image=None, proposals: int = 2000, crops: int = 200, rounds: int = 3, smoke: bool = False, say=print) -> list:
-    """Measures; returns a `detection_ladder.Contender` for each detector.
+def run(image: str = "", proposals: int = 2000, crops: int = 200, rounds: int = 3, smoke: bool = False, say=print) -> list:
+    """Measures; returns a `costs.DetectorCost` for each detector.
 
     Args:
-        image: uint8 [h, w, 3] RGB; None for a photograph that scikit-learn brings.
+        image: a file; "" for a photograph that scikit-learn brings.
         proposals: of selective search, at most.
         crops: of them on which R-CNN is measured.
-        rounds: measurements of each program, in turns; the median counts.
+        rounds: measurements of each program; the median counts.
         smoke: small networks: numbers mean nothing.
     """
-    import time
+    import pathlib
+    import tempfile
 
     import jax
     import sklearn.datasets
 
-    from cnnvision.data.proposals import propose
+    from cnnvision.data.loose import LooseImages
+    from cnnvision.data.pipeline import eval_batches
+    from cnnvision.data.proposals import ProposalStore, WithProposals
     from cnnvision.models import make_task
     from cnnvision.task import DataInfo, ProposalSpec
-    from experiments.costs import cost_of, on_one_device
-    from experiments.detection_ladder import Contender
+    from experiments.costs import detector_cost, on_one_device, proposal_seconds
+    from experiments.runs import loading
 
-    image = sklearn.datasets.load_sample_image("china.jpg") if image is None else image
-    scale = (64 if smoke else SIDE) / min(image.shape[:2])
-    size = tuple(max(1, round(side * scale / MULTIPLE)) * MULTIPLE for side in image.shape[:2])
-    spec, seconds = ProposalSpec("selective_search", proposals), []
-    for _ in range(rounds):
-        began = time.perf_counter()
-        boxes = propose(image, spec)
-        seconds.append(time.perf_counter() - began)
-    say(f"{image.shape[1]}×{image.shape[0]} pixels: {len(boxes)} proposals; the networks see {size[1]}×{size[0]}")
-    ahead = sorted(seconds)[len(seconds) // 2]
-    contenders = []
+    photograph = LooseImages(image or str(pathlib.Path(sklearn.datasets.__file__).parent / "images" / "china.jpg"))
+    pixels = photograph.read(0).image
+    scale = (64 if smoke else SIDE) / min(pixels.shape[:2])
+    size = tuple(max(1, round(side * scale / MULTIPLE)) * MULTIPLE for side in pixels.shape[:2])
+    ahead = proposal_seconds([pixels] * rounds, ProposalSpec("selective_search", proposals))
+    say(f"{pixels.shape[1]}×{pixels.shape[0]} pixels; the networks see {size[1]}×{size[0]}")
+    costs = []
     for name, config in configs(proposals, crops, size, smoke).items():
         task = make_task(config, DataInfo(tuple(f"class{k}" for k in range(CLASSES))))
-        batch = one_image_batch(task, image, size, boxes)
+        inputs, spec = dataclasses.replace(task.inputs, target=""), task.inputs.proposals
+        with tempfile.TemporaryDirectory() as folder:
+            source = WithProposals(photograph, ProposalStore(spec, folder)) if spec else photograph
+            batch = next(iter(eval_batches(source, inputs, loading(config)))).batch
         arguments = on_one_device(*jax.jit(task.init)(jax.random.key(0), batch), batch, 1)
-        parts = {**task.parts, "post-processing": task.predict}
-        programs = {part: cost_of(function, arguments, 1) for part, function in parts.items()}
-        for cost in [*programs.values()] * rounds:
+        share = crops / proposals if name == "R-CNN" else 1.0
+        cost = detector_cost(name, task, arguments, ahead if spec else 0.0, share)
+        for _ in range(rounds):
             cost.measure()
-        if name == "R-CNN":
-            for cost in programs.values():
-                cost.gflops, cost.seconds = (
-                    cost.gflops * proposals / crops,
-                    [one * proposals / crops for one in cost.seconds],
-                )
-        contenders.append(Contender(name, None, {}, {}, programs, 0.0 if task.inputs.proposals is None else ahead))
-        say(f"{name}: {contenders[-1].seconds:.3g} s, {contenders[-1].gflops:.4g} GFLOP")
-        del arguments
-    return contenders
+        costs.append(cost)
+        say(f"{name}: {cost.seconds:.3g} s, {cost.gflops:.4g} GFLOP")
+    return costs
 
 
-def report(contenders) -> str:
+def report(costs) -> str:
     """The table, and how each compares with the one before it."""
-    from experiments.detection_ladder import PARTS, steps
+    from experiments.costs import PARTS, steps
     from experiments.tables import markdown
 
     rows = [
         [each.name, f"{each.gflops:,.0f}", *(f"{each.split.get(part, 0.0):.3g}" for part in PARTS), f"{each.seconds:.3g}"]
-        for each in contenders
+        for each in costs
     ]
-    return "\n".join(
-        [markdown(("detector", "GFLOP", *(f"{part}, s" for part in PARTS), "in all, s"), rows), "", *steps(contenders)]
-    )
+    table = markdown(("detector", "GFLOP", *(f"{part}, s" for part in PARTS), "in all, s"), rows)
+    return "\n".join([table, "", *steps(costs)])
 
 
 def command(arguments: list[str] | None = None) -> int:
     """Parses, measures, prints."""
     parser = Parser("detection_speed", __doc__)
-    parser.add_argument("--image", metavar="FILE", help="by default a photograph that scikit-learn brings")
+    parser.add_argument("--image", default="", metavar="FILE", help="by default a photograph that scikit-learn brings")
     parser.add_argument("--proposals", type=int, default=2000, metavar="N")
     parser.add_argument("--crops", type=int, default=200, metavar="N", help="proposals on which R-CNN is measured")
     parser.add_argument("--rounds", type=int, default=3, metavar="N")
@@ -149,12 +125,7 @@ def command(arguments: list[str] | None = None) -> int:
     ):
         parser.error(f"--crops must divide --proposals, and be a multiple of {CHUNK} or less; all of them at least 1")
     cache_compilations()
-    image = None
-    if flags.image:
-        from cnnvision.data.loose import LooseImages
-
-        image = LooseImages(flags.image).read(0).image
-    print(report(run(image, flags.proposals, flags.crops, flags.rounds, flags.smoke)))
+    print(report(run(flags.image, flags.proposals, flags.crops, flags.rounds, flags.smoke)))
     return 0
 
 

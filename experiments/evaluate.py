@@ -21,15 +21,11 @@ def run(workdir, data: str | None = None, split: str | None = None, step: int | 
     from cnnvision import visualize
     from cnnvision.confusion import draw_confusion
     from cnnvision.curves import draw_precision_recall
-    from cnnvision.data.sources import open_source
-    from cnnvision.data.subset import with_semantic_classes
-    from experiments.runs import evaluation_of, load, names_of
+    from experiments.runs import evaluation_of, load, names_of, open_for
 
     trained = load(workdir, step)
     name, split = data or trained.config.data.source, split or trained.config.data.eval_split
-    source = open_source(name, split, trained.info.classes)
-    if trained.task.inputs.target == "semantic":
-        source = with_semantic_classes(source, trained.info.semantic_classes)
+    source = open_for(trained.task, trained.info, name, split)
     for problem in source.problems[:5]:
         say(str(problem))
     if len(source.problems) > 5:

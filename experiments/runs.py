@@ -22,6 +22,7 @@ from cnnvision.data.subset import Subset, usable, with_semantic_classes
 from cnnvision.data.wholes import Wholes
 from cnnvision.errors import ConfigError, DataError, RunError, check_name, check_range
 from cnnvision.models import make_task
+from cnnvision.models.binding import named_sizes
 from cnnvision.task import DataInfo, Task
 from cnnvision.training.checkpoint import Checkpoints, with_layout
 from cnnvision.training.evaluate import SplitEvaluation
@@ -29,7 +30,7 @@ from cnnvision.training.loop import Run
 from cnnvision.training.optimizer import make_optimizer
 from cnnvision.training.sharding import check_batch_size, make_mesh
 from cnnvision.types import Batch, Source
-from experiments.configuration import differences, from_json, to_json
+from experiments.configuration import completed, differences, from_json, to_json
 
 MAY_CHANGE = ("data.source", "data.threads", "data.workers", "data.prefetch", "data.cache_mb", "training.keep")
 """Keys that change nothing of a run's result, so that a run may go on with other values: a folder of data may have moved.
@@ -79,16 +80,13 @@ def _is_size(value: Any) -> bool:
     return isinstance(value, tuple | list) and len(value) == 2 and all(type(side) is int and side >= 1 for side in value)
 
 
-def check_size(task: Task) -> None:
+def check_size(task: Task, config: ConfigDict) -> None:
     """Raises ConfigError for an input size that the network's strides do not divide."""
     multiple = task.inputs.multiple_of
-    for place, (height, width) in enumerate(task.inputs.sizes):
-        if height % multiple or width % multiple:
-            near = tuple(max(multiple, round(side / multiple) * multiple) for side in (height, width))
-            raise ConfigError(
-                f"config.data.{'more_sizes' if place else 'size'}: {(height, width)} must be multiples of {multiple} for "
-                f"this network, e.g. {near}"
-            )
+    for key, size in named_sizes(config):
+        if any(side % multiple for side in size):
+            near = tuple(max(multiple, round(side / multiple) * multiple) for side in size)
+            raise ConfigError(f"{key}: {size} must be multiples of {multiple} for this network, e.g. {near}")
 
 
 def loading(config: ConfigDict) -> DataOptions:
@@ -104,6 +102,12 @@ def names_of(task: Task, info: DataInfo) -> tuple[str, ...]:
 def empty_batch(task: Task, rows: int) -> Batch:
     """A batch of padding alone, in the task's first declared size: for its shapes."""
     return batching.empty_batch(task.inputs, rows)
+
+
+def open_for(task: Task, info: DataInfo, name: str, split: str) -> Source:
+    """A split to evaluate a task on, with the classes, and where it asks for them the classes of maps, that it has."""
+    source = open_source(name, split, info.classes)
+    return with_semantic_classes(source, info.semantic_classes) if task.inputs.target == "semantic" else source
 
 
 def first(source: Source, count: int) -> Source:
@@ -135,13 +139,11 @@ def join(config: ConfigDict, workdir: epath.PathLike, mesh: jax.sharding.Mesh | 
     jax.config.update("jax_default_matmul_precision", config.training.matmul_precision)
     workdir = epath.Path(workdir)
     train_source = open_source(config.data.source, config.data.train_split)
-    eval_source = open_source(config.data.source, config.data.eval_split, train_source.classes)
     info = data_info(train_source)
     check_record(config, info, workdir)
     task = make_task(config, info)
-    if task.inputs.target == "semantic":
-        eval_source = with_semantic_classes(eval_source, info.semantic_classes)
-    check_size(task)
+    eval_source = open_for(task, info, config.data.source, config.data.eval_split)
+    check_size(task, config)
     selection = usable(train_source, task.inputs)
     if not len(selection.source):
         raise DataError(f"{config.data.source}: {selection.reason}, so nothing is left to train on")
@@ -239,7 +241,7 @@ def read_description(workdir: epath.PathLike) -> dict[str, Any]:
         for section, keys in NEEDED.items():
             for key in keys:
                 description[section][key]
-        return description
+        return {**description, "config": completed(description["config"])}
     except (ValueError, KeyError, TypeError) as error:
         raise RunError(
             f"{path} is not as `python -m experiments.train` wrote it ({type(error).__name__}: {error}). Restore it, or "
@@ -265,6 +267,12 @@ class Trained:
     model_state: Any
     step: int
     mesh: jax.sharding.Mesh
+
+
+def evaluated(trained: Trained) -> Source:
+    """The examples that a run is evaluated on."""
+    data = trained.config.data
+    return first(open_for(trained.task, trained.info, data.source, data.eval_split), data.eval_examples)
 
 
 def load(workdir: epath.PathLike, step: int | None = None, mesh: jax.sharding.Mesh | None = None) -> Trained:

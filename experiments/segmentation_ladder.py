@@ -9,17 +9,14 @@ import numpy as np
 from etils import epath
 
 from cnnvision import visualize
-from cnnvision.data.sources import open_source
-from cnnvision.data.subset import with_semantic_classes
 from cnnvision.evaluation.bootstrap import difference_interval, metric_interval
 from cnnvision.evaluation.segmentation import SegmentedImage
 from cnnvision.models import make_task
 from cnnvision.overlays import comparison, tinted_map
-from cnnvision.types import Source
 from experiments.configuration import from_json, to_json
 from experiments.costs import Cost, cost_of, on_one_device
-from experiments.runs import Trained, evaluation_of, first, load
-from experiments.tables import comma_separated, markdown
+from experiments.runs import Trained, evaluated, evaluation_of, load
+from experiments.tables import markdown, write_ladder
 
 METRICS = ("mean_iou", "boundary_f")
 """What is compared, each with a 95 % interval."""
@@ -60,13 +57,6 @@ def prediction_cost(trained: Trained, rows: int, batch: Any, **model: Any) -> Co
     return cost_of(task.predict, on_one_device(trained.params, trained.model_state, batch, rows), rows)
 
 
-def evaluated(trained: Trained) -> Source:
-    """The split that a run is evaluated on."""
-    data = trained.config.data
-    source = open_source(data.source, data.eval_split, trained.info.classes)
-    return first(with_semantic_classes(source, trained.info.semantic_classes), data.eval_examples)
-
-
 def contender(name: str, workdir: epath.Path, say: Any) -> Contender:
     """Loads and evaluates one network."""
     trained = load(workdir)
@@ -105,9 +95,7 @@ def compare(workdirs: dict[str, epath.Path], folder: epath.Path, say: Any = prin
             f"{slow.median / dense.cost.median:.0f} times as much."
         )
     report = "\n".join(lines)
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "ladder.md").write_text(report + "\n")
-    (folder / "ladder.csv").write_text(comma_separated(tuple(figures[0]), [tuple(each.values()) for each in figures]))
+    write_ladder(folder, report, figures)
     visualize.write_png(folder / "ladder.png", _picture(contenders))
     say(f"Written: {folder}/ladder.md, ladder.csv, ladder.png")
     return report

@@ -2,7 +2,10 @@
 
 import csv
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from etils import epath
 
 
 def markdown(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
@@ -20,6 +23,13 @@ def comma_separated(header: Sequence[str], rows: Sequence[Sequence[object]]) -> 
     writer.writerow(header)
     writer.writerows(rows)
     return buffer.getvalue()
+
+
+def write_ladder(folder: epath.Path, report: str, figures: Sequence[Mapping[str, Any]]) -> None:
+    """Writes a comparison's report as ladder.md and its rows, numbers by name, as ladder.csv."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "ladder.md").write_text(report + "\n")
+    (folder / "ladder.csv").write_text(comma_separated(tuple(figures[0]), [tuple(each.values()) for each in figures]))
 
 
 def _text(cell: object) -> str:

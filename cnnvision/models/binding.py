@@ -52,8 +52,13 @@ def normalized(declares: Any) -> Callable[[Batch], tuple[Array, Array]]:
 
 def input_sizes(config: Any) -> tuple[tuple[int, int], ...]:
     """`InputSpec.sizes` of a config: that of evaluation, then those of training alone."""
-    # Runs from before there were several have no such key.
-    return (tuple(config.data.size), *map(tuple, config.data.get("more_sizes", ())))
+    return tuple(size for _, size in named_sizes(config))
+
+
+def named_sizes(config: Any) -> list[tuple[str, tuple[int, int]]]:
+    """The same, each with the key that it stands under, for errors."""
+    more = [("config.data.more_sizes", tuple(size)) for size in config.data.more_sizes]
+    return [("config.data.size", tuple(config.data.size)), *more]
 
 
 def trainable_with(backbone: Backbone) -> Callable[[Params], Any]:

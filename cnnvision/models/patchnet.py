@@ -38,7 +38,7 @@ from cnnvision.heads.segmentation import (
     segmentation_metrics,
     segmentation_terms,
 )
-from cnnvision.models.binding import bind, input_sizes, normalized
+from cnnvision.models.binding import bind, named_sizes, normalized
 from cnnvision.models.pixel_inputs import pixel_inputs
 from cnnvision.ops.per_image import per_image
 from cnnvision.task import DataInfo, Key, Loss, LossAux, Task
@@ -148,8 +148,8 @@ def _read(config: Any, info: DataInfo) -> PatchNet:
     model = config.model
     for key, most in (("window", 2047), ("width", 4096), ("hidden", 65536), ("chunk", 2**20)):
         check_range(f"config.model.{key}", model[key], 1, most)
-    sizes = input_sizes(config)
-    check_range("config.model.samples", model.samples, 0, min(height * width for height, width in sizes))
+    pixels = min(height * width for _, (height, width) in named_sizes(config))
+    check_range("config.model.samples", model.samples, 0, pixels)
     check_name("config.model.run", model.run, WAYS)
     if not model.kernels or min(model.kernels) < 1:
         raise ConfigError(f"config.model.kernels = {tuple(model.kernels)}: must be sides of kernels, at least one")
@@ -162,10 +162,9 @@ def _read(config: Any, info: DataInfo) -> PatchNet:
         near = sorted(sorted(near, key=lambda w: abs(w - model.window))[:2])
         raise ConfigError(f"config.model.window = {model.window}: {error}; with kernels {tuple(model.kernels)} take "
                           f"{' or '.join(map(str, near)) or 'other kernels'}") from error  # fmt: skip
-    for place, size in enumerate(sizes):
+    for key, size in named_sizes(config):
         if min(size) <= model.window // 2:
-            key = "more_sizes" if place else "size"
-            raise ConfigError(f"config.data.{key}: {size} cannot be mirrored by half a window, {model.window // 2} pixels; "
+            raise ConfigError(f"{key}: {size} cannot be mirrored by half a window, {model.window // 2} pixels; "
                               "take a larger size or a smaller config.model.window")  # fmt: skip
     return PatchNet(len(info.semantic_classes), tuple(model.kernels), model.window, model.width, model.hidden,
                     read_dtype(model.dtype))  # fmt: skip

@@ -136,6 +136,21 @@ def box_stage(model: Any, classes: int, look_at: Callable[..., Look]) -> Fit:
     return Fit("box regression", model.boxes.examples, answers, fit)
 
 
+def unfitted(fc7: Array, pool5: Array, classes: int) -> dict[str, Any]:
+    """What the second and third stage give, before them: zeros."""
+    svm = {"kernel": jnp.zeros((fc7.shape[-1], classes)), "bias": jnp.zeros(classes), "fitted": jnp.zeros(())}
+    return {"svm": svm, "boxes": {"kernel": jnp.zeros((classes, pool5.shape[-1], 4)), "bias": jnp.zeros((classes, 4))}}
+
+
+def scored(params: Any, boxes: Array, logits: Array, fc7: Array, pool5: Array) -> tuple[Array, Array]:
+    """Regions [b, r, 4] -> of each class scores [b, r, k], by the SVMs where they are fitted, and boxes [b, r, k, 4]."""
+    svm, regression = params["svm"], params["boxes"]
+    margins, softmax = fc7 @ svm["kernel"] + svm["bias"][None, None], jax.nn.softmax(logits, axis=-1)[..., 1:]
+    deltas = jnp.einsum("brd,kde->brke", pool5, regression["kernel"]) + regression["bias"][None, None]
+    moved = decode(deltas, jnp.broadcast_to(boxes[:, :, None], deltas.shape))
+    return jnp.where(svm["fitted"] > 0, jax.nn.sigmoid(margins), softmax), moved
+
+
 def check_stages(model: Any) -> None:
     """Raises ConfigError for values that the second and third stage cannot use."""
     check_range("config.model.context", model.context, 0, (model.side - 1) // 2)
@@ -167,9 +182,7 @@ def make_task(config: Any, info: DataInfo) -> Task:
     def init(key, batch):
         params, model_state = init_network(key, batch)
         _, fc7, pool5 = jax.eval_shape(lambda p, s, b: apply(p, s, *of_batch(b))[0], params, model_state, batch)
-        svm = {"kernel": jnp.zeros((fc7.shape[1], classes)), "bias": jnp.zeros(classes), "fitted": jnp.zeros(())}
-        boxes = {"kernel": jnp.zeros((classes, pool5.shape[1], 4)), "bias": jnp.zeros((classes, 4))}
-        return {**params, "svm": svm, "boxes": boxes}, model_state
+        return {**params, **unfitted(fc7, pool5, classes)}, model_state
 
     def trainable(params):
         fitted = {name: jax.tree.map(lambda leaf: False, params[name]) for name in ("svm", "boxes")}
@@ -196,16 +209,9 @@ def make_task(config: Any, info: DataInfo) -> Task:
         return in_chunks(lambda *region: look(*region)[2], batch.proposals.boxes, batch.proposals.valid, model.chunk)
 
     def heads(params, model_state, batch):
-        svm, of_boxes = params["svm"], params["boxes"]
-
-        def look(boxes, valid):
-            logits, fc7, pool5 = look_at(params, model_state, batch)(boxes, valid)
-            margins, softmax = fc7 @ svm["kernel"] + svm["bias"][None, None], jax.nn.softmax(logits, axis=-1)[..., 1:]
-            deltas = jnp.einsum("brd,kde->brke", pool5, of_boxes["kernel"]) + of_boxes["bias"][None, None]
-            moved = decode(deltas, jnp.broadcast_to(boxes[:, :, None], deltas.shape))
-            return jnp.where(svm["fitted"] > 0, jax.nn.sigmoid(margins), softmax), moved
-
-        return in_chunks(look, batch.proposals.boxes, batch.proposals.valid, model.chunk)
+        look = look_at(params, model_state, batch)
+        score = lambda boxes, valid: scored(params, boxes, *look(boxes, valid))
+        return in_chunks(score, batch.proposals.boxes, batch.proposals.valid, model.chunk)
 
     def predict(params, model_state, batch):
         scores, boxes = heads(params, model_state, batch)

@@ -38,7 +38,7 @@ from cnnvision.heads.segmentation import (
     segmentation_metrics,
     segmentation_terms,
 )
-from cnnvision.models.binding import bind, input_sizes, normalized, trainable_with
+from cnnvision.models.binding import bind, named_sizes, normalized, trainable_with
 from cnnvision.models.pixel_inputs import pixel_inputs
 from cnnvision.necks.decoder import UPSAMPLINGS, Decoder, enlarged, last_stride, level_widths
 from cnnvision.ops.images import centre
@@ -114,17 +114,15 @@ def _inputs(config: Any, info: DataInfo, backbone: Backbone) -> InputSpec:
     bilinear = config.model.decoder.upsampling == "bilinear"
     if backbone.padding == "same":
         return pixel_inputs(config, info, reach=reach(backbone.depth, bilinear), stride=stride)
-    for place, size in enumerate(input_sizes(config)):
+    for key, size in named_sizes(config):
         try:
-            outputs = [output_side(side, backbone.depth) for side in size]
+            lost = {side - output_side(side, backbone.depth) for side in size}
         except ValueError as error:
-            key, near = "more_sizes" if place else "size", tuple(fitting_side(side, backbone.depth) for side in size)
-            raise ConfigError(
-                f"config.data.{key}: {size} does not fit a U-Net without padding: {error}; e.g. {near}"
-            ) from error
+            near = tuple(fitting_side(side, backbone.depth) for side in size)
+            raise ConfigError(f"{key}: {size} does not fit a U-Net without padding: {error}; e.g. {near}") from error
     # Interpolation repeats the edge of each map, and what grows out of that is 2^depth − 1 answers wide at the end. What
-    # is lost is the same for every size.
-    return pixel_inputs(config, info, reach=stride - 1 if bilinear else 0, stride=stride, lost=(size[0] - outputs[0]) // 2)
+    # is lost is the same for every side.
+    return pixel_inputs(config, info, reach=stride - 1 if bilinear else 0, stride=stride, lost=lost.pop() // 2)
 
 
 def make_task(config: Any, info: DataInfo) -> Task:

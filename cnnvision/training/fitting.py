@@ -60,6 +60,8 @@ class Answers:
         done = 0
         while self._file(done).exists():
             done += 1
+        if _asked(stop):
+            return False
         for loaded in self.batches(int(_of_all(done).min())):
             for problem in loaded.failures:
                 say(f"not used: {problem}")
@@ -71,7 +73,7 @@ class Answers:
             draft.replace(self._file(loaded.step))
             if loaded.step % SPOKEN == SPOKEN - 1:
                 say(f"{self.fit.name}: the network's answers to {loaded.step + 1} batches")
-            if _of_all(bool(stop.name)).any():
+            if _asked(stop):
                 return False
         _of_all(True)  # nobody reads before all have written
         return True
@@ -105,6 +107,11 @@ def fitted(state: TrainState, answers: Answers) -> TrainState:
     placed = from_first(same, params)
     average = None if state.average is None else jax.tree.map(lambda x: x.copy(), placed)
     return state.replace(step=state.step + 1, params=placed, average=average)
+
+
+def _asked(stop: StopRequest) -> bool:
+    """Whether any process was asked to stop."""
+    return bool(_of_all(bool(stop.name)).any())
 
 
 def _of_all(value: int | bool) -> np.ndarray:

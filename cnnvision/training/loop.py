@@ -31,7 +31,7 @@ from cnnvision.training.evaluate import SplitEvaluation
 from cnnvision.training.failure import fail
 from cnnvision.training.fitting import Answers, fitted
 from cnnvision.training.optimizer import make_optimizer
-from cnnvision.training.progress import Stopwatch, progress_line
+from cnnvision.training.progress import Stopwatch, memory_line, progress_line
 from cnnvision.training.records import Records
 from cnnvision.training.sharding import everywhere, put_batch, state_layout
 from cnnvision.training.state import TrainState, begin
@@ -159,15 +159,26 @@ def train(run: Run) -> dict[str, float]:
         if int(state.step) == run.config.training.steps + len(run.task.fits):
             say(f"{run.workdir} has all of its {int(state.step)} steps")
             return records.last("val") or evaluate(run, state, records, int(state.step), say)
+        stop = opened.enter_context(StopRequest())  # one for all, or a signal between two of them would be lost
         metrics = {}
         if int(state.step) < run.config.training.steps:
-            state, metrics = steps(run, state, checkpoints, records)
+            state, metrics = steps(run, state, checkpoints, records, stop)
         if int(state.step) >= run.config.training.steps and run.task.fits:
-            metrics = fits(run, state, checkpoints, records)
+            metrics = fits(run, state, checkpoints, records, stop)
         return metrics
 
 
-def steps(run: Run, state: TrainState, checkpoints: Checkpoints, records: Records) -> tuple[TrainState, dict[str, float]]:
+def evaluates_at(run: Run, step: int) -> bool:
+    """Whether a step is evaluated: the last of all always, and unless `eval_every` is 0 its multiples and stages' ends."""
+    training = run.config.training
+    if step == training.steps + len(run.task.fits):
+        return True
+    return training.eval_every > 0 and (step >= training.steps or step % training.eval_every == 0)
+
+
+def steps(
+    run: Run, state: TrainState, checkpoints: Checkpoints, records: Records, stop: StopRequest
+) -> tuple[TrainState, dict[str, float]]:
     """From `state` to the last training step, or to where it was asked to stop; see `train`."""
     training, say = run.config.training, run.say if run.leads else _silent
     began_at, info = int(state.step), {"fingerprint": run.fingerprint}
@@ -176,72 +187,67 @@ def steps(run: Run, state: TrainState, checkpoints: Checkpoints, records: Record
     pictures = run.workdir / "pictures"
     due = lambda every, step: step == training.steps or (every > 0 and step % every == 0)
 
-    with StopRequest() as stop:
-        for loaded in timed(run.train_batches(began_at, training.steps), watch):
-            if loaded.step == 0 and run.leads:
-                visualize.write_sheet(pictures / "step_0000000_inputs.png", [(loaded.batch, None)], run.classes)
-            for problem in loaded.failures:
-                say(f"not used: {problem}")
-            if loaded.dropped_objects and not dropped:
-                say("some images have more objects than a batch has room for (config.model.max_objects): the smallest are "
-                    "left out, and counted as objects_dropped")  # fmt: skip
-            failures, dropped = failures + len(loaded.failures), dropped + loaded.dropped_objects
-            state, report = step_function(state, put_batch(loaded.batch, run.mesh), stop_flags(stop, run.mesh))
-            done = loaded.step + 1
-            watch.steps += 1
-            if done == began_at + 1:
-                say(f"{step_function.compilations[0]}; {memory_line(step_function)}")
-                jax.block_until_ready(state)
-                watch.reset()
-            elif len(step_function.compilations) > 1:
-                say(f"{step_function.compilations.pop()}; {memory_line(step_function)}")
+    for loaded in timed(run.train_batches(began_at, training.steps), watch):
+        if loaded.step == 0 and run.leads:
+            visualize.write_sheet(pictures / "step_0000000_inputs.png", [(loaded.batch, None)], run.classes)
+        for problem in loaded.failures:
+            say(f"not used: {problem}")
+        if loaded.dropped_objects and not dropped:
+            say("some images have more objects than a batch has room for (config.model.max_objects): the smallest are "
+                "left out, and counted as objects_dropped")  # fmt: skip
+        failures, dropped = failures + len(loaded.failures), dropped + loaded.dropped_objects
+        state, report = step_function(state, put_batch(loaded.batch, run.mesh), stop_flags(stop, run.mesh))
+        done = loaded.step + 1
+        watch.steps += 1
+        if done == began_at + 1:
+            say(f"{step_function.compilations[0]}; {memory_line(step_function)}")
+            jax.block_until_ready(state)
+            watch.reset()
+        elif len(step_function.compilations) > 1:
+            say(f"{step_function.compilations.pop()}; {memory_line(step_function)}")
 
-            # The report of the step before is ready by now: to read it does not hold up the device.
-            stops, fails = jax.device_get((pending.stop, pending.failed)) if pending else (False, False)
-            pending = report
-            logs, evaluates, saves = (due(training[key], done) for key in ("log_every", "eval_every", "save_every"))
-            if run.task.fits and not training.eval_every:
-                evaluates = False  # the end alone is evaluated, and it is not here
-            if fails or ((logs or evaluates or saves) and bool(report.failed)):
-                fail(run, state, checkpoints, info)
-            if logs:
-                values = {name: float(mean.value()) for name, mean in jax.device_get(report.window).items()}
-                values["learning_rate"] = float(schedule(done - 1))
-                figures = watch.figures(run.batch_size)
-                counts = {"examples_failed": float(failures), "objects_dropped": float(dropped)}
-                records.add(done, "train", {**values, **figures, **counts})
-                say(progress_line(done, training.steps, values, figures))
-                watch.reset()
-            evaluated, began = {}, time.perf_counter()
-            if evaluates:
-                evaluated = metrics = evaluate(run, state, records, done, say)
-            if evaluates or stops or saves:
-                checkpoints.save(state, info, evaluated)
-            watch.paused += time.perf_counter() - began
-            if stops and done < training.steps:
-                say(f"Asked to stop ({stop.name or 'by another process'}): saved step {done}; the same command goes on.")
-                return state, {}
+        # The report of the step before is ready by now: to read it does not hold up the device.
+        stops, fails = jax.device_get((pending.stop, pending.failed)) if pending else (False, False)
+        pending = report
+        logs, evaluates, saves = due(training.log_every, done), evaluates_at(run, done), due(training.save_every, done)
+        if fails or ((logs or evaluates or saves) and bool(report.failed)):
+            fail(run, state, checkpoints, info)
+        if logs:
+            values = {name: float(mean.value()) for name, mean in jax.device_get(report.window).items()}
+            values["learning_rate"] = float(schedule(done - 1))
+            figures = watch.figures(run.batch_size)
+            counts = {"examples_failed": float(failures), "objects_dropped": float(dropped)}
+            records.add(done, "train", {**values, **figures, **counts})
+            say(progress_line(done, training.steps, values, figures))
+            watch.reset()
+        evaluated, began = {}, time.perf_counter()
+        if evaluates:
+            evaluated = metrics = evaluate(run, state, records, done, say)
+        if evaluates or stops or saves:
+            checkpoints.save(state, info, evaluated)
+        watch.paused += time.perf_counter() - began
+        if stops and done < training.steps:
+            say(f"Asked to stop ({stop.name or 'by another process'}): saved step {done}; the same command goes on.")
+            return state, {}
     return state, metrics
 
 
-def fits(run: Run, state: TrainState, checkpoints: Checkpoints, records: Records) -> dict[str, float]:
+def fits(run: Run, state: TrainState, checkpoints: Checkpoints, records: Records, stop: StopRequest) -> dict[str, float]:
     """The stages after the last training step, each one step more; see `train` and cnnvision/training/fitting.py."""
     say, metrics = run.say if run.leads else _silent, {}
-    with StopRequest() as stop:
-        for number, fit in list(enumerate(run.task.fits))[int(state.step) - run.config.training.steps :]:
-            say(f"stage {number + 1} of {len(run.task.fits)} after the training steps: {fit.name}")
-            batches = functools.partial(run.fit_batches, fit.examples)
-            answers = Answers(run.workdir, fit, state, run.mesh, batches, run.fingerprint)
-            if not answers.collect(stop, say):
-                say(f"Asked to stop ({stop.name or 'by another process'}) in this stage; the same command goes on.")
-                return {}
-            state = fitted(state, answers)
-            last = number + 1 == len(run.task.fits)
-            evaluates = last or run.config.training.eval_every > 0
-            metrics = evaluate(run, state, records, int(state.step), say) if evaluates else {}
-            checkpoints.save(state, {"fingerprint": run.fingerprint}, metrics)
-            checkpoints.wait()
-            answers.remove()
+    for number, fit in list(enumerate(run.task.fits))[int(state.step) - run.config.training.steps :]:
+        say(f"stage {number + 1} of {len(run.task.fits)} after the training steps: {fit.name}")
+        batches = functools.partial(run.fit_batches, fit.examples)
+        answers = Answers(run.workdir, fit, state, run.mesh, batches, run.fingerprint)
+        if not answers.collect(stop, say):
+            say(f"Asked to stop ({stop.name or 'by another process'}) in this stage; the same command goes on.")
+            return {}
+        state = fitted(state, answers)
+        done = int(state.step)
+        metrics = evaluate(run, state, records, done, say) if evaluates_at(run, done) else {}
+        checkpoints.save(state, {"fingerprint": run.fingerprint}, metrics)
+        checkpoints.wait()
+        answers.remove()
     return metrics
 
 
@@ -285,12 +291,3 @@ def evaluate(run: Run, state: TrainState, records: Records, step: int, say: Call
 
 def _silent(line: str) -> None:
     """Says nothing: for all processes but the first."""
-
-
-def memory_line(step_function: CompiledOnce) -> str:
-    """What the step compiled last needs, as XLA planned it."""
-    analysis = next(reversed(step_function.programs.values())).memory_analysis()
-    if analysis is None:
-        return "memory unknown"
-    parts = analysis.argument_size_in_bytes + analysis.temp_size_in_bytes
-    return f"needs {parts / 2**30:.2f} GiB on each device"

@@ -5,6 +5,8 @@ import time
 
 import jax
 
+from cnnvision.training.step import CompiledOnce
+
 
 def peak_memory_gib() -> float:
     """Most memory used so far, GiB: of the first local device where it keeps count, else of this process."""
@@ -56,3 +58,12 @@ def progress_line(step: int, steps: int, metrics: dict[str, float], figures: dic
         f"{figures['time/input_wait']:.0%} waiting for input, {figures['time/examples_per_second']:.0f} examples/s, "
         f"{eta} left, {peak_memory_gib():.1f} GiB"
     )
+
+
+def memory_line(step_function: CompiledOnce) -> str:
+    """What the step compiled last needs, as XLA planned it."""
+    analysis = next(reversed(step_function.programs.values())).memory_analysis()
+    if analysis is None:
+        return "memory unknown"
+    parts = analysis.argument_size_in_bytes + analysis.temp_size_in_bytes
+    return f"needs {parts / 2**30:.2f} GiB on each device"

@@ -12,6 +12,7 @@ from pycocotools.cocoeval import COCOeval
 from cnnvision.evaluation.detection import DetectionEvaluator
 from cnnvision.evaluation.voc import Truth, average_precision, precision_recall
 from cnnvision.types import COCO_AREA_RANGES, DetectionPrediction, Example, Objects
+from tests.reference import voc as slow
 
 CLASSES = ("cat", "dog", "yak")
 
@@ -155,6 +156,29 @@ def test_voc_by_hand():
     assert average_precision(precision, recall, 11) == pytest.approx((6 * 1 + 5 * 0.5) / 11)
     half = precision_recall(truths[:1], np.array([0]), np.array([[0, 0, 10, 5]]), np.array([1.0]))
     assert half[0].tolist() == [1.0]  # an IoU of exactly 0.5 is enough
+
+
+@pytest.mark.parametrize("overlap", [0.3, 0.5])
+def test_voc_precision_and_recall_are_those_of_the_slow_rule(overlap):
+    """With difficult objects, ties, several detections of one object, images without objects or detections."""
+    rng, compared = np.random.default_rng(0), 0
+    for _ in range(200):
+        truths = []
+        for _ in range(4):
+            corners = rng.integers(0, 12, (int(rng.integers(0, 4)), 2))
+            boxes = np.concatenate([corners, corners + rng.integers(1, 12, corners.shape)], axis=1).astype(np.float32)
+            truths.append(Truth(boxes, rng.random(len(boxes)) < 0.3))
+        corners = rng.integers(0, 12, (int(rng.integers(0, 25)), 2))
+        boxes = np.concatenate([corners, corners + rng.integers(0, 12, corners.shape)], axis=1).astype(np.float32)
+        images, scores = rng.integers(0, 4, len(boxes)), rng.choice([0.1, 0.5, 0.9], len(boxes)).astype(np.float32)
+        found = precision_recall(truths, images, boxes, scores, overlap)
+        if not sum((~truth.difficult).sum() for truth in truths):
+            assert np.isnan(found[0]).all() and np.isnan(found[1]).all()
+            continue
+        for value, expected in zip(found, slow.precision_recall(truths, images, boxes, scores, overlap), strict=True):
+            np.testing.assert_allclose(value, expected, rtol=1e-12)
+        compared += len(found[0]) > 5
+    assert compared > 100
 
 
 def test_voc_area_is_that_of_the_envelope():

@@ -98,7 +98,7 @@ def test_the_full_config_can_be_joined_from_its_own_values(name):
     loading(config)
     make_schedule(config.optimizer, config.training.steps)
     task = make_task(config, DataInfo(("a", "b", "c"), ("a", "b", "c")))
-    check_size(task)
+    check_size(task, config)
     docstring = (ROOT / "configs" / f"{name}.py").read_text().split('"""')[1]
     for word in ("python -m experiments.train", "Model", "Data", "Hardware", "Result"):
         assert word in docstring

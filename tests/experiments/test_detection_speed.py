@@ -4,11 +4,13 @@ import jax
 import numpy as np
 import pytest
 
+from cnnvision.visualize import write_png
 from experiments import detection_speed
 
 
-def test_three_detectors_and_where_their_seconds_go():
-    image = np.random.default_rng(0).integers(0, 256, (40, 60, 3), dtype=np.uint8)
+def test_three_detectors_and_where_their_seconds_go(tmp_path):
+    image = str(tmp_path / "noise.png")
+    write_png(image, np.random.default_rng(0).integers(0, 256, (40, 60, 3), dtype=np.uint8))
     with jax.numpy_dtype_promotion("standard"):
         small, large = (detection_speed.run(image, proposals, 10, 1, True, lambda line: None) for proposals in (10, 40))
     assert [each.name for each in large] == ["R-CNN", "Fast R-CNN", "Faster R-CNN"]

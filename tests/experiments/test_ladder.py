@@ -19,6 +19,7 @@ from cnnvision.task import DataInfo
 from cnnvision.training.program_text import operations
 from experiments import detection_ladder, ladder, segmentation_ladder
 from experiments.configuration import from_json
+from experiments.costs import DetectorCost, steps
 from experiments.runs import empty_batch
 from tests.models.test_laws import CONFIGS
 
@@ -60,15 +61,21 @@ def test_the_detection_ladder_from_end_to_end(tmp_path):
         detection_ladder.recorded(tmp_path / "r-cnn", 3)
 
 
-def test_parts_of_a_prediction_end_where_the_next_begins(monkeypatch):
+def test_parts_of_a_prediction_end_where_the_next_begins():
     cost = lambda seconds: SimpleNamespace(median=seconds, gflops=1.0)
     programs = {"backbone": cost(2.0), "proposals": cost(5.0), "RoI heads": cost(4.5), "post-processing": cost(6.0)}
-    learnt = detection_ladder.Contender("a", None, {}, {}, programs, 0.0)
+    learnt = DetectorCost("a", programs, 0.0)
     assert learnt.split == {"proposals": 3.0, "backbone": 2.0, "post-processing": 1.0} and learnt.seconds == 6.0
     programs.pop("proposals")
-    made = detection_ladder.Contender("b", None, {}, {}, programs, 10.0)
+    made = DetectorCost("b", programs, 10.0)
     assert made.split == {"proposals": 10.0, "backbone": 2.0, "RoI heads": 2.5, "post-processing": 1.5}
     assert (made.seconds, made.network_seconds) == (16.0, 6.0)
+    tenth = DetectorCost("c", programs, 10.0, share=0.1)  # measured on a tenth of the proposals
+    assert tenth.split == {"proposals": 10.0, "backbone": 20.0, "RoI heads": 25.0, "post-processing": 15.0}
+    assert (tenth.seconds, tenth.gflops, learnt.gflops) == (70.0, 10.0, 1.0)
+    assert steps([tenth, made])[0].split(": ", 1)[1] == (
+        "4.38 times as fast with proposals, 10 times without those that are made ahead; 10 times fewer operations"
+    )
 
 
 def test_the_segmentation_ladder_from_end_to_end(tmp_path, monkeypatch):
@@ -246,7 +253,7 @@ def counted(name, **model):
     else:
         config["width"] = 16
     task = make_task(
-        from_json({"model": config, "data": {"size": [64, 64], "fit": "stretch", "margin": -1}}),
+        from_json({"model": config, "data": {"size": [64, 64], "more_sizes": [], "fit": "stretch", "margin": -1}}),
         DataInfo(("a", "b", "c"), ("a", "b", "c")),
     )
     batch = empty_batch(task, 2)

@@ -1,6 +1,7 @@
 """What a run folder promises: the same config and the same data, or a refusal."""
 
 import dataclasses
+import json
 
 import pytest
 from etils import epath
@@ -9,8 +10,8 @@ from cnnvision.data.sources import open_source
 from cnnvision.errors import RunError, WeightsError
 from cnnvision.models import make_task
 from cnnvision.training.checkpoint import Checkpoints
-from experiments.configuration import load_config
-from experiments.runs import check_record, data_info, record_config
+from experiments.configuration import from_json, load_config, to_json
+from experiments.runs import check_record, data_info, read_description, record_config
 from tests.conftest import ROOT
 from tests.data.planted import csv_set
 
@@ -50,6 +51,24 @@ def test_a_config_json_that_was_changed(recorded, text):
     config, info, workdir = recorded
     (workdir / "config.json").write_text(text)
     with pytest.raises(RunError, match=r"config\.json is not as"):
+        check_record(config, info, workdir)
+
+
+def test_a_run_from_before_a_key_was_there_goes_on(recorded):
+    """At any depth of what all configs share; what it holds itself stays, a model's keys are its own."""
+    config, info, workdir = recorded
+    description = json.loads((workdir / "config.json").read_text())
+    for section, key in (("data", "more_sizes"), ("training", "average_decay")):
+        del description["config"][section][key]
+    del description["config"]["data"]["augment"]["zoom"]
+    (workdir / "config.json").write_text(json.dumps(description))
+    check_record(config, info, workdir)
+    assert from_json(read_description(workdir)["config"]) == from_json(to_json(config))
+    with pytest.raises(RunError, match=r"config.data.more_sizes: \[\] there, \[\[64, 96\]\] now"):
+        check_record(load_config(f"{CONFIG}:smoke", [("data.more_sizes", "((64, 96),)")]), info, workdir)
+    del description["config"]["model"]["alpha"]
+    (workdir / "config.json").write_text(json.dumps(description))
+    with pytest.raises(RunError, match=r"config.model.alpha: None there"):
         check_record(config, info, workdir)
 
 

@@ -23,7 +23,7 @@ PLAIN_PATH = {**PATH, "norm": "none", "dropout": 0.0, "frozen_stages": 0, "dtype
 
 def task_of(name, size=(64, 64), fit="stretch", margin=-1, classes=CLASSES, **model):
     """The task of a model as the laws have it, but for the input and what `model` sets."""
-    data = {"size": list(size), "fit": fit, "margin": margin}
+    data = {"size": list(size), "more_sizes": [], "fit": fit, "margin": margin}
     return make_task(from_json(to_json({"model": {**CONFIGS[name], **model}, "data": data})), DataInfo(classes, classes))
 
 

@@ -117,6 +117,24 @@ def test_sigterm_in_a_stage_loses_nothing(whole, tmp_path):
     assert without_times(read_records(tmp_path)) == without_times(records)
 
 
+@pytest.mark.parametrize("before_last", [False, True])
+def test_sigterm_between_the_training_steps_and_the_stages_is_not_lost(whole, tmp_path, before_last):
+    """In the last training step, whose own answer to it comes too late; and in the evaluation after it."""
+    _, config, _, expected, records = whole
+    said, evaluated = [], []
+
+    def ask(line):
+        said.append(line)
+        if line.startswith("step 12/12 " if before_last else "step 12 val"):
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    assert loop.train(dataclasses.replace(make_run(tmp_path, config, make_task(answered=evaluated.append)), say=ask)) == {}
+    assert "SIGTERM" in said[-1] and "in this stage" in said[-1] and not evaluated
+    loop.train(make_run(tmp_path, config, make_task()))
+    jax.tree.map(np.testing.assert_array_equal, final_state(tmp_path, config, make_task()), expected)
+    assert without_times(read_records(tmp_path)) == without_times(records)
+
+
 def test_an_average_is_fitted_to_and_gets_the_result(tmp_path):
     config = toy.make_config(average_decay=0.9)
     loop.train(make_run(tmp_path, config, make_task()))
