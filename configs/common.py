@@ -210,7 +210,8 @@ def smoke(config: ConfigDict) -> ConfigDict:
     if "regions" in model:
         model.regions.number, model.proposals.most = 16, 30
     if "strides" in model:
-        model.strides, model.width, model.regions.hidden = (4, 8), 8, (16,)
+        model.strides = (4, 8) if model.neck == "fpn" else (4,)
+        model.width, model.regions.hidden = 8, (16,)
     if "proposals" in model and "least_side" in model.proposals:
         model.proposals.least_side = 1
     if "chunk" in model and "side" in model:
@@ -218,7 +219,7 @@ def smoke(config: ConfigDict) -> ConfigDict:
     if "svm" in model:
         model.hidden, model.context, model.svm.examples, model.boxes.examples = (8,), 1, 24, 24
     if "anchors" in model:
-        model.anchors.sizes = ((12,), (24,), (48,))
+        model.anchors.sizes = ((12,), (24,), (48,)) if model.neck == "fpn" else ((12, 24, 48),)
         model.proposals.update(before_train=50, most_train=50, before=50)
     config.data.size, config.data.more_sizes = (64, 64), ()
     config.data.batch_size = 8

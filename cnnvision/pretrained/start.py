@@ -44,7 +44,8 @@ def load_pretrained(
     Args:
         weights: "imagenet", or the path of a .pth, .pt or .safetensors file with torchvision's names.
         backbone, params, model_state, head: as in `from_torchvision`.
-        classes: as in `warm_start`; of a detector's file another network takes the backbone alone.
+        classes: as in `warm_start`; of a detector's file another network takes the backbone alone, and of a classifier's
+            file a detector takes the hidden layers, too (VGG's, into the head of Fast and Faster R-CNN).
 
     Returns:
         (params, model_state, report): one or two sentences on what was taken and what was left.
@@ -58,4 +59,11 @@ def load_pretrained(
         if classes is not None:
             return from_torchvision_detector(state, params, model_state, backbone, file, classes)
         state = body_of(state)
-    return from_torchvision(state, params, model_state, backbone, head, source=file)
+    if classes is None:
+        return from_torchvision(state, params, model_state, backbone, head, source=file)
+    # The last layer is of other classes and the background, whatever its shape.
+    hidden = {name: layer for name, layer in params["box_head"].items() if name.startswith("hidden")}
+    taken, model_state, report = from_torchvision(
+        state, {**params, "box_head": hidden}, model_state, backbone, "box_head", source=file
+    )
+    return {**taken, "box_head": {**params["box_head"], **taken["box_head"]}}, model_state, report

@@ -8,6 +8,7 @@ from flax.traverse_util import flatten_dict
 
 from cnnvision.backbones import BACKBONES
 from cnnvision.errors import WeightsError
+from cnnvision.heads.box_head import BoxHead
 from cnnvision.pretrained.loading import from_torchvision, to_torchvision
 from cnnvision.pretrained.start import load_pretrained
 from cnnvision.pretrained.torch_names import LEAVES, NAMINGS
@@ -165,3 +166,22 @@ def test_a_file_and_its_name_in_report_and_error(tmp_path):
     with pytest.raises(WeightsError, match=f"{path}: these are resnet18 weights; the config says resnet34"):
         load_pretrained(str(path), "resnet34", *shapes("resnet34"))
     assert len(flatten_dict(loaded["backbone"])) == 60
+
+
+def test_a_region_s_head_takes_the_hidden_layers_of_a_classifier_and_never_its_last(tmp_path):
+    """Fast R-CNN on VGG-16: fc6 and fc7. The last would fit: 5 outputs here are the background and 4 classes."""
+    file = tmp_path / "vgg16.safetensors"
+    state = to_torchvision(*map(filled, shapes("vgg16", 5)), "vgg16")
+    file.write_bytes(saved("safetensors", state))
+    params, model_state = shapes("vgg16", 5)
+    head = BoxHead(4, (8, 6)).init(jax.random.key(0), jnp.zeros((1, 2, 7, 7, 512)), False)["params"]
+    params = {"backbone": params["backbone"], "box_head": head}
+    loaded, _, report = load_pretrained(str(file), "vgg16", params, model_state, classes=("a", "b", "c", "d"))
+    kernel = state["classifier.0.weight"].reshape(8, 512, 7, 7).transpose(2, 3, 1, 0).reshape(-1, 8)
+    np.testing.assert_array_equal(loaded["box_head"]["hidden0"]["kernel"], kernel)
+    np.testing.assert_array_equal(loaded["box_head"]["hidden1"]["bias"], state["classifier.3.bias"])
+    assert loaded["box_head"]["class"] is head["class"] and loaded["box_head"]["box"] is head["box"]
+    assert report.endswith("box_head: hidden0 and hidden1 from the same file.")
+    wide = {**params, "box_head": {**head, "hidden0": {"kernel": jnp.zeros((25088, 9)), "bias": jnp.zeros(9)}}}
+    loaded, _, report = load_pretrained(str(file), "vgg16", wide, model_state, classes=("a", "b", "c", "d"))
+    assert loaded["box_head"]["hidden0"]["bias"].shape == (9,) and "hidden0 was left at its initialisation" in report
