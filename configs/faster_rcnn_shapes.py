@@ -38,9 +38,9 @@ def get_config(variant: str = "") -> ConfigDict:
     config.optimizer.learning_rate = 1e-3
     config.optimizer.clip_norm = 1.0
     config.optimizer.warmup_steps = 60
-    config.training.steps = 1500
+    config.training.steps = 1200
     config.training.log_every = 20
-    config.training.eval_every = 500
+    config.training.eval_every = 600
     config.training.save_every = 250
     if variant == "smoke":
         return smoke(config)

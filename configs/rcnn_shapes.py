@@ -45,7 +45,7 @@ def get_config(variant: str = "") -> ConfigDict:
                 passes=1,  # of hard negative mining over all images
             ),
             boxes=dict(
-                examples=0,  # images to fit to, the first; 0 for all
+                examples=500,  # images to fit to, the first; 0 for all
                 number=32,  # regions of an image at most: those that overlap an object most
                 positive_from=0.6,  # IoU
                 regularization=1000.0,  # lambda
@@ -62,7 +62,7 @@ def get_config(variant: str = "") -> ConfigDict:
     config.optimizer.learning_rate = 1e-3
     config.optimizer.clip_norm = 1.0
     config.optimizer.warmup_steps = 40
-    config.training.steps = 1000
+    config.training.steps = 500
     config.training.log_every = 20
     config.training.eval_every = 0
     config.training.save_every = 250
