@@ -17,7 +17,7 @@ from cnnvision.types import (
     SegmentationPrediction,
     SemanticTarget,
 )
-from cnnvision.verdicts import judge
+from cnnvision.verdicts import Verdicts, judge
 
 Parts = list[tuple[str, drawing.Colour | None]]
 """Words, each with the colour of a swatch before it, or None."""
@@ -74,11 +74,15 @@ def _judged(prediction: DetectionPrediction, target: Any) -> tuple[Parts, bool |
     """How many detections are right, and what is wrong with the others."""
     if not isinstance(target, ObjectTarget):
         return [(f"{len(shown(prediction).labels)} found", None)], None
-    best, there = shown(prediction), target.valid
-    verdicts = judge(best.boxes, best.labels, best.scores, target.boxes[there], target.labels[there], target.crowd[there])
-    counts = verdicts.counts()
+    counts = verdicts_of(prediction, target).counts()
     parts: Parts = [(f"{count} {kind}", None) for kind, count in counts.items()]
     return parts or [("nothing", None)], not counts.keys() - {"right"}
+
+
+def verdicts_of(prediction: DetectionPrediction, target: ObjectTarget) -> Verdicts:
+    """Of one image's detections that are drawn, held against its objects."""
+    best, there = shown(prediction), target.valid
+    return judge(best.boxes, best.labels, best.scores, target.boxes[there], target.labels[there], target.crowd[there])
 
 
 def framed(prediction: DetectionPrediction, classes: Sequence[str]) -> list[tuple[np.ndarray, str, drawing.Colour]]:

@@ -2,8 +2,8 @@
 
     python -m experiments.evaluate --workdir=DIR [--data=SOURCE] [--split=val] [--step=N]
 
-Prints a table, and writes evaluation/SPLIT.json and pictures (answers; a confusion matrix, or of detectors precision over
-recall) into the run folder.
+Prints a table, and writes evaluation/SPLIT.json and pictures into the run folder: answers, spread evenly over the split; the
+worst of all; a confusion matrix, or of detectors precision over recall.
 """
 
 import json
@@ -21,6 +21,7 @@ def run(workdir, data: str | None = None, split: str | None = None, step: int | 
     from cnnvision import visualize
     from cnnvision.confusion import draw_confusion
     from cnnvision.curves import draw_precision_recall
+    from cnnvision.worst import Worst
     from experiments.runs import evaluation_of, load, names_of, open_for
 
     trained = load(workdir, step)
@@ -32,7 +33,8 @@ def run(workdir, data: str | None = None, split: str | None = None, step: int | 
         say(f"… and {len(source.problems) - 5} more problems: python -m experiments.doctor --data={name}")
     evaluation = evaluation_of(trained.task, source, trained.config, trained.mesh)
     classes = names_of(trained.task, trained.info)
-    metrics, shown = evaluation.run(trained.params, trained.model_state, keep=visualize.MOST)
+    worst = Worst(visualize.MOST)
+    metrics, shown = evaluation.run(trained.params, trained.model_state, keep=visualize.MOST, watch=worst.add)
     for problem in evaluation.failures:
         say(f"not used: {problem}")
     if jax.process_index() == 0:
@@ -43,6 +45,7 @@ def run(workdir, data: str | None = None, split: str | None = None, step: int | 
         about = {"step": trained.step, "data": name, "split": split, "classes": to_json(classes)}
         (folder / f"{label}.json").write_text(json.dumps({**about, "metrics": values}, indent=1))
         visualize.write_sheet(folder / f"{label}.png", shown, classes)
+        visualize.write_sheet(folder / f"{label}_worst.png", worst.shown(), classes)
         if hasattr(evaluation.evaluator, "confusion"):
             visualize.write_png(folder / f"{label}_confusion.png", draw_confusion(evaluation.evaluator.confusion, classes))
         if hasattr(evaluation.evaluator, "precision_recall"):

@@ -73,7 +73,7 @@ def run(family: str, data: str, workdir, smoke: bool = False, say=print, overrid
 def check_data(workdir, data: str) -> None:
     """Raises RunError where a folder holds a run on other data than `data`; paths are compared as absolute ones."""
     from cnnvision.errors import RunError
-    from experiments.runs import read_description
+    from experiments.descriptions import read_description
 
     if not (workdir / "config.json").exists():
         return

@@ -16,7 +16,8 @@ def run(workdir, step: int | None = None) -> list[str]:
     from cnnvision.training.loop import first_state
     from cnnvision.training.sharding import put_batch
     from experiments.configuration import from_json
-    from experiments.runs import join, read_description
+    from experiments.descriptions import read_description
+    from experiments.runs import join
 
     config = from_json(read_description(workdir)["config"])
     made = join(config, workdir, say=lambda line: None)

@@ -18,6 +18,7 @@ install_import_hook(CHECKED, "beartype.beartype")
 import jax
 import pytest
 
+FEW = {"train": 60, "val": 40}
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 
 jax.config.update("jax_num_cpu_devices", 8)
@@ -25,6 +26,26 @@ jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_compilation_cache_dir", str(ROOT / ".pytest_cache" / "xla"))
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
+
+
+@pytest.fixture(scope="session")
+def drawn_shapes(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
+    """A folder of TFDS data sets in which both configs of `shapes` are prepared with few images."""
+    from cnnvision.data import shapes
+
+    folder = tmp_path_factory.mktemp("tfds")
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(shapes, "SPLITS", FEW)
+        for config in ("shapes", "single"):
+            shapes.prepare(config, folder, progress=False)
+    return folder
+
+
+@pytest.fixture
+def few_shapes(drawn_shapes: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
+    """Examples of each split of `shapes`, here and in processes that a test starts: so few that a run is short."""
+    monkeypatch.setenv("TFDS_DATA_DIR", str(drawn_shapes))
+    return FEW
 
 
 @pytest.fixture

@@ -23,6 +23,7 @@ MAY_IMPORT = {
     "confusion": BASE | {"drawing"},
     "overlays": BASE | {"drawing"},
     "verdicts": BASE | {"ops"},
+    "worst": BASE | {"ops", "captions"},
     "captions": BASE | {"ops", "drawing", "overlays", "verdicts"},
     "visualize": BASE | {"ops", "captions", "curves", "drawing", "overlays"},
     "training": BASE | {"ops", "visualize"},

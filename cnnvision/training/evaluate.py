@@ -77,7 +77,12 @@ class SplitEvaluation:
         self.evaluator: Any = None
 
     def run(
-        self, params: Any, model_state: Any, keep: int = 0, collect: Callable[[Any, Any], None] | None = None
+        self,
+        params: Any,
+        model_state: Any,
+        keep: int = 0,
+        collect: Callable[[Any, Any], None] | None = None,
+        watch: Callable[[Batch, Any], None] | None = None,
     ) -> tuple[dict[str, float], list[tuple[Batch, Any]]]:
         """One pass over the split.
 
@@ -85,6 +90,7 @@ class SplitEvaluation:
             keep: how many examples, spread evenly over the split, come back with their predictions, for pictures: of
                 them, those that this process reads, or what `pictures` makes of them.
             collect: called with (examples, predictions in original pixels) of every batch, for files of predictions.
+            watch: called with (batch, predictions in its pixels) on the host, of the rows that this process reads.
 
         Returns:
             metrics of the evaluator, `loss`, and those metrics of the loss that the evaluator has no better value for (none
@@ -113,8 +119,11 @@ class SplitEvaluation:
             for name, metric in jax.device_get(metrics).items():
                 totals[name] = totals[name].merge(metric) if name in totals else metric
             chosen = np.flatnonzero(loaded.batch.valid & np.isin(loaded.batch.index, wanted))
-            if len(chosen):
+            if watch or len(chosen):
                 pair = (loaded.batch, jax.tree.map(local_rows, predictions))
+            if watch:
+                watch(*pair)
+            if len(chosen):
                 kept.append(jax.tree.map(lambda x, chosen=chosen: x[chosen], pair))
             pass_on(*originals.add(*gather((predictions, batch.index, batch.valid, batch.transform, batch.core))))
         pass_on(*originals.rest())

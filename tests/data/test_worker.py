@@ -78,13 +78,13 @@ def gone(pid):
 def test_scripts_without_a_guard_start_workers_and_end(tmp_path):
     """Without a word: one iterator has come to its end, the other is still open."""
     process, workers = script(tmp_path, "list(pipeline.train_batches(Mine(), spec, options, 0, 0, 2)); sys.exit(7)")
-    out, err = process.communicate(timeout=60)
+    out, err = process.communicate(timeout=300)
     assert (process.returncode, out, err) == (7, "", "")
     assert len(workers) == 2 and all(eventually(lambda pid=pid: gone(pid)) for pid in workers)
 
 
 def test_workers_end_when_their_parent_is_killed(tmp_path):
-    process, workers = script(tmp_path, "import time; time.sleep(60)")
+    process, workers = script(tmp_path, "import time; time.sleep(300)")
     assert len(workers) == 2 and not any(gone(pid) for pid in workers)
     process.send_signal(signal.SIGKILL)
     process.communicate()
@@ -95,6 +95,6 @@ def test_a_worker_that_dies_is_named(tmp_path):
     process, workers = script(
         tmp_path, "os.kill(multiprocessing.active_children()[0].pid, 9)\n[None for _ in zip(range(100), batches)]"
     )
-    _, err = process.communicate(timeout=60)
+    _, err = process.communicate(timeout=300)
     assert process.returncode == 1 and "a worker process of the input pipeline died" in err
     assert all(eventually(lambda pid=pid: gone(pid)) for pid in workers)

@@ -29,7 +29,7 @@ def one_device(monkeypatch):
 
 
 @pytest.mark.parametrize("name", CONFIGS)
-def test_the_smoke_variant_runs_from_end_to_end(name, tmp_path):
+def test_the_smoke_variant_runs_from_end_to_end(name, tmp_path, few_shapes):
     config = load_config(f"{ROOT}/configs/{name}.py:smoke")
     said = []
     metrics = train.run(config, tmp_path / "run", say=said.append)
@@ -44,10 +44,11 @@ def test_the_smoke_variant_runs_from_end_to_end(name, tmp_path):
     assert load(tmp_path / "run").step == last
 
     found = evaluate.run(tmp_path / "run", step=last, say=said.append)
-    assert found["images"] == 500
+    assert found["images"] == few_shapes["val"]
     written = json.loads((tmp_path / "run" / "evaluation" / "val.json").read_text())
     best = task.best[0] if task.best else "AP"
     assert written["metrics"][best] == found[best] and written["step"] == last
+    assert (tmp_path / "run" / "evaluation" / "val_worst.png").exists()
 
     images = tmp_path / "images"
     images.mkdir()
@@ -106,7 +107,7 @@ def test_the_full_config_can_be_joined_from_its_own_values(name):
         load_config(f"{ROOT}/configs/{name}.py:smoek")
 
 
-def test_a_sweep_becomes_a_table(tmp_path):
+def test_a_sweep_becomes_a_table(tmp_path, few_shapes):
     said = []
     table = ablate.run(f"{ROOT}/configs/localizer_shapes.py:smoke", [], tmp_path, say=said.append)
     assert [line.split("|")[1].strip() for line in table.splitlines()[2:]] == ["alpha=0.1", "alpha=0.5", "alpha=0.9"]

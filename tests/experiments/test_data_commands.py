@@ -81,7 +81,7 @@ def test_evaluate_says_which_classes_of_other_data_do_not_count(tmp_path, monkey
     assert "(found '9')" in said[1] and len(said) == 2
 
 
-def test_proposals(tmp_path, monkeypatch, capsys):
+def test_proposals(tmp_path, monkeypatch, capsys, few_shapes):
     monkeypatch.setenv("CNNVISION_PROPOSALS", str(tmp_path))
     settings = ["--config.model.proposals.method=random", "--config.model.proposals.most=300"]
     assert proposals.command([f"--config={ROOT}/configs/fast_rcnn_shapes.py:smoke", *settings]) == 0
@@ -91,6 +91,6 @@ def test_proposals(tmp_path, monkeypatch, capsys):
     assert [row[0] for row in table[2:]] == ["10", "100", "1000", "2000"]
     recall = [float(row[5]) for row in table[2:]]
     assert 0 < recall[0] < recall[1] < recall[2] == recall[3] <= 1
-    assert "shapes val: 300 boxes an image" in printed and len(list(tmp_path.rglob("*.npy"))) == 500
+    assert "shapes val: 300 boxes an image" in printed and len(list(tmp_path.rglob("*.npy"))) == few_shapes["val"]
     with pytest.raises(ConfigError, match="faster_rcnn takes no proposals"):
         proposals.command([f"--config={ROOT}/configs/faster_rcnn_shapes.py:smoke"])

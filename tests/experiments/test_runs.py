@@ -11,7 +11,8 @@ from cnnvision.errors import RunError, WeightsError
 from cnnvision.models import make_task
 from cnnvision.training.checkpoint import Checkpoints
 from experiments.configuration import from_json, load_config, to_json
-from experiments.runs import check_record, data_info, read_description, record_config
+from experiments.descriptions import check_record, read_description, record_config
+from experiments.runs import data_info
 from tests.conftest import ROOT
 from tests.data.planted import csv_set
 

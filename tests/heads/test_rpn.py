@@ -15,6 +15,7 @@ SHAPES = {8: (4, 6), 16: (2, 3)}
 SIZE = (32, 48)
 ANCHORS = rpn.anchors_of(SHAPES, SIZE, [(16.0,), (24.0, 48.0)], (0.5, 1.0))
 ALL = jnp.concatenate(ANCHORS)
+DECODE = jax.jit(decode)
 
 
 def answers(seed, count=len(ALL)):
@@ -52,19 +53,18 @@ def test_proposals_equal_a_slow_version(before, most):
     for seed in range(20):
         objectness, deltas = answers(seed)
         height, width = 20, 41
-        expected = []
-        start = 0
+        expected, start = [], 0
+        answered, decoded = np.asarray(jax.nn.sigmoid(objectness)), np.asarray(DECODE(deltas, ALL))
         for level in ANCHORS:
-            scores = np.asarray(jax.nn.sigmoid(objectness[start : start + len(level)]))
-            boxes = np.asarray(decode(deltas[start : start + len(level)], jnp.array(level)))
-            boxes = np.clip(boxes, 0, [width, height, width, height])
+            scores = answered[start : start + len(level)]
+            boxes = np.clip(decoded[start : start + len(level)], 0, [width, height, width, height])
             order = np.argsort(-scores, kind="stable")[:before]
             boxes, scores = boxes[order], scores[order]
             valid = ((boxes[:, 2:] - boxes[:, :2]) >= 1e-3).all(axis=1)
             expected += [(-scores[i], *boxes[i]) for i in reference.nms(boxes, scores, valid, 0.5)]
             start += len(level)
         expected = np.array(sorted(expected)[:most])
-        found = run(objectness, deltas, jnp.array([height, width]))
+        found = jax.device_get(run(objectness, deltas, jnp.array([height, width])))
         count = len(expected)
         assert found.valid.tolist() == [True] * count + [False] * (most - count) and found.boxes.shape == (most, 4)
         np.testing.assert_allclose(found.scores[:count], -expected[:, 0], rtol=1e-6)
@@ -82,7 +82,8 @@ def test_the_loss_by_hand():
     """One object that is an anchor, moved by a pixel: what its anchors should say, and what they say."""
     box = jnp.array(ALL[20]) + jnp.array([1.0, 0.0, 1.0, 0.0])
     objectness, deltas = answers(0)
-    terms = rpn.rpn_terms(jax.random.key(0), objectness, deltas, ALL, target_of(box), number=len(ALL), share=1.0)
+    run = jax.jit(lambda o, d, target: rpn.rpn_terms(jax.random.key(0), o, d, ALL, target, number=len(ALL), share=1.0))
+    terms = run(objectness, deltas, target_of(box))
     overlaps = np.asarray(pairwise(iou, ALL, box[None])[:, 0])
     positive = (overlaps >= 0.7) | (overlaps == overlaps.max())
     counts = positive | (overlaps < 0.3)
@@ -100,7 +101,7 @@ def test_without_objects_all_is_background():
     objectness, deltas = answers(0)
     terms = lambda o, d: rpn.rpn_terms(jax.random.key(0), o, d, ALL, target, number=16)
     value = lambda o, d: sum(term.value() for term in terms(o, d).values())
-    found, (slopes, none) = jax.value_and_grad(value, (0, 1))(objectness, deltas)
+    found, (slopes, none) = jax.jit(jax.value_and_grad(value, (0, 1)))(objectness, deltas)
     assert np.isfinite(found) and (np.asarray(slopes) != 0).sum() == 16 and not none.any()
 
 

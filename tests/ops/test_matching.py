@@ -33,12 +33,12 @@ def test_matches_equal_the_reference(high, low, low_quality):
     for _ in range(1000):
         boxes, objects = whole_boxes(rng, 20), whole_boxes(rng, 5)
         valid, crowd = rng.random(5) < 0.7, rng.random(5) < 0.3
-        found = MATCH(*map(jnp.array, (boxes, objects, valid, crowd)), high, low, low_quality)
+        found = jax.device_get(MATCH(*map(jnp.array, (boxes, objects, valid, crowd)), high, low, low_quality))
         expected = reference.match(boxes, objects, valid, crowd, np.float32(high), np.float32(low), low_quality)
         for place, (number, positive, negative) in enumerate(expected):
             assert (bool(found.positive[place]), bool(found.negative[place])) == (positive, negative)
             assert int(found.object[place]) == number or float(found.overlap[place]) == 0
-        exact += int((np.asarray(found.overlap) == 0.5).sum())
+        exact += int((found.overlap == 0.5).sum())
         assert not (found.positive & found.negative).any()
     assert exact > 50
 
@@ -48,16 +48,16 @@ def test_low_quality_by_hand():
     boxes = jnp.array([[0, 0, 4, 4], [0, 0, 4, 8], [4, 0, 8, 4], [20, 20, 30, 30], [0, 0, 2, 2]], jnp.float32)
     objects = jnp.array([[0, 0, 8, 4], [50, 50, 60, 60]], jnp.float32)
     both = jnp.array([True, True])
-    found = match(boxes, objects, both, ~both, 0.7, 0.3, low_quality=True)
+    found = MATCH(boxes, objects, both, ~both, 0.7, 0.3, True)
     assert found.positive.tolist() == [True, False, True, False, False]  # the second object is touched by none
     assert found.negative.tolist() == [False, False, False, True, True]  # 1/3 is neither
-    assert match(boxes, objects, both, ~both, 0.7, 0.3).positive.tolist() == [False] * 5
+    assert MATCH(boxes, objects, both, ~both, 0.7, 0.3, False).positive.tolist() == [False] * 5
 
 
 def test_without_objects_everything_is_background():
     boxes, none = jnp.array([[0.0, 0.0, 4.0, 4.0]]), jnp.zeros((3, 4))
     no = jnp.zeros(3, bool)
-    found = match(boxes, none, no, no, 0.7, 0.3, low_quality=True)
+    found = MATCH(boxes, none, no, no, 0.7, 0.3, True)
     assert found.negative.all() and not found.positive.any() and int(found.object[0]) == 0
 
 
@@ -65,7 +65,7 @@ def test_what_a_crowd_covers_is_ignored():
     boxes = jnp.array([[0, 0, 10, 10], [0, 0, 10, 20], [5, 0, 15, 10]], jnp.float32)
     crowd = jnp.array([[0, 0, 10, 14]], jnp.float32)
     yes = jnp.ones(1, bool)
-    found = match(boxes, crowd, yes, yes, 0.5, 0.5)
+    found = MATCH(boxes, crowd, yes, yes, 0.5, 0.5, False)
     assert not found.positive.any() and found.negative.tolist() == [False, False, True]  # covered 1, 0.7, 0.5
 
 
@@ -98,5 +98,5 @@ def test_each_box_is_drawn_as_often_as_another():
 
 
 def test_a_sample_of_fewer_boxes_than_asked_for():
-    drawn = sample_balanced(jax.random.key(0), jnp.array([True, False]), jnp.array([False, True]), 5, 0.5)
+    drawn = SAMPLE(jax.random.key(0), jnp.array([True, False]), jnp.array([False, True]), 5, 0.5)
     assert drawn.index.tolist() == [0, 1, 0, 0, 0] and drawn.valid.tolist() == [True, True, False, False, False]

@@ -107,7 +107,7 @@ def records(workdir):
     return [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
 
 
-def test_two_processes_train_and_evaluate_as_one_does(train_together, tmp_path):
+def test_two_processes_train_and_evaluate_as_one_does(train_together, tmp_path, few_shapes):
     """R-CNN, which has stages after the training steps, too."""
     outputs = finish(train_together(tmp_path / "two", config="rcnn_shapes"))
     assert "AP50" in outputs[0]
@@ -121,7 +121,7 @@ def test_two_processes_train_and_evaluate_as_one_does(train_together, tmp_path):
     assert two[-1]["images"] == one[-1]["images"] == 24
 
 
-def test_two_processes_stop_together_when_one_is_asked_to(train_together, tmp_path):
+def test_two_processes_stop_together_when_one_is_asked_to(train_together, tmp_path, few_shapes):
     processes = train_together(tmp_path, "--config.training.steps=4000", "--config.training.log_every=1")
     log = tmp_path / "metrics.jsonl"
     deadline = time.monotonic() + 200
