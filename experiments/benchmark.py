@@ -1,10 +1,13 @@
 """Measures a network's forward pass and training step, on whatever device there is, and against torchvision.
 
-    python -m experiments.benchmark [--backbone=resnet50] [--batch=8] [--size=224] [--dtype=float32] [--against=PYTHON]
+    python -m experiments.benchmark [--network=resnet50] [--batch=8] [--size=224] [--dtype=float32] [--against=PYTHON]
 
 Prints the median of several runs, the compile time, the memory that XLA planned, and the share of the operations that are
 counted by XLA a second. `--against` names the Python of an environment that has torchvision: then the two are measured in
 turns, on the same machine in the same minutes, and the ratio of the medians is printed (below 1: ours is faster).
+
+`--network` is a backbone, as a classifier of 1,000 classes, or fasterrcnn_resnet50_fpn: the detector as torchvision trains
+it on COCO, with frozen norms and first stages; ten objects in each image.
 """
 
 import json
@@ -12,39 +15,65 @@ import statistics
 import subprocess
 import time
 from collections.abc import Callable
+from typing import Any
+
+import numpy as np
 
 from experiments.command_line import Parser, cache_compilations, main
 
 PASSES = ("forward", "train")
+DETECTOR = "fasterrcnn_resnet50_fpn"
+OBJECTS = 10
+"""In each image, of the detector's."""
+
+
+def make_task_of(network: str, size: int, dtype: str) -> Any:
+    """The task of `--network` on inputs of size × size."""
+    from cnnvision.models import make_task
+    from cnnvision.task import DataInfo
+    from configs.common import detector, learnt_proposals
+    from experiments.configuration import from_json, to_json
+
+    if network == DETECTOR:
+        model = to_json(detector("faster_rcnn", learnt_proposals()))
+        model["backbone"] = {"name": "resnet50", "norm": "frozen", "frozen_stages": 2, "dtype": dtype}
+        model["max_objects"], classes = OBJECTS, 90
+    else:
+        norm = "none" if network == "vgg16" else "batch"
+        backbone = {"name": network, "norm": norm, "frozen_stages": 0, "dtype": dtype}
+        model = {"name": "classifier", "backbone": backbone, "pretrained": "", "label_smoothing": 0.0, "dropout": 0.0}
+        classes = 1000
+    config = from_json({"model": model, "data": {"size": [size, size], "more_sizes": [], "fit": "stretch"}})
+    return make_task(config, DataInfo(tuple(f"class{i}" for i in range(classes))))
+
+
+def boxes_of(batch: int, size: int) -> np.ndarray:
+    """float32 [batch, OBJECTS, 4]: objects of all sizes, the same for both sides."""
+    corners = np.sort(np.random.default_rng(0).uniform(0, size - 1, (batch, OBJECTS, 2, 2)), axis=2)
+    corners[:, :, 1] += 1
+    return corners.reshape(batch, OBJECTS, 4).astype(np.float32)
 
 
 def make_programs(
-    backbone: str, batch: int, size: int, dtype: str
+    network: str, batch: int, size: int, dtype: str
 ) -> dict[str, tuple[Callable[[], object], dict[str, float]]]:
     """Pass -> (a function that runs it once and waits, facts of its compiled program: seconds to compile, GFLOP, GiB)."""
     import jax
-    import numpy as np
     import optax
 
-    from cnnvision.models import make_task
-    from cnnvision.task import DataInfo
-    from experiments.configuration import from_json
     from experiments.runs import empty_batch
 
-    network = {"name": backbone, "norm": "none" if backbone == "vgg16" else "batch", "frozen_stages": 0, "dtype": dtype}
-    model = {"name": "classifier", "backbone": network, "pretrained": "", "label_smoothing": 0.0, "dropout": 0.0}
-    config = from_json({"model": model, "data": {"size": [size, size], "fit": "stretch"}})
-    task = make_task(config, DataInfo(tuple(f"class{i}" for i in range(1000))))
-    rng = np.random.default_rng(0)
+    task = make_task_of(network, size, dtype)
     data = empty_batch(task, batch)
+    target = data.target.replace(valid=np.ones_like(data.target.valid))
     data = data.replace(
-        image=rng.integers(0, 256, data.image.shape, dtype=np.uint8),
+        image=np.random.default_rng(0).integers(0, 256, data.image.shape, dtype=np.uint8),
         size=np.full((batch, 2), size, np.int32),
         valid=np.ones(batch, bool),
-        target=data.target.replace(valid=np.ones(batch, bool)),
+        target=target.replace(boxes=boxes_of(batch, size)) if network == DETECTOR else target,
     )
     params, model_state = jax.jit(task.init)(jax.random.key(0), data)
-    optimizer = optax.sgd(0.01, momentum=0.9)
+    optimizer = optax.sgd(1e-5, momentum=0.9)  # weights are random, so that no step may move them far
     data = jax.device_put(data)
 
     def train(params, model_state, opt_state, batch):
@@ -97,18 +126,19 @@ def measure(run: Callable[[], object], rounds: int) -> list[float]:
     return seconds
 
 
-def peer(python: str, backbone: str, batch: int, size: int) -> subprocess.Popen:
+def peer(python: str, network: str, batch: int, size: int) -> subprocess.Popen:
     """torchvision's side: a process that measures one pass a line that it is sent, and answers with the seconds."""
-    command = [python, "-m", "experiments.benchmark_torchvision", backbone, str(batch), str(size)]
+    boxes = json.dumps(boxes_of(batch, size).tolist()) if network == DETECTOR else ""
+    command = [python, "-m", "experiments.benchmark_torchvision", network, str(batch), str(size), boxes]
     return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
 
-def run(backbone: str, batch: int, size: int, dtype: str, rounds: int, against: str | None) -> list[dict[str, object]]:
+def run(network: str, batch: int, size: int, dtype: str, rounds: int, against: str | None) -> list[dict[str, object]]:
     """Measures; one row a pass: median, fastest and slowest milliseconds, and torchvision's beside them."""
     import jax
 
-    programs = make_programs(backbone, batch, size, dtype)
-    other = peer(against, backbone, batch, size) if against else None
+    programs = make_programs(network, batch, size, dtype)
+    other = peer(against, network, batch, size) if against else None
     rows = []
     for name in PASSES:
         function, facts = programs[name]
@@ -133,14 +163,14 @@ def run(backbone: str, batch: int, size: int, dtype: str, rounds: int, against: 
     if other:
         other.stdin.close()
         other.wait()
-    print(f"{backbone}, batch {batch}, {size}×{size}, {dtype}, {jax.devices()[0].device_kind}, JAX {jax.__version__}")
+    print(f"{network}, batch {batch}, {size}×{size}, {dtype}, {jax.devices()[0].device_kind}, JAX {jax.__version__}")
     return rows
 
 
 def command(arguments: list[str] | None = None) -> int:
     """Parses, measures, prints."""
     parser = Parser("benchmark", __doc__)
-    parser.add_argument("--backbone", default="resnet50", metavar="NAME", help="of cnnvision/backbones")
+    parser.add_argument("--network", default="resnet50", metavar="NAME", help=f"a backbone, or {DETECTOR}")
     parser.add_argument("--batch", type=int, default=8, metavar="N")
     parser.add_argument("--size", type=int, default=224, metavar="PIXELS")
     parser.add_argument("--dtype", default="float32", choices=("float32", "bfloat16"))
@@ -148,7 +178,7 @@ def command(arguments: list[str] | None = None) -> int:
     parser.add_argument("--against", metavar="PYTHON", help="the python of an environment with torchvision")
     flags, _ = parser.parse(arguments)
     cache_compilations()
-    rows = run(flags.backbone, flags.batch, flags.size, flags.dtype, flags.rounds, flags.against)
+    rows = run(flags.network, flags.batch, flags.size, flags.dtype, flags.rounds, flags.against)
 
     from experiments.tables import markdown
 

@@ -170,7 +170,8 @@ class WithProposals(Wrapped):
 def prepare(source: WithProposals, indices: Sequence[int], threads: int, say: Callable[[str], None]) -> None:
     """Makes the proposals of images that have none yet, in parallel; a killed call goes on where it was.
 
-    Images that cannot be read are left to whoever reads them next.
+    Images that cannot be read are left to whoever reads them next, and so are those that changed since a call for the
+    same ones came to its end: another one returns at once.
 
     Args:
         source: of the images.
@@ -183,12 +184,21 @@ def prepare(source: WithProposals, indices: Sequence[int], threads: int, say: Ca
         with contextlib.suppress(DataError, OSError):
             source.read(index)
 
+    whose = hashlib.sha256("\n".join([source.name, source.split, *(source.ids[index] for index in indices)]).encode())
+    with contextlib.suppress(DataError, OSError):  # another folder may have images of the same names
+        whose.update(b"".join(_digest(source.source.read(index).image) for index in indices[:1]))
+    done_before = source.store.folder / f"prepared_{whose.hexdigest()[:16]}"
+    if done_before.exists():
+        return
     told = time.monotonic()
     with concurrent.futures.ThreadPoolExecutor(max(1, threads)) as pool:
         for done, _ in enumerate(pool.map(make, indices), start=1):
             if time.monotonic() - told > SECONDS:
                 told = time.monotonic()
                 say(f"{source.name} {source.split}: {source.store.spec.method} of {done} of {len(indices)} images")
+    with contextlib.suppress(OSError):  # as where the proposals themselves cannot be kept
+        done_before.parent.mkdir(parents=True, exist_ok=True)
+        done_before.touch()
 
 
 def with_proposals(source: Source, spec: ProposalSpec | None) -> Source:

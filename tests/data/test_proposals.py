@@ -136,6 +136,36 @@ def test_boxes_are_made_once_and_kept_by_content_and_settings(tmp_path, monkeypa
     assert not list(tmp_path.rglob("*.draft"))
 
 
+def test_what_was_prepared_once_is_not_read_again(tmp_path):
+    """The first image tells folders of one kind with files of the same names apart."""
+
+    class Counted(Pictures):
+        shift = 0
+
+        def __init__(self):
+            self.reads = []
+
+        def read(self, index, image=True, masks=False):
+            self.reads.append(index)
+            return super().read(index + self.shift, image, masks)
+
+    class Other(Counted):
+        shift = 1
+
+    def reads(kind, indices):
+        source = kind()
+        proposals.prepare(proposals.WithProposals(source, store), indices, 1, print)
+        return source.reads
+
+    store = proposals.ProposalStore(SEARCH, tmp_path)
+    assert reads(Counted, [0, 1, 2]) == [0, 0, 1, 2]
+    assert reads(Counted, [0, 1, 2]) == [0]
+    assert reads(Counted, [0, 1]) == [0, 0, 1] and reads(Counted, []) == []
+    assert reads(Other, [0, 1, 2]) == [0, 0, 1, 2]
+    (next(tmp_path.rglob("*.npy"))).unlink()
+    assert reads(Counted, [0, 1, 2]) == [0]  # the file is made by whoever reads its image
+
+
 def test_a_folder_that_cannot_be_written_is_said(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(DataError, match=r"proposals cannot be kept there .*CNNVISION_PROPOSALS"):

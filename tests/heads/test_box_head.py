@@ -13,6 +13,8 @@ from tests.reference import anchors as reference_deltas
 from tests.reference import boxes as reference
 from tests.reference import nms as reference_nms
 
+TERMS = jax.jit(box_head.box_head_terms, static_argnames="beta")
+
 
 def target_of(boxes, labels, valid=None, crowd=None):
     boxes = np.asarray(boxes, np.float32).reshape(-1, 4)
@@ -52,10 +54,9 @@ def test_a_sample_is_what_the_paper_says():
 
 
 def test_a_sample_of_nothing():
-    sample = box_head.sample_regions(
-        jax.random.key(0), jnp.zeros((5, 4)), jnp.zeros(5, bool), target_of(np.zeros((2, 4)), [0, 0], [False, False]),
-        number=8, share=0.25,
-    )  # fmt: skip
+    draw = jax.jit(box_head.sample_regions, static_argnames=("number", "share"))
+    nothing = target_of(np.zeros((2, 4)), [0, 0], [False, False])
+    sample = draw(jax.random.key(0), jnp.zeros((5, 4)), jnp.zeros(5, bool), nothing, number=8, share=0.25)
     assert not sample.valid.any() and not sample.positive.any() and not sample.boxes.any()
 
 
@@ -88,7 +89,7 @@ def test_the_loss_equals_a_slow_version(beta):
         sample = box_head.RegionSample(boxes, rng.integers(0, 2, 12).astype(np.int32), np.arange(12) < 4, valid)
         logits = rng.normal(size=(12, 4)).astype(np.float32) * 3
         deltas = rng.normal(size=(12, 4, 4)).astype(np.float32)
-        found = box_head.box_head_terms(*jax.tree.map(jnp.asarray, (logits, deltas, sample, target)), beta=beta)
+        found = TERMS(*jax.tree.map(jnp.asarray, (logits, deltas, sample, target)), beta=beta)
         expected = slow_terms(logits, deltas, sample, target, beta)
         np.testing.assert_allclose([found["class"].value(), found["box"].value()], expected, rtol=1e-5), seed
         assert found["class"].count == found["box"].count == 10
@@ -105,7 +106,7 @@ def test_only_the_true_class_of_positive_regions_is_moved():
         terms = box_head.box_head_terms(logits, deltas, sample, target)
         return terms["class"].value() + terms["box"].value()
 
-    of_logits, of_deltas = jax.grad(total, (0, 1))(jnp.zeros((3, 4)), jnp.ones((3, 4, 4)))
+    of_logits, of_deltas = jax.jit(jax.grad(total, (0, 1)))(jnp.zeros((3, 4)), jnp.ones((3, 4, 4)))
     assert jnp.any(of_deltas[0, 2] != 0) and not jnp.any(of_deltas.at[0, 2].set(0.0))
     assert jnp.all(jnp.any(of_logits[:2] != 0, axis=1)) and not jnp.any(of_logits[2])
     assert of_logits[0, 2] < 0 and of_logits[1, 0] < 0
@@ -158,7 +159,7 @@ def test_the_truth_s_deltas_find_the_truth():
     deltas[[0, 1], [2, 1]] = encode(jnp.array(objects, jnp.float32), jnp.array(regions, jnp.float32), box_head.DELTA_WEIGHTS)
     logits = np.full((2, 3), -9, np.float32)
     logits[[0, 1], [2, 1]] = [5, 4]
-    found = box_head.find(
+    found = jax.jit(box_head.find)(
         jnp.array(logits), jnp.array(deltas), jnp.array(regions, jnp.float32), jnp.ones(2, bool), jnp.array([120, 120])
     )
     assert found.labels[:2].tolist() == [1, 0] and found.valid.sum() == 2 and len(found.valid) == 100
@@ -173,7 +174,10 @@ def test_pooling_goes_where_the_config_says(pooling):
     rng = np.random.default_rng(3)
     maps = {8: jnp.array(rng.normal(size=(12, 16, 3)), jnp.float32), 16: jnp.array(rng.normal(size=(6, 8, 3)), jnp.float32)}
     boxes = jnp.array([[3.0, 4, 70, 60], [0, 0, 127, 95]])
-    one = box_head.pool_regions({16: maps[16]}, boxes, pooling, 4, 2)
-    expected = roi_pool(maps[16], boxes, 16, 4) if pooling == "max" else roi_align(maps[16], boxes, 16, 4, 2)
-    np.testing.assert_array_equal(one, expected)
-    np.testing.assert_array_equal(box_head.pool_regions(maps, boxes, "align", 4, 2), pyramid_roi_align(maps, boxes, 4, 2))
+    of_one = roi_pool if pooling == "max" else lambda *of: roi_align(*of, 2)
+    pairs = jax.jit(lambda maps: (
+        (box_head.pool_regions({16: maps[16]}, boxes, pooling, 4, 2), of_one(maps[16], boxes, 16, 4)),
+        (box_head.pool_regions(maps, boxes, "align", 4, 2), pyramid_roi_align(maps, boxes, 4, 2)),
+    ))(maps)  # fmt: skip
+    for found, expected in pairs:
+        np.testing.assert_array_equal(found, expected)

@@ -270,17 +270,26 @@ def test_the_loss_on_one_batch_falls(name):
     assert np.mean(losses[-5:]) < 0.75 * np.mean(losses[:5])
 
 
+@functools.cache
+def halved(name):
+    """The task in bfloat16 with two frozen stages, where it has a backbone, and its loss and gradient on one batch."""
+    half = {"dtype": "bfloat16"}
+    if "backbone" in CONFIGS[name]:
+        half = {"backbone": {**CONFIGS[name]["backbone"], **half, "frozen_stages": 2}}
+    task, (_, params, state, *_) = task_of(name, **half), prepared(name)
+    batch = make_batch(task)
+    objective = lambda params: task.loss(params, state, batch, jax.random.key(0), True)[0].value()
+    return task, batch, *jax.jit(jax.value_and_grad(objective))(params)
+
+
 @pytest.mark.parametrize("name", MODELS)
 def test_gradients_in_bfloat16_are_finite_and_parameters_stay_float32(name):
-    half = {"dtype": "bfloat16"}
-    task = task_of(name, **({"backbone": {**CONFIGS[name]["backbone"], **half}} if "backbone" in CONFIGS[name] else half))
-    batch, (_, params, state, *_) = make_batch(task), prepared(name)
+    task, batch, loss, gradients = halved(name)
+    _, params, state, *_ = prepared(name)
     made = jax.eval_shape(task.init, jax.random.key(0), batch)
     assert jax.tree.map(lambda leaf: (leaf.shape, leaf.dtype), made) == jax.tree.map(
         lambda leaf: (leaf.shape, leaf.dtype), (params, state)
     )
-    objective = lambda params: task.loss(params, state, batch, jax.random.key(0), True)[0].value()
-    loss, gradients = jax.jit(jax.value_and_grad(objective))(params)
     assert loss.dtype == jnp.float32 and finite(gradients)
     assert {leaf.dtype for leaf in jax.tree.leaves((params, gradients))} == {jnp.dtype("float32")}
     prediction = jax.eval_shape(task.predict, params, state, batch)
@@ -291,13 +300,9 @@ def test_gradients_in_bfloat16_are_finite_and_parameters_stay_float32(name):
 
 @pytest.mark.parametrize("name", [name for name in MODELS if "backbone" in CONFIGS[name]])
 def test_frozen_stages_do_not_move(name):
-    backbone = {**CONFIGS[name]["backbone"], "frozen_stages": 2}
-    stages = make_backbone(**backbone).stages[:2]
-    task = task_of(name, backbone=backbone)
-    batch, (_, params, state, *_) = make_batch(task), prepared(name)
-    objective = lambda params: task.loss(params, state, batch, jax.random.key(0), True)[0].value()
-    gradients = jax.jit(jax.grad(objective))(params)
-    moves = task.trainable(params)
+    task, _, _, gradients = halved(name)
+    stages = make_backbone(**CONFIGS[name]["backbone"]).stages[:2]
+    moves = task.trainable(prepared(name)[1])
     for path, leaf in jax.tree_util.tree_leaves_with_path(gradients):
         keys = [key.key for key in path]
         frozen = (keys[0] == "backbone" and keys[1] in stages) or keys[0] in FITTED
