@@ -7,7 +7,8 @@ Model       cnnvision/models/fast_rcnn.py: EfficientNet-Lite0 from ImageNet weig
             500 proposals of selective search
 Data        shapes: 2,000 + 500 images of 128×128 made on the spot, one to eight objects of six classes; seen at 192×192
 Hardware    two x86 cores
-Result      val, 500 images: AP .633, AP50 .845, AP75 .758, APs .532, APm .623, APl .745
+Result      val, 500 images: AP .620, AP50 .836, AP75 .734, APs .526, APm .603, APl .736; after 1,500 steps .633, .845, .758,
+            .532, .623, .745. Its proposals find .989 of the objects (IoU of .5)
 """
 
 from ml_collections import ConfigDict

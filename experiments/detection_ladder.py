@@ -14,6 +14,7 @@ from cnnvision.curves import draw_seconds
 from cnnvision.data.subset import Subset
 from cnnvision.errors import RunError
 from cnnvision.overlays import comparison, framed
+from cnnvision.task import ProposalSpec
 from cnnvision.training.records import read_records
 from experiments.costs import PARTS, DetectorCost, detector_cost, on_one_device, proposal_seconds, steps
 from experiments.runs import Trained, evaluated, evaluation_of, load
@@ -38,8 +39,9 @@ class Contender:
     cost: DetectorCost
 
 
-def contender(name: str, workdir: epath.Path, say: Any) -> Contender:
-    """Loads one detector; takes its metrics from its run, which has evaluated it."""
+def contender(name: str, workdir: epath.Path, say: Any, ahead: dict[ProposalSpec | None, float]) -> Contender:
+    """Loads one detector; takes its metrics from its run, which has evaluated it, and what its proposals take from `ahead`,
+    which it completes: detectors with the same proposals pay the same for them."""
     trained = load(workdir)
     source, task = evaluated(trained), trained.task
     few = Subset(source, np.linspace(0, len(source) - 1, min(SHOWN, len(source))).astype(int).tolist())
@@ -53,8 +55,10 @@ def contender(name: str, workdir: epath.Path, say: Any) -> Contender:
     metrics = recorded(workdir, trained.step)
     say(f"{name}: AP {metrics['AP']:.4f}, AP50 {metrics['AP50']:.4f}")
     arguments = on_one_device(trained.params, trained.model_state, next(iter(evaluation.batches())).batch, 1)
-    ahead = proposal_seconds((few.read(index).image for index in range(len(few))), task.inputs.proposals)
-    return Contender(name, trained, metrics, answers, detector_cost(name, task, arguments, ahead))
+    spec = task.inputs.proposals
+    if spec not in ahead:
+        ahead[spec] = proposal_seconds((few.read(index).image for index in range(len(few))), spec)
+    return Contender(name, trained, metrics, answers, detector_cost(name, task, arguments, ahead[spec]))
 
 
 def recorded(workdir: epath.Path, step: int) -> dict[str, float]:
@@ -74,7 +78,8 @@ def compare(workdirs: dict[str, epath.Path], folder: epath.Path, say: Any = prin
 
     Writes ladder.md, ladder.csv, ladder.png (what each finds in the same images) and ladder_seconds.png into `folder`.
     """
-    contenders = [contender(name, workdir, say) for name, workdir in workdirs.items()]
+    ahead: dict[ProposalSpec | None, float] = {}
+    contenders = [contender(name, workdir, say, ahead) for name, workdir in workdirs.items()]
     for each in contenders * ROUNDS:
         each.cost.measure()
     figures = [_figures(each) for each in contenders]

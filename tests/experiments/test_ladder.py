@@ -55,6 +55,7 @@ def test_the_detection_ladder_from_end_to_end(tmp_path, few_shapes):
         assert row["ms_an_image"] == pytest.approx(sum(row[part] for part in parts)) and row["ms_backbone"] > 0
     # R-CNN and Fast R-CNN look at the same regions, and one of them once only.
     assert rows[1]["proposal_recall"] == rows[2]["proposal_recall"]
+    assert rows[1]["ms_proposals"] == rows[2]["ms_proposals"] > 0
     for picture in ("ladder.png", "ladder_seconds.png"):
         assert (tmp_path / picture).exists()
     with pytest.raises(RunError, match="no evaluation at step 3"):
