@@ -148,6 +148,7 @@ def _look(source: Source, index: int) -> _Seen:
         if example.objects is not None and example.objects.masks is not None:
             check_map_size(example.objects.masks.shape[1:], example.size, file, "masks")
         _report_empty_maps(example, file, findings)
+        _report_copies(example, file, findings)
         findings.problems += getattr(source, "faults", lambda _: [])(index)
     except RecordError as error:
         return _Seen(index, None, b"", None, (error.problem,))
@@ -175,6 +176,21 @@ def _report_empty_maps(example: Example, file: str, findings: Findings) -> None:
     for number in () if masks is None else np.flatnonzero(~masks.any(axis=(1, 2))):
         message = "the object's mask covers no pixel"
         findings.add(file, message, "Draw it again, or delete the object.", "kept", f"object {number}", "masks")
+
+
+def _report_copies(example: Example, file: str, findings: Findings) -> None:
+    """Reports objects whose class and box, and mask where there is one, are those of another one of the image."""
+    if example.objects is None:
+        return
+    boxes, labels, crowd, masks = (getattr(example.objects, name) for name in ("boxes", "labels", "crowd", "masks"))
+    first: dict[tuple[object, ...], int] = {}
+    for number, box in enumerate(boxes.tolist()):
+        drawn = b"" if masks is None else masks[number].tobytes()
+        other = first.setdefault((*box, labels[number], crowd[number], drawn), number)
+        if other != number:
+            value = " ".join(f"{side:g}" for side in box)
+            message = f"the object has class and box of object {other}: of the two, one counts as missed or as background"
+            findings.add(file, message, "Delete one of them.", "kept", f"object {number}", "box", value)
 
 
 def _statistics(source: Source, seen: Sequence[_Seen]) -> SplitStatistics:

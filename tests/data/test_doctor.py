@@ -9,7 +9,7 @@ from cnnvision.data.doctor import examine
 from cnnvision.data.faults import EFFECTS
 from cnnvision.data.sources import open_source
 from cnnvision.errors import DataError
-from cnnvision.types import COCO_AREA_RANGES, Example
+from cnnvision.types import COCO_AREA_RANGES, Example, Objects
 from tests.data import prepared
 from tests.data.planted import (
     add_to_voc,
@@ -206,6 +206,26 @@ def test_maps_of_any_source_are_compared_with_their_images(monkeypatch):
     monkeypatch.setattr(doctor, "open_source", lambda name, split: WithMaps())
     report = examine("maps:x", ("train",), progress=False)
     found(report, file="x", field="semantic", value="40 x 29", effect="left out")
+
+
+@pytest.mark.parametrize(("with_masks", "copies"), [(False, ["object 2", "object 4"]), (True, ["object 2"])])
+def test_objects_that_are_there_twice(monkeypatch, with_masks, copies):
+    """The same box of another class, or with another mask, is another object."""
+
+    class Copies(WithMaps):
+        def read(self, index, image=True, masks=False):
+            boxes = np.array([[1, 1, 5, 5], [2, 2, 9, 9], [1, 1, 5, 5], [2, 2, 9, 9], [1, 1, 5, 5]], np.float32)
+            drawn = np.zeros((5, 30, 40), bool)
+            drawn[np.arange(5), 1, [1, 2, 1, 2, 3]] = True
+            labels, areas = np.array([0, 0, 0, 1, 0], np.int32), np.full(5, 16, np.float32)
+            objects = Objects(boxes, labels, np.zeros(5, bool), areas, drawn if with_masks else None)
+            return Example("x", (30, 40), picture(0), objects=objects)
+
+    Copies.classes = ("a", "b")
+    monkeypatch.setattr(doctor, "open_source", lambda name, split: Copies())
+    problems = examine("copies:x", ("train",), progress=False).problems
+    assert [p.record for p in problems] == copies
+    assert all((p.effect, p.value, p.field) == ("kept", "1 1 5 5", "box") and "object 0" in p.message for p in problems)
 
 
 def test_real_data(shared_data):
