@@ -35,6 +35,14 @@ def check_range(key: str, value: float, least: float, most: float, why: str = ""
     return float(value)
 
 
+def check_whole(key: str, value: int, least: int, most: int) -> int:
+    """`value`, or a ConfigError that names the key where it is no whole number in [least, most]."""
+    if type(value) is not int:
+        raise ConfigError(f"{key}: {value!r} must be a whole number")
+    check_range(key, value, least, most)
+    return value
+
+
 def check_name(key: str, name: str, known: Iterable[str]) -> str:
     """`name`, or a ConfigError that names the key and the nearest right name."""
     known = list(known)

@@ -29,6 +29,14 @@ class Verdicts:
         return {kind: count for kind, count in found.items() if count}
 
 
+def covered_shares(boxes: np.ndarray, objects: np.ndarray) -> np.ndarray:
+    """[d, n], the share of each of d boxes [d, 4] that lies within each of n objects [n, 4]."""
+    boxes, objects = np.asarray(boxes).reshape(-1, 1, 4), np.asarray(objects).reshape(1, -1, 4)
+    sides = np.minimum(boxes[..., 2:], objects[..., 2:]) - np.maximum(boxes[..., :2], objects[..., :2])
+    areas = np.maximum(boxes[..., 2:] - boxes[..., :2], 0).prod(axis=-1)
+    return np.maximum(sides, 0).prod(axis=-1) / np.maximum(areas, 1e-9)
+
+
 def judge(
     boxes: np.ndarray,
     labels: np.ndarray,
@@ -42,10 +50,11 @@ def judge(
     Args:
         boxes, labels, scores: [d, 4] x1 y1 x2 y2, [d], [d].
         objects, object_labels, crowd: [n, 4], [n], bool [n]. Crowds are neither found nor missed; a detection that fits one
-            of its class, and no other object, is ignored.
+            of its class, or lies by half of its area in it, and fits no other object, is ignored.
     """
     kinds, found = ["background"] * len(boxes), np.zeros(len(objects), bool)
     iou = overlaps(np.asarray(boxes).reshape(-1, 1, 4), np.asarray(objects).reshape(1, -1, 4))
+    shares = covered_shares(boxes, objects)  # COCO's measure for crowds
     single = ~np.asarray(crowd, bool)
     for i in np.argsort(-np.asarray(scores), kind="stable"):
         same = object_labels == labels[i]
@@ -56,7 +65,7 @@ def judge(
             found[np.argmax(np.where(free, iou[i], -1.0))] = True
         elif (fits & same).any():
             kinds[i] = "duplicate"
-        elif (~single & same & (iou[i] >= RIGHT_FROM)).any():
+        elif (~single & same & ((iou[i] >= RIGHT_FROM) | (shares[i] >= RIGHT_FROM))).any():
             kinds[i] = "ignored"
         elif fits.any():
             kinds[i] = "wrong class"

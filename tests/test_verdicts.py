@@ -34,6 +34,13 @@ def test_every_kind():
     }
 
 
+def test_what_lies_within_a_crowd_of_its_class_is_ignored():
+    found = kinds_of(
+        [([41, 1, 49, 9], 0, 0.9), ([55, 1, 65, 9], 0, 0.8), ([56, 1, 66, 9], 0, 0.7), ([41, 1, 49, 9], 1, 0.6)]
+    )
+    assert found.kinds == ["ignored", "ignored", "background", "background"]  # half and less of it; another class
+
+
 def test_an_iou_of_exactly_a_half_is_right_and_of_a_tenth_badly_placed():
     assert kinds_of([([0, 0, 10, 5], 0, 0.9), ([20, 0, 30, 1], 1, 0.9)]).kinds == ["right", "badly placed"]
     assert kinds_of([([0, 0, 10, 4.9], 0, 0.9), ([20, 0, 30, 0.9], 1, 0.9)]).kinds == ["badly placed", "background"]

@@ -31,6 +31,8 @@ def fingerprint_of(source: Source, name: str) -> str:
         example = source.read(index, image=False)
         boxes = None if example.objects is None else (example.objects.labels.tolist(), example.objects.boxes.tolist())
         parts += [id, str((example.label, boxes))]
+        if example.objects is not None and example.objects.crowd.any():  # added where there is something to add, as below
+            parts.append(str(example.objects.crowd.tolist()))
     with concurrent.futures.ThreadPoolExecutor(16) as pool:
         digests = list(pool.map(source.map_digest, range(len(source))))
     # Without maps nothing is added, so that runs on such data, begun before maps counted, go on.

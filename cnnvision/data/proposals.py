@@ -184,9 +184,10 @@ def prepare(source: WithProposals, indices: Sequence[int], threads: int, say: Ca
         with contextlib.suppress(DataError, OSError):
             source.read(index)
 
-    whose = hashlib.sha256("\n".join([source.name, source.split, *(source.ids[index] for index in indices)]).encode())
+    in_order = sorted(indices)
+    whose = hashlib.sha256("\n".join([source.name, source.split, *(source.ids[index] for index in in_order)]).encode())
     with contextlib.suppress(DataError, OSError):  # another folder may have images of the same names
-        whose.update(b"".join(_digest(source.source.read(index).image) for index in indices[:1]))
+        whose.update(b"".join(_digest(source.source.read(index).image) for index in in_order[:1]))
     done_before = source.store.folder / f"prepared_{whose.hexdigest()[:16]}"
     if done_before.exists():
         return

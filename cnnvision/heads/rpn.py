@@ -78,6 +78,7 @@ def rpn_terms(
     deltas: Float[Array, "n 4"],
     anchors: Float[Array, "n 4"],
     target: ObjectTarget,
+    size: Int[Array, "2"],
     *,
     number: int = 256,
     share: float = 0.5,
@@ -89,6 +90,7 @@ def rpn_terms(
 
     Args:
         target: of this image: boxes [m, 4], labels, valid and crowd [m].
+        size: (height, width) of what of the input is image, pixels. Anchors whose middle lies in the padding do not count.
         number, share: anchors in the sample, and how many of them are positive at most.
         positive_from, negative_below: see `match`.
         beta: of smooth L1; 1/9 in the published code.
@@ -98,7 +100,9 @@ def rpn_terms(
         positive anchors, divided by all of the sample.
     """
     matches = match(anchors, target.boxes, target.valid, target.crowd, positive_from, negative_below, low_quality=True)
-    sample = sample_balanced(key, matches.positive, matches.negative, number, share)
+    middles = (anchors[:, :2] + anchors[:, 2:]) / 2.0
+    inside = jnp.all(middles < size[None, ::-1].astype(jnp.float32), axis=1)
+    sample = sample_balanced(key, matches.positive & inside, matches.negative & inside, number, share)
     logits, weights = objectness[sample.index], sample.valid.astype(jnp.float32)
     classes = jnp.stack([jnp.zeros_like(logits), logits], axis=-1)
     entropy = losses.cross_entropy(classes, sample.positive.astype(jnp.int32))

@@ -29,7 +29,7 @@ import numpy as np
 from jax import lax
 
 from cnnvision.backbones import make_backbone
-from cnnvision.errors import ConfigError, check_range
+from cnnvision.errors import ConfigError, check_range, check_whole
 from cnnvision.evaluation.detection import DetectionEvaluator
 from cnnvision.heads import rpn
 from cnnvision.heads.box_head import BoxHead, box_head_accuracy, box_head_terms, sample_regions
@@ -74,10 +74,27 @@ class FasterRCNN(nn.Module):
         return regions.maps_of(self.backbone(image, train, valid), self.strides, self.neck)
 
 
+def check_learnt(model: Any) -> None:
+    """Raises ConfigError for anchors and settings by which no proposals can be learnt or made."""
+    if not isinstance(model.anchors.sizes, tuple | list):
+        raise ConfigError(f"config.model.anchors.sizes: {model.anchors.sizes!r} must be a tuple of sizes for each map")
+    for of_map in model.anchors.sizes:
+        regions.check_numbers("config.model.anchors.sizes, of a map", of_map, 1e-3, 10**6)
+    regions.check_numbers("config.model.anchors.ratios", model.anchors.ratios, 1e-3, 10**3)
+    for name in ("share", "positive_from", "negative_below"):
+        check_range(f"config.model.rpn.{name}", model.rpn[name], 0, 1)
+    check_whole("config.model.rpn.number", model.rpn.number, 1, 10**6)
+    for name in ("before_train", "most_train", "before", "most"):
+        check_whole(f"config.model.proposals.{name}", model.proposals[name], 1, 10**6)
+    check_range("config.model.proposals.threshold", model.proposals.threshold, 0, 1)
+    check_range("config.model.lambda_rpn", model.lambda_rpn, 0, 10**6)
+
+
 def make_network(model: Any, classes: int) -> FasterRCNN:
     """The module that `config.model` describes."""
     backbone = make_backbone(**model.backbone)
     strides = regions.check_regions(model, backbone.strides)
+    check_learnt(model)
     sizes = tuple(tuple(map(float, of_map)) for of_map in model.anchors.sizes)
     maps = len(strides) + (model.neck == "fpn")
     if len(sizes) != maps or len({len(of_map) for of_map in sizes}) != 1 or not sizes[0]:
@@ -86,8 +103,6 @@ def make_network(model: Any, classes: int) -> FasterRCNN:
             f"config.model.anchors.sizes = {sizes}: must be a tuple of sizes for each of {maps} maps (strides "
             f"{strides}{also}), equally many for each"
         )
-    for name in ("share", "positive_from", "negative_below"):
-        check_range(f"config.model.rpn.{name}", model.rpn[name], 0, 1)
     return FasterRCNN(
         backbone=backbone,
         strides=strides,
@@ -156,13 +171,14 @@ def make_task(config: Any, info: DataInfo) -> Task:
         answers, model_state = apply(params, model_state, *images(batch), choose, key=dropout, train=train)
         (anchors, objectness, deltas), (sample, recalled), (logits, box_deltas) = answers
 
-        def of_image(key, objectness, deltas, logits, box_deltas, sample, target):
+        def of_image(key, objectness, deltas, logits, box_deltas, sample, size, target):
             every, drawn = jnp.asarray(np.concatenate(anchors)), {name: model.rpn[name] for name in regions.DRAWN}
-            terms = rpn.rpn_terms(key, objectness, deltas, every, target, **drawn)
+            terms = rpn.rpn_terms(key, objectness, deltas, every, target, size, **drawn)
             terms |= box_head_terms(logits, box_deltas, sample, target, beta=model.regions.beta)
             return terms, box_head_accuracy(logits, sample, target)
 
-        per = per_image(of_image, of_anchors, objectness, deltas, logits, box_deltas, sample, batch.target)
+        answers = (objectness, deltas, logits, box_deltas, sample)
+        per = per_image(of_image, of_anchors, *answers, batch.size, batch.target)
         terms, measured = ({name: mean.over(batch.valid) for name, mean in each.items()} for each in per)
         L = (
             terms["objectness"] + model.lambda_rpn * terms["rpn_box"]

@@ -7,7 +7,7 @@ from typing import Any, get_args, get_type_hints
 import jax
 
 from cnnvision.backbones.backbone import Backbone
-from cnnvision.errors import ConfigError, check_name, check_range
+from cnnvision.errors import ConfigError, check_name, check_range, check_whole
 from cnnvision.heads.box_head import POOLINGS, BoxHead, find, pool_regions
 from cnnvision.models.binding import input_sizes
 from cnnvision.necks.fpn import FeaturePyramid
@@ -44,6 +44,13 @@ def check_regions(model: Any, known_strides: Sequence[int]) -> tuple[int, ...]:
         raise ConfigError('config.model.regions.pooling: a pyramid is pooled by "align" alone')
     check_range("config.model.regions.dropout", model.regions.dropout, 0, 0.99)
     check_range("config.model.regions.canonical", model.regions.canonical, 1, 10**6)
+    check_range("config.model.regions.beta", model.regions.beta, 1e-6, 10**6, "where smooth L1 bends")
+    check_whole("config.model.regions.size", model.regions.size, 1, 64)
+    check_whole("config.model.regions.samples", model.regions.samples, 0, 64)
+    check_whole("config.model.width", model.width, 1, 10**5)
+    for width in model.regions.hidden:
+        check_whole("config.model.regions.hidden", width, 1, 10**6)
+    check_range("config.model.lambda_box", model.lambda_box, 0, 10**6)
     check_sampling(model)
     return strides
 
@@ -54,9 +61,10 @@ def check_sampling(model: Any) -> None:
         check_range(f"config.model.regions.{name}", model.regions[name], 0, 1)
     for name in ("threshold", "score_above"):
         check_range(f"config.model.detections.{name}", model.detections[name], 0, 1)
-    check_range("config.model.max_objects", model.max_objects, 1, 10**6)
-    check_range("config.model.regions.number", model.regions.number, 1, 10**6)
-    check_range("config.model.detections.most", model.detections.most, 1, 10**6)
+    check_whole("config.model.max_objects", model.max_objects, 1, 10**6)
+    check_whole("config.model.regions.number", model.regions.number, 1, 10**6)
+    check_whole("config.model.detections.most", model.detections.most, 1, 10**6)
+    check_range("config.model.regions.negative_from", model.regions.negative_from, 0, model.regions.negative_below)
 
 
 def check_proposals(settings: Any) -> ProposalSpec:
@@ -64,16 +72,21 @@ def check_proposals(settings: Any) -> ProposalSpec:
     where = "config.model.proposals"
     check_name(f"{where}.method", settings.method, METHODS)
     for name, most in (("most", 10**6), ("least_side", 10**4)):
-        check_range(f"{where}.{name}", settings[name], 1, most)
+        check_whole(f"{where}.{name}", settings[name], 1, most)
     check_range(f"{where}.seed", settings.seed, 0, 2**31 - 1)
     check_range(f"{where}.step", settings.step, 0.01, 1)
     for name, most in (("scales", 1.0), ("ratios", 100.0)):
-        for value in settings[name]:
-            check_range(f"{where}.{name}", value, 0.001, most)
-        if not settings[name]:
-            raise ConfigError(f"{where}.{name}: must name one at least")
+        check_numbers(f"{where}.{name}", settings[name], 0.001, most)
     plain = {name: tuple(map(float, settings[name])) for name in ("scales", "ratios")}
     return ProposalSpec(**{**settings.to_dict(), **plain})
+
+
+def check_numbers(key: str, values: Any, least: float | int, most: float | int) -> None:
+    """Raises ConfigError where `values` is not a tuple of numbers in [least, most], one at least."""
+    if not isinstance(values, tuple | list) or not values or not all(type(value) in (int, float) for value in values):
+        raise ConfigError(f"{key}: {values!r} must be a tuple of numbers, one at least")
+    for value in values:
+        check_range(key, value, least, most)
 
 
 def neck_of(model: Any, backbone: Backbone, coarser: bool) -> FeaturePyramid | None:

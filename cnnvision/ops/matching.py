@@ -43,8 +43,8 @@ def match(
         boxes: x1 y1 x2 y2, input pixels.
         objects: x1 y1 x2 y2, input pixels.
         valid: which objects there are.
-        crowd: objects that are neither positive nor negative: nothing is matched to them, and what lies within them is not
-            background.
+        crowd: objects that are neither positive nor negative (crowds, and VOC's difficult ones): nothing is matched to them,
+            and what lies within them, or would not be negative were they objects like others, is not background.
         positive_from: IoU from which on a box is positive (case ii of the paper).
         negative_below: IoU with every object below which a box is negative.
         low_quality: whether for each object the boxes of highest IoU with it are positive too (case i), however low it is,
@@ -59,6 +59,6 @@ def match(
     if low_quality:
         highest = jnp.max(overlaps, axis=0, initial=0.0)
         positive |= jnp.any((overlaps == highest[None, :]) & (overlaps > 0), axis=1)
-    shares = jnp.where((valid & crowd)[None, :], pairwise(covered, boxes, objects), 0.0)
-    negative = (best < negative_below) & ~positive & (jnp.max(shares, axis=1, initial=0.0) < CROWD)
+    unsure = (pairwise(covered, boxes, objects) >= CROWD) | (pairwise(iou, boxes, objects) >= negative_below)
+    negative = (best < negative_below) & ~positive & ~jnp.any(unsure & (valid & crowd)[None, :], axis=1)
     return Matches(first.astype(jnp.int32), best, positive, negative)

@@ -50,7 +50,8 @@ def _backward(stride: int | float, size: int, residuals: tuple[jax.Array, ...], 
     h, w, c = features.shape
     # A bin without a position has the place h · w, which is none of the map's.
     flat = chosen.reshape(-1, c) * c + jnp.arange(c, dtype=jnp.int32)[None]
-    slopes = jnp.zeros(h * w * c, gradient.dtype).at[flat.ravel()].add(gradient.ravel(), mode="drop")
+    # In float32: a position may be the maximum of a thousand bins, and bfloat16 counts to 256.
+    slopes = jnp.zeros(h * w * c, jnp.float32).at[flat.ravel()].add(gradient.ravel().astype(jnp.float32), mode="drop")
     return slopes.reshape(h, w, c).astype(features.dtype), None
 
 

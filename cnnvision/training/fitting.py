@@ -47,7 +47,7 @@ class Answers:
         data: str,
     ):
         self.fit, self.state, self.mesh, self.batches = fit, state, mesh, batches
-        digest = hashlib.sha256(f"{fit.name} {fit.examples} {data} {mesh.size}".encode())
+        digest = hashlib.sha256(f"{fit.name} {fit.examples} {data} {mesh.size} {jax.process_count()}".encode())
         for leaf in jax.tree.leaves(gather((state.best_params(), state.model_state))):
             digest.update(np.ascontiguousarray(leaf).tobytes())
         self.folder = epath.Path(folder) / "answers" / f"{fit.name}_{digest.hexdigest()[:16]}"
@@ -89,13 +89,19 @@ class Answers:
 
     def remove(self) -> None:
         """Deletes the files, and those of a stage that was begun with other weights."""
-        _of_all(True)
-        if jax.process_index() == 0 and self.folder.parent.exists():
-            self.folder.parent.rmtree()
-        _of_all(True)  # nobody begins the next stage's folder before
+        remove_answers(self.folder.parent.parent)
 
     def _file(self, step: int, process: int | None = None) -> epath.Path:
         return self.folder / f"{step:06}_{jax.process_index() if process is None else process}.npz"
+
+
+def remove_answers(folder: epath.PathLike) -> None:
+    """Deletes what a run folder has of answers. All processes call it."""
+    answers = epath.Path(folder) / "answers"
+    _of_all(True)  # all have read
+    if jax.process_index() == 0 and answers.exists():
+        answers.rmtree()
+    _of_all(True)  # nobody begins the next stage's folder before
 
 
 def fitted(state: TrainState, answers: Answers) -> TrainState:

@@ -29,7 +29,7 @@ from cnnvision.task import Task
 from cnnvision.training.checkpoint import Checkpoints, with_layout
 from cnnvision.training.evaluate import SplitEvaluation
 from cnnvision.training.failure import fail
-from cnnvision.training.fitting import Answers, fitted
+from cnnvision.training.fitting import Answers, fitted, remove_answers
 from cnnvision.training.optimizer import make_optimizer
 from cnnvision.training.progress import Stopwatch, memory_line, progress_line
 from cnnvision.training.records import Records
@@ -158,6 +158,7 @@ def train(run: Run) -> dict[str, float]:
         say = run.say if run.leads else _silent
         if int(state.step) == run.config.training.steps + len(run.task.fits):
             say(f"{run.workdir} has all of its {int(state.step)} steps")
+            remove_answers(run.workdir)  # of a run that was killed just before it did
             return records.last("val") or evaluate(run, state, records, int(state.step), say)
         stop = opened.enter_context(StopRequest())  # one for all, or a signal between two of them would be lost
         metrics = {}

@@ -82,7 +82,8 @@ def test_the_loss_by_hand():
     """One object that is an anchor, moved by a pixel: what its anchors should say, and what they say."""
     box = jnp.array(ALL[20]) + jnp.array([1.0, 0.0, 1.0, 0.0])
     objectness, deltas = answers(0)
-    run = jax.jit(lambda o, d, target: rpn.rpn_terms(jax.random.key(0), o, d, ALL, target, number=len(ALL), share=1.0))
+    size, number = jnp.array(SIZE), len(ALL)
+    run = jax.jit(lambda o, d, target: rpn.rpn_terms(jax.random.key(0), o, d, ALL, target, size, number=number, share=1.0))
     terms = run(objectness, deltas, target_of(box))
     overlaps = np.asarray(pairwise(iou, ALL, box[None])[:, 0])
     positive = (overlaps >= 0.7) | (overlaps == overlaps.max())
@@ -99,10 +100,28 @@ def test_the_loss_by_hand():
 def test_without_objects_all_is_background():
     target = target_of(np.zeros((3, 4)), valid=False)
     objectness, deltas = answers(0)
-    terms = lambda o, d: rpn.rpn_terms(jax.random.key(0), o, d, ALL, target, number=16)
+    terms = lambda o, d: rpn.rpn_terms(jax.random.key(0), o, d, ALL, target, jnp.array(SIZE), number=16)
     value = lambda o, d: sum(term.value() for term in terms(o, d).values())
     found, (slopes, none) = jax.jit(jax.value_and_grad(value, (0, 1)))(objectness, deltas)
     assert np.isfinite(found) and (np.asarray(slopes) != 0).sum() == 16 and not none.any()
+
+
+@pytest.mark.parametrize("size", [(32, 48), (32, 20), (9, 48)])
+def test_nothing_is_learnt_in_the_padding(size):
+    """All anchors are drawn that may be: positives, those of the object, and background, by the middle of each."""
+    objectness, deltas = answers(0)
+    target, number = target_of([[2, 2, 18, 8], [30, 20, 46, 30]]), len(ALL)
+
+    def total(o, d):
+        terms = rpn.rpn_terms(jax.random.key(0), o, d, ALL, target, jnp.array(size), number=number, share=1.0)
+        return sum(term.total for term in terms.values())
+
+    slopes = jax.jit(jax.grad(total))(objectness, deltas)
+    middles = (np.asarray(ALL)[:, :2] + np.asarray(ALL)[:, 2:]) / 2
+    inside = (middles[:, 1] < size[0]) & (middles[:, 0] < size[1])
+    overlaps = np.asarray(pairwise(iou, ALL, target.boxes))
+    counts = (overlaps.max(axis=1) < 0.3) | (overlaps >= 0.7).any(axis=1) | (overlaps == overlaps.max(axis=0)).any(axis=1)
+    np.testing.assert_array_equal(np.asarray(slopes) != 0, inside & counts)
 
 
 def test_recall_counts_objects():

@@ -69,6 +69,14 @@ def test_what_a_crowd_covers_is_ignored():
     assert not found.positive.any() and found.negative.tolist() == [False, False, True]  # covered 1, 0.7, 0.5
 
 
+def test_what_overlaps_a_difficult_object_as_much_as_no_background_may_is_ignored():
+    """A proposal of IoU 2,500 / 3,600 that the object covers by less than .7, and one that hardly touches it."""
+    boxes = jnp.array([[0, 0, 60, 60], [40, 40, 80, 80]], jnp.float32)
+    difficult, yes = jnp.array([[5, 5, 55, 55]], jnp.float32), jnp.ones(1, bool)
+    for negative_below, expected in ((0.5, [False, True]), (0.7, [True, True]), (0.05, [False, False])):
+        assert MATCH(boxes, difficult, yes, yes, 0.7, negative_below, True).negative.tolist() == expected
+
+
 SAMPLE = jax.jit(sample_balanced, static_argnums=(3, 4))
 
 

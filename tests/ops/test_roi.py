@@ -145,6 +145,13 @@ def test_bfloat16_stays_bfloat16():
         assert slopes.dtype == jnp.bfloat16 and np.isfinite(slopes.astype(jnp.float32)).all()
 
 
+@pytest.mark.parametrize("run", [POOL, ALIGN])
+def test_gradients_of_many_boxes_add_up_in_bfloat16(run):
+    features, boxes = jnp.ones((4, 4, 1), jnp.bfloat16), jnp.tile(jnp.array([[16.0, 16, 40, 40]]), (1000, 1))
+    total = lambda f: run(f, boxes, 16, 1).astype(jnp.float32).sum()
+    assert float(jax.jit(jax.grad(total))(features).astype(jnp.float32).sum()) == pytest.approx(1000, rel=1e-2)
+
+
 def test_images_stay_on_their_devices():
     rng = np.random.default_rng(0)
     features = jnp.array(np.stack([maps(rng, 6, 8, 4) for _ in range(8)]))

@@ -49,6 +49,7 @@ def match(boxes, objects, valid, crowd, positive_from, negative_below, low_quali
             for column, overlap in enumerate(row):
                 positive = positive or 0 < overlap == max(other[column] for other in table)
         inside = any(area(box) > 0 and intersection(box, c) / area(box) >= 0.7 for c in crowds)
-        negative = best < negative_below and not positive and not inside
+        near = any(iou(box, c) >= negative_below for c in crowds)
+        negative = best < negative_below and not positive and not inside and not near
         result.append((real[row.index(best)] if best > 0 else 0, positive, negative))
     return result
