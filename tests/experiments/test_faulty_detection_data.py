@@ -32,7 +32,7 @@ STEPS, ROWS = 4, 8
 def joined(data, workdir, **model):
     """The run, and what is said before it begins."""
     config, said = load_config(f"{ROOT}/configs/{model.pop('name')}_shapes.py:smoke"), []
-    config.data.update(source=data, eval_split="train", threads=0)
+    config.data.update(source=data, train_split="train", eval_split="train", threads=0)
     config.model.update(model)
     return join(config, workdir, make_mesh(jax.devices()[:1]), say=said.append), said
 
