@@ -10,6 +10,7 @@ from cnnvision import drawing
 from cnnvision.ops.geometry import overlaps
 from cnnvision.overlays import present
 from cnnvision.types import (
+    ClassPrediction,
     ClassTarget,
     DetectionPrediction,
     LocalizationPrediction,
@@ -56,18 +57,25 @@ def comparison(prediction: Any, target: Any, classes: Sequence[str]) -> tuple[Pa
     """The line of text about a prediction, and whether it is right; None where the target does not tell."""
     if isinstance(prediction, DetectionPrediction):
         return _judged(prediction, target)
-    best = int(np.argmax(prediction.scores))
+    best, right, overlap = held_against(prediction, target)
     parts: Parts = [(f"{classes[best]} {prediction.scores[best]:.2f}", drawing.colour(best))]
+    if overlap is None:
+        return parts, right
+    return [*parts, (f"IoU {overlap:.2f}", None)], right and overlap >= 0.5
+
+
+def held_against(prediction: ClassPrediction | LocalizationPrediction, target: Any) -> tuple[int, bool | None, float | None]:
+    """Of one image the best class, whether that is right (None where the target does not tell), and the IoU of the box with
+    the first object's (None where one of them is missing)."""
+    best, right, overlap = int(np.argmax(prediction.scores)), None, None
     if isinstance(target, ClassTarget) and target.valid:
-        return parts, best == int(target.labels)
-    if isinstance(target, ObjectTarget) and target.valid.any():
+        right = best == int(target.labels)
+    elif isinstance(target, ObjectTarget) and target.valid.any():
         k = int(np.argmax(target.valid))
         right = best == int(target.labels[k])
-        if not isinstance(prediction, LocalizationPrediction):
-            return parts, right
-        overlap = float(overlaps(prediction.boxes, target.boxes[k]))
-        return [*parts, (f"IoU {overlap:.2f}", None)], right and overlap >= 0.5
-    return parts, None
+        if isinstance(prediction, LocalizationPrediction):
+            overlap = float(overlaps(prediction.boxes, target.boxes[k]))
+    return best, right, overlap
 
 
 def _judged(prediction: DetectionPrediction, target: Any) -> tuple[Parts, bool | None]:

@@ -9,7 +9,7 @@ import dataclasses
 
 import numpy as np
 
-from cnnvision.ops.geometry import overlaps
+from cnnvision.ops.geometry import covered, overlaps
 
 KINDS = ("right", "duplicate", "wrong class", "badly placed", "background", "ignored")
 RIGHT_FROM, NEAR_FROM = 0.5, 0.1
@@ -29,14 +29,6 @@ class Verdicts:
         return {kind: count for kind, count in found.items() if count}
 
 
-def covered_shares(boxes: np.ndarray, objects: np.ndarray) -> np.ndarray:
-    """[d, n], the share of each of d boxes [d, 4] that lies within each of n objects [n, 4]."""
-    boxes, objects = np.asarray(boxes).reshape(-1, 1, 4), np.asarray(objects).reshape(1, -1, 4)
-    sides = np.minimum(boxes[..., 2:], objects[..., 2:]) - np.maximum(boxes[..., :2], objects[..., :2])
-    areas = np.maximum(boxes[..., 2:] - boxes[..., :2], 0).prod(axis=-1)
-    return np.maximum(sides, 0).prod(axis=-1) / np.maximum(areas, 1e-9)
-
-
 def judge(
     boxes: np.ndarray,
     labels: np.ndarray,
@@ -53,8 +45,8 @@ def judge(
             of its class, or lies by half of its area in it, and fits no other object, is ignored.
     """
     kinds, found = ["background"] * len(boxes), np.zeros(len(objects), bool)
-    iou = overlaps(np.asarray(boxes).reshape(-1, 1, 4), np.asarray(objects).reshape(1, -1, 4))
-    shares = covered_shares(boxes, objects)  # COCO's measure for crowds
+    pairs = np.asarray(boxes).reshape(-1, 1, 4), np.asarray(objects).reshape(1, -1, 4)
+    iou, shares = overlaps(*pairs), covered(*pairs)  # the share is COCO's measure for crowds
     single = ~np.asarray(crowd, bool)
     for i in np.argsort(-np.asarray(scores), kind="stable"):
         same = object_labels == labels[i]

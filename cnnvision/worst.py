@@ -6,12 +6,11 @@ from typing import Any
 import jax
 import numpy as np
 
-from cnnvision.captions import verdicts_of
-from cnnvision.ops.geometry import overlaps
+from cnnvision.captions import held_against, verdicts_of
 from cnnvision.types import (
     IGNORE,
     Batch,
-    ClassTarget,
+    ClassPrediction,
     DetectionPrediction,
     LocalizationPrediction,
     ObjectTarget,
@@ -31,14 +30,12 @@ def mistake(prediction: Any, target: Any) -> float:
     if isinstance(prediction, SegmentationPrediction) and isinstance(target, SemanticTarget):
         there = (target.labels != IGNORE) & (prediction.labels != IGNORE)
         return float((prediction.labels != target.labels)[there].mean()) if there.any() else 0.0
-    if isinstance(target, ClassTarget | ObjectTarget) and np.any(target.valid):
-        k, best = int(np.argmax(target.valid)), int(np.argmax(prediction.scores))
-        label = int(np.atleast_1d(target.labels)[k])
-        located = isinstance(prediction, LocalizationPrediction)
-        if best != label:
-            return float(prediction.scores[best]) + located
-        return 1.0 - float(overlaps(prediction.boxes, target.boxes[k])) if located else 0.0
-    return 0.0
+    if not isinstance(prediction, ClassPrediction | LocalizationPrediction):
+        return 0.0
+    best, right, overlap = held_against(prediction, target)
+    if right is False:
+        return float(prediction.scores[best]) + (overlap is not None)
+    return 0.0 if overlap is None else 1.0 - overlap
 
 
 class Worst:

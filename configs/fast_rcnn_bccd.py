@@ -1,6 +1,6 @@
 """Fast R-CNN on blood cells (BCCD, github.com/Shenggan/BCCD_Dataset, MIT): 205 + 87 photographs through a microscope.
 
-    python -m experiments.proposals --config=configs/fast_rcnn_bccd.py --config.data.source=voc:/path/to/BCCD
+    python -m experiments.proposals --config=configs/fast_rcnn_bccd.py --split=train --config.data.source=voc:/path/to/BCCD
     python -m experiments.train --config=configs/fast_rcnn_bccd.py --workdir=runs/fast_rcnn_bccd \\
         --config.data.source=voc:/path/to/BCCD
 

@@ -1,6 +1,6 @@
 """Fast R-CNN on `shapes`.
 
-    python -m experiments.proposals --config=configs/fast_rcnn_shapes.py
+    python -m experiments.proposals --config=configs/fast_rcnn_shapes.py --split=train
     python -m experiments.train --config=configs/fast_rcnn_shapes.py --workdir=runs/fast_rcnn_shapes
 
 Model       cnnvision/models/fast_rcnn.py: EfficientNet-Lite0 from ImageNet weights, feature pyramid of strides 4 to 16;

@@ -6,7 +6,8 @@ Model       cnnvision/models/faster_rcnn.py: EfficientNet-Lite0 from ImageNet we
             and 32 for the largest anchors
 Data        shapes: 2,000 + 500 images of 128×128 made on the spot, one to eight objects of six classes; seen at 192×192
 Hardware    two x86 cores
-Result      val, 500 images: AP .609, AP50 .868, AP75 .725, APs .541, APm .590, APl .708, in 16 minutes of a slow hour
+Result      val, 500 images: AP .609, AP50 .868, AP75 .725, APs .541, APm .590, APl .708, in 16 minutes with other work
+            beside it
 """
 
 from ml_collections import ConfigDict

@@ -7,7 +7,8 @@ Model       cnnvision/models/faster_rcnn.py on VGG-16 from ImageNet weights (tor
             download.pytorch.org/models): 13 convolutions, the first four frozen, and the two fully connected layers
 Data        VOC 2007: 5,011 trainval and 4,952 test images, which fit 800×800: the shorter side of most is the paper's 600
 Hardware    a GPU, or a TPU: not yet run
-Result      not yet run; published: mAP 69.9 (`AP50/voc07`), 70,000 steps of one image (here: as many images, eight a step)
+Result      not yet run; published: mAP 69.9 (`AP50/voc07`), the two networks trained in turns. Trained jointly as here, the
+            authors' code (py-faster-rcnn) takes 70,000 steps of one image: as many images as these steps of eight
 """
 
 from ml_collections import ConfigDict

@@ -1,6 +1,6 @@
 """R-CNN on `shapes`.
 
-    python -m experiments.proposals --config=configs/rcnn_shapes.py
+    python -m experiments.proposals --config=configs/rcnn_shapes.py --split=train
     python -m experiments.train --config=configs/rcnn_shapes.py --workdir=runs/rcnn_shapes
 
 Model       cnnvision/models/rcnn.py: EfficientNet-Lite0 from ImageNet weights on 64×64 pixels of each of 500 proposals of

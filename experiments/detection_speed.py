@@ -23,29 +23,26 @@ def configs(proposals: int, crops: int, size: tuple[int, int], smoke: bool):
     """Name -> config; `smoke`: the smallest backbone, narrow heads."""
     from ml_collections import ConfigDict
 
-    from configs import fast_rcnn_shapes, faster_rcnn_shapes, rcnn_shapes
+    from configs import fast_rcnn_shapes, faster_rcnn_voc, rcnn_shapes
 
-    made = {"R-CNN": rcnn_shapes, "Fast R-CNN": fast_rcnn_shapes, "Faster R-CNN": faster_rcnn_shapes}
+    made = {"R-CNN": rcnn_shapes, "Fast R-CNN": fast_rcnn_shapes, "Faster R-CNN": faster_rcnn_voc}
     made = {name: module.get_config() for name, module in made.items()}
-    width = 16 if smoke else 4096
-    backbone = dict(name="vgg16", norm="none", frozen_stages=0, dtype="float32")
-    if smoke:
-        backbone = dict(name="small", width=4, layers=2, norm="frozen", frozen_stages=0, dtype="float32")
+    rcnn, fast, faster = (config.model for config in made.values())
+    rcnn.update(side=224, context=16, stride=0 if smoke else 32, hidden=(4096, 4096), chunk=min(CHUNK, crops))
+    fast.update(neck="none", strides=faster.strides)
+    fast.regions.update(hidden=faster.regions.hidden, pooling=faster.regions.pooling)
+    rcnn.proposals.most, fast.proposals.most = crops, proposals
+    faster.proposals.most = min(faster.proposals.most, proposals)
     for config in made.values():
-        config.model.backbone, config.model.pretrained = ConfigDict(backbone), ""
+        config.model.backbone, config.model.pretrained = faster_rcnn_voc.get_config().model.backbone, ""
         config.model.detections.score_above = 0.0
-        config.data.size = size
-    made["R-CNN"].model.update(side=224, context=16, stride=0 if smoke else 32, hidden=(width, width))
-    made["R-CNN"].model.proposals.most = crops
-    made["R-CNN"].model.chunk = min(CHUNK, crops)
-    for name in ("Fast R-CNN", "Faster R-CNN"):
-        config = made[name]
-        config.model.update(neck="none", strides=(8,) if smoke else (16,))
-        config.model.regions.update(hidden=(width, width), pooling="max")
-    made["Fast R-CNN"].model.proposals.most = proposals
-    # Ren et al. 2015, sections 3.1.1 and 3.3: nine anchors a place, 6,000 of them before the suppression, 300 after it.
-    made["Faster R-CNN"].model.anchors.sizes = ((128, 256, 512),)
-    made["Faster R-CNN"].model.proposals.update(before=6000, most=min(300, proposals), threshold=0.7)
+        config.data.size, config.data.fit = size, "stretch"
+        if smoke:
+            small = dict(name="small", width=4, layers=2, norm="frozen", frozen_stages=0, dtype="float32")
+            config.model.backbone = ConfigDict(small)
+    if smoke:
+        rcnn.hidden = fast.regions.hidden = faster.regions.hidden = (16, 16)
+        fast.strides = faster.strides = (8,)
     return made
 
 

@@ -57,7 +57,7 @@ def check_regions(model: Any, known_strides: Sequence[int]) -> tuple[int, ...]:
 
 def check_sampling(model: Any) -> None:
     """Raises ConfigError for values by which no regions can be drawn, or no detections found."""
-    for name in ("share", "positive_from", "negative_from", "negative_below"):
+    for name in ("share", "positive_from", "negative_below"):
         check_range(f"config.model.regions.{name}", model.regions[name], 0, 1)
     for name in ("threshold", "score_above"):
         check_range(f"config.model.detections.{name}", model.detections[name], 0, 1)

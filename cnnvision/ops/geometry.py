@@ -42,11 +42,23 @@ def clip_boxes(boxes: Float[np.ndarray, "*n 4"], size: tuple[int, int]) -> Float
 
 def overlaps(a: Num[np.ndarray, "*n 4"], b: Num[np.ndarray, "*m 4"]) -> Float[np.ndarray, "*k"]:
     """Intersection over union, float64, of boxes x1 y1 x2 y2 whose leading axes broadcast; 0 where neither has area."""
-    a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
-    area = lambda corners, opposite: np.prod(np.maximum(opposite - corners, 0.0), axis=-1)
-    both = area(np.maximum(a[..., :2], b[..., :2]), np.minimum(a[..., 2:], b[..., 2:]))
-    union = area(a[..., :2], a[..., 2:]) + area(b[..., :2], b[..., 2:]) - both
+    both, area_a, area_b = _areas(a, b)
+    union = area_a + area_b - both
     return np.where(union > 0, both / np.where(union > 0, union, 1.0), 0.0)
+
+
+def covered(a: Num[np.ndarray, "*n 4"], b: Num[np.ndarray, "*m 4"]) -> Float[np.ndarray, "*k"]:
+    """The share, float64, of each box of `a` that lies within the box of `b`, as in `overlaps`; 0 where it has no area."""
+    both, area_a, _ = _areas(a, b)
+    return np.where(area_a > 0, both / np.where(area_a > 0, area_a, 1.0), 0.0)
+
+
+def _areas(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """What both have in common, `a`, `b`."""
+    a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
+    area = lambda corners, opposite: np.asarray(np.prod(np.maximum(opposite - corners, 0.0), axis=-1))
+    both = area(np.maximum(a[..., :2], b[..., :2]), np.minimum(a[..., 2:], b[..., 2:]))
+    return both, area(a[..., :2], a[..., 2:]), area(b[..., :2], b[..., 2:])
 
 
 def paste_original(

@@ -87,16 +87,13 @@ class Answers:
                     yield dict(found)
             step += 1
 
-    def remove(self) -> None:
-        """Deletes the files, and those of a stage that was begun with other weights."""
-        remove_answers(self.folder.parent.parent)
-
     def _file(self, step: int, process: int | None = None) -> epath.Path:
         return self.folder / f"{step:06}_{jax.process_index() if process is None else process}.npz"
 
 
 def remove_answers(folder: epath.PathLike) -> None:
-    """Deletes what a run folder has of answers. All processes call it."""
+    """Deletes what a run folder has of answers, those of a stage that was begun with other weights, too. All processes
+    call it."""
     answers = epath.Path(folder) / "answers"
     _of_all(True)  # all have read
     if jax.process_index() == 0 and answers.exists():

@@ -248,7 +248,7 @@ def fits(run: Run, state: TrainState, checkpoints: Checkpoints, records: Records
         metrics = evaluate(run, state, records, done, say) if evaluates_at(run, done) else {}
         checkpoints.save(state, {"fingerprint": run.fingerprint}, metrics)
         checkpoints.wait()
-        answers.remove()
+        remove_answers(run.workdir)
     return metrics
 
 
