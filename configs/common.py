@@ -50,7 +50,7 @@ def base() -> ConfigDict:
     )
     config.optimizer = ConfigDict(
         dict(
-            name="adamw",  # "adamw" or "sgd"
+            name="adamw",  # "adamw", "sgd" or "muon" (momentum made orthogonal for matrices, AdamW for the rest)
             learning_rate=1e-3,  # at its highest
             backbone_factor=1.0,  # on the learning rate of the backbone: below 1 where it is pretrained
             schedule="cosine",  # "cosine" to 0, "constant", or "step"
@@ -59,11 +59,11 @@ def base() -> ConfigDict:
             decay_factor=0.1,  # … the learning rate is multiplied by this
             weight_decay=1e-4,  # on weights of layers only: not on biases, not on norms
             clip_norm=0.0,  # most global norm of the gradient; 0 for no limit
-            momentum=0.9,  # "sgd"
+            momentum=0.9,  # "sgd", "muon"
             nesterov=False,  # "sgd"
-            beta1=0.9,  # "adamw"
-            beta2=0.999,  # "adamw"
-            epsilon=1e-8,  # "adamw"
+            beta1=0.9,  # "adamw", and the rest of "muon"
+            beta2=0.999,  # likewise
+            epsilon=1e-8,  # likewise
         )
     )
     config.training = ConfigDict(

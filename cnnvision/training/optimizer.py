@@ -1,4 +1,12 @@
-"""Optimizers and learning-rate schedules by config; both are optax."""
+"""Optimizers and learning-rate schedules by config; both are optax.
+
+Muon (Jordan et al. 2024, "Muon: an optimizer for hidden layers in neural networks"): the momentum of each matrix of weights
+is replaced by the nearest matrix with orthonormal rows or columns, U Vᵀ of its singular value decomposition, so that rare
+directions count as much as frequent ones; a few Newton–Schulz iterations come close to it. A convolution's kernel is the
+matrix of what each output channel is a sum of, k·k·i × o. Vectors, and depthwise kernels, of which no output mixes channels,
+are Adam's. The update is scaled to the size that AdamW's has (Liu et al. 2025, "Muon is scalable for LLM training", section
+2.2), so that learning rate and decay mean about the same for both. Deviation: first and last layers are Muon's, too.
+"""
 
 import math
 from collections.abc import Callable
@@ -6,11 +14,14 @@ from typing import Any
 
 import jax
 import optax
+from optax import contrib
 
 from cnnvision.errors import ConfigError, check_name, check_range
 
-OPTIMIZERS = ("sgd", "adamw")
+OPTIMIZERS = ("sgd", "adamw", "muon")
 SCHEDULES = ("constant", "cosine", "step")
+MUON_RMS = 0.2
+"""Root mean square of Muon's update at learning rate 1: about what AdamW's has."""
 
 
 def make_schedule(config: Any, steps: int) -> Callable[[int], float]:
@@ -52,6 +63,12 @@ def decayed(params: Any) -> Any:
     return jax.tree.map(lambda leaf: leaf.ndim > 1, params)
 
 
+def as_matrices(params: Any) -> Any:
+    """How Muon reads each leaf as a matrix, (all but the last axis) × (the last); None for those that are Adam's."""
+    of_leaf = lambda leaf: contrib.MuonDimensionNumbers(tuple(range(leaf.ndim - 1)), (leaf.ndim - 1,))
+    return jax.tree.map(lambda leaf: of_leaf(leaf) if leaf.ndim > 1 and leaf.shape[-2] > 1 else None, params)
+
+
 def of_backbone(params: Any) -> Any:
     """True at each leaf below the top-level name "backbone"."""
     return {name: jax.tree.map(lambda leaf, name=name: name == "backbone", tree) for name, tree in params.items()}
@@ -61,8 +78,9 @@ def make_optimizer(config: Any, steps: int, trainable: Any) -> tuple[optax.Gradi
     """The optimizer of `config`, and its schedule.
 
     Args:
-        config: name: "sgd" (with `momentum`, `nesterov`; decay added to the gradient, as in the R-CNN papers) or "adamw"
-            (`beta1`, `beta2`, `epsilon`; decay apart from the gradient); weight_decay; clip_norm: most global norm of the
+        config: name: "sgd" (with `momentum`, `nesterov`; decay added to the gradient, as in the R-CNN papers), "adamw"
+            (`beta1`, `beta2`, `epsilon`; decay apart from the gradient) or "muon" (`momentum`, Nesterov's always; AdamW's
+            keys for what is no matrix; decay of matrices alone); weight_decay; clip_norm: most global norm of the
             trainable gradient, 0 for none; backbone_factor: on the learning rate of what is called "backbone" at the top of
             the parameters; the keys of `make_schedule`.
         steps: of the whole run.
@@ -81,11 +99,25 @@ def make_optimizer(config: Any, steps: int, trainable: Any) -> tuple[optax.Gradi
         if config.weight_decay:
             parts.append(optax.add_decayed_weights(config.weight_decay, mask=decayed))
         parts.append(optax.trace(config.momentum, nesterov=config.nesterov))
-    else:
+    elif config.name == "adamw":
         parts.append(optax.scale_by_adam(config.beta1, config.beta2, config.epsilon))
         if config.weight_decay:
             parts.append(optax.add_decayed_weights(config.weight_decay, mask=decayed))
-    parts.append(optax.scale_by_learning_rate(schedule))
+    if config.name != "muon":
+        parts.append(optax.scale_by_learning_rate(schedule))
+    else:
+        parts.append(
+            contrib.muon(
+                schedule,
+                beta=config.momentum,
+                eps=config.epsilon,
+                weight_decay=config.weight_decay,
+                adam_b1=config.beta1,
+                adam_b2=config.beta2,
+                muon_weight_dimension_numbers=as_matrices,
+                consistent_rms=MUON_RMS,
+            )
+        )
     if config.backbone_factor != 1.0:
         parts.append(optax.masked(optax.scale(config.backbone_factor), of_backbone))
     labels = jax.tree.map(lambda moves: "moves" if moves else "stays", trainable)
