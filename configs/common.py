@@ -50,7 +50,7 @@ def base() -> ConfigDict:
     )
     config.optimizer = ConfigDict(
         dict(
-            name="adamw",  # "adamw", "sgd" or "muon" (momentum made orthogonal for matrices, AdamW for the rest)
+            name="adamw",  # "adamw", "sgd" or "muon" (momentum made orthogonal for matrices, NAdam for the rest)
             learning_rate=1e-3,  # at its highest
             backbone_factor=1.0,  # on the learning rate of the backbone: below 1 where it is pretrained
             schedule="cosine",  # "cosine" to 0, "constant", or "step"
@@ -209,6 +209,8 @@ def smoke(config: ConfigDict) -> ConfigDict:
         model.decoder.widths = ()
     if "regions" in model:
         model.regions.number, model.proposals.most = 16, 30
+    if "max_objects" in model:
+        model.max_objects = 8
     if "strides" in model:
         model.strides = (4, 8) if model.neck == "fpn" else (4,)
         model.width, model.regions.hidden = 8, (16,)

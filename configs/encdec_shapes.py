@@ -6,7 +6,7 @@ Model       cnnvision/models/encdec.py: EfficientNet-Lite0 from ImageNet weights
             transposed convolutions, at each stride as many channels as the encoder has
 Data        shapes: 2,000 + 500 images of 128×128 made on the spot, background and six classes; seen at 192×192
 Hardware    two x86 cores
-Result      val, 500 images: mean_iou .259, pixel accuracy .849, boundary_f .058
+Result      val, 500 images: mean_iou .357, pixel accuracy .865, boundary_f .075
 """
 
 from ml_collections import ConfigDict
@@ -33,10 +33,12 @@ def get_config(variant: str = "") -> ConfigDict:
     config.data.augment.flip_vertical = 0.5
     config.data.batch_size = 8
     config.data.eval_batch_size = 16
-    config.optimizer.learning_rate = 3e-3
+    config.optimizer.name = "muon"
+    config.optimizer.learning_rate = 1e-2
+    config.optimizer.momentum = 0.95
     config.optimizer.clip_norm = 1.0
     config.optimizer.warmup_steps = 60
-    config.training.steps = 1140  # as long as each network of the ladder: configs/unet_shapes.py
+    config.training.steps = 1225  # as long as each network of the ladder: configs/unet_shapes.py
     config.training.log_every = 20
     config.training.eval_every = 0
     config.training.save_every = 200

@@ -1,4 +1,4 @@
-"""Writes a data set in COCO's layout, for other programs to read.
+"""Writes the objects of a data set in COCO's layout, for other programs to read; semantic maps are not written.
 
     python -m experiments.convert --data=SOURCE --output=coco:DIR [--suffix=2017]
 
@@ -34,6 +34,8 @@ def run(data: str, output: str, suffix: str = "", progress: bool = True, say=pri
             say(
                 f"{split}: {left_out} faults of the data are left out; python -m experiments.doctor --data={data} lists them"
             )
+    if sources[0].semantic_classes:
+        say("semantic maps are not written: COCO's files of instances have no place for them")
     written = write_coco(sources, folder, suffix, progress)
     for found in written:
         for problem in found.left_out:

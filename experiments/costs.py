@@ -24,14 +24,14 @@ class Cost:
 
     Attributes:
         program, arguments: what is run.
-        rows: images in the arguments.
+        rows: images in the arguments; a fraction where they are tiles.
         gflops: of one image; a suppression counts as one round.
         seconds: of one image, each time it was measured.
     """
 
     program: Any
     arguments: tuple[Any, ...]
-    rows: int
+    rows: float
     gflops: float
     seconds: list[float] = dataclasses.field(default_factory=list)
 

@@ -6,7 +6,9 @@ Prints a table, and writes evaluation/SPLIT.json and pictures into the run folde
 worst of all; a confusion matrix, or of detectors precision over recall.
 """
 
+import hashlib
 import json
+import math
 import sys
 
 from experiments.command_line import Parser, cache_compilations, main
@@ -37,8 +39,10 @@ def run(workdir, data: str | None = None, split: str | None = None, step: int | 
     metrics, shown = evaluation.run(trained.params, trained.model_state, keep=visualize.MOST, watch=worst.add)
     for problem in evaluation.failures:
         say(f"not used: {problem}")
+    if math.isnan(metrics.get("loss", 0.0)):
+        say(f"nothing in {name} {split} counts: it has no target of a class that the network knows")
     if jax.process_index() == 0:
-        label = split if data is None else f"{split}_of_{''.join(c if c.isalnum() else '_' for c in name)}"
+        label = split if data is None else f"{split}_of_{readable(name)}"
         folder = epath.Path(workdir) / "evaluation"
         folder.mkdir(parents=True, exist_ok=True)
         values = {key: value if value == value else None for key, value in metrics.items()}
@@ -53,6 +57,12 @@ def run(workdir, data: str | None = None, split: str | None = None, step: int | 
             visualize.write_png(folder / f"{label}_precision_recall.png", draw_precision_recall(curves))
         say(f"Step {trained.step} of {workdir} on {name} {split}. Written: {folder / label}.json and .png")
     return metrics
+
+
+def readable(name: str, most: int = 60) -> str:
+    """A name for files that tells a source's name, or its end, and is another one for each source."""
+    plain = "".join(c if c.isascii() and c.isalnum() else "_" for c in name)[-most:]
+    return f"{plain}_{hashlib.sha256(name.encode()).hexdigest()[:8]}"
 
 
 def command(arguments: list[str] | None = None) -> int:

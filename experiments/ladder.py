@@ -2,10 +2,10 @@
 
     python -m experiments.ladder --family=NAME --data=SOURCE --workdir=DIR [--smoke] [--config.KEY=VALUE ...]
 
-Each system is a run of its own in DIR/NAME, by its own config, whose steps are equal seconds of training on two x86 cores
-(configs/unet_shapes.py). `--config.KEY=VALUE` sets a key of all of them. What is finished is not trained again, and a
-killed command goes on where it was. Writes DIR/ladder.md, ladder.csv and ladder.png: what each network answers on the
-same images. Families: segmentation, detection.
+Each system is a run of its own in DIR/NAME, by its own config; the steps of segmentation's are equal seconds of training on
+two x86 cores (configs/unet_shapes.py). `--config.KEY=VALUE` sets a key of all of them. What is finished is not trained
+again, and a killed command goes on where it was. Writes DIR/ladder.md, ladder.csv and ladder.png: what each network answers
+on the same images. Families: segmentation, detection.
 """
 
 import os

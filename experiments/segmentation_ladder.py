@@ -2,6 +2,7 @@
 
 import dataclasses
 import itertools
+import math
 from typing import Any
 
 import jax
@@ -9,6 +10,8 @@ import numpy as np
 from etils import epath
 
 from cnnvision import visualize
+from cnnvision.data.windows import all_tiles
+from cnnvision.errors import RunError
 from cnnvision.evaluation.bootstrap import difference_interval, metric_interval
 from cnnvision.evaluation.segmentation import SegmentedImage
 from cnnvision.models import make_task
@@ -38,6 +41,7 @@ class Contender:
         metrics: of its evaluation.
         images: what each image adds to the metrics, for intervals.
         answers: id of an image -> its class map, for the picture.
+        tiles: of an image, on average.
         cost: operations and seconds of an image.
     """
 
@@ -46,19 +50,25 @@ class Contender:
     metrics: dict[str, float]
     images: list[SegmentedImage]
     answers: dict[str, np.ndarray]
+    tiles: float
     cost: Cost
 
 
-def prediction_cost(trained: Trained, rows: int, batch: Any, **model: Any) -> Cost:
-    """Compiles prediction on the first `rows` of a batch; `model` sets keys of config.model (weights stay the same)."""
+def prediction_cost(trained: Trained, rows: int, batch: Any, tiles: float, **model: Any) -> Cost:
+    """Compiles prediction on the first `rows` of a batch, `tiles` of which are an image; `model` sets keys of config.model
+    (weights stay the same)."""
     config = to_json(trained.config)
     config["model"].update(model)
     task = make_task(from_json(config), trained.info)
-    return cost_of(task.predict, on_one_device(trained.params, trained.model_state, batch, rows), rows)
+    return cost_of(task.predict, on_one_device(trained.params, trained.model_state, batch, rows), rows / tiles)
 
 
 def contender(name: str, workdir: epath.Path, say: Any) -> Contender:
-    """Loads and evaluates one network."""
+    """Loads and evaluates one network.
+
+    Raises:
+        RunError: nothing that it is evaluated on counts.
+    """
     trained = load(workdir)
     source = evaluated(trained)
     evaluation = evaluation_of(trained.task, source, trained.config, trained.mesh)
@@ -69,11 +79,17 @@ def contender(name: str, workdir: epath.Path, say: Any) -> Contender:
         answers.update({e.id: found for e, found in zip(examples, predictions.labels, strict=True) if e.id in shown})
 
     metrics, _ = evaluation.run(trained.params, trained.model_state, collect=collect)
+    if math.isnan(metrics["mean_iou"]):
+        raise RunError(
+            f"{workdir}: no pixel of {source.name} {source.split} counts, so there is nothing to compare. "
+            f"python -m experiments.doctor --data={trained.config.data.source} tells what its maps hold."
+        )
     say(f"{name}: mean_iou {metrics['mean_iou']:.4f}, boundary_f {metrics['boundary_f']:.4f}")
     batch = next(iter(evaluation.batches())).batch
-    return Contender(
-        name, trained, metrics, evaluation.evaluator.images, answers, prediction_cost(trained, len(batch.valid), batch)
-    )
+    spec = trained.task.inputs
+    tiles = len(all_tiles(source, spec)) / len(source) if spec.fit == "tile" else 1.0
+    cost = prediction_cost(trained, len(batch.valid), batch, tiles)
+    return Contender(name, trained, metrics, evaluation.evaluator.images, answers, tiles, cost)
 
 
 def compare(workdirs: dict[str, epath.Path], folder: epath.Path, say: Any = print) -> str:
@@ -102,7 +118,8 @@ def compare(workdirs: dict[str, epath.Path], folder: epath.Path, say: Any = prin
 
 
 def _window_by_window(dense: Contender) -> Cost:
-    return prediction_cost(dense.trained, min(FEW, dense.cost.rows), dense.cost.arguments[-1], run="patches")
+    batch = dense.cost.arguments[-1]
+    return prediction_cost(dense.trained, min(FEW, len(batch.valid)), batch, dense.tiles, run="patches")
 
 
 def _figures(each: Contender) -> dict[str, Any]:
@@ -135,8 +152,9 @@ def _differences(contenders: list[Contender]) -> list[str]:
     for metric, (a, b) in itertools.product(METRICS, itertools.combinations(contenders, 2)):
         low, high = difference_interval(b.images, a.images, metric)
         apart = b.metrics[metric] - a.metrics[metric]
-        order = f"{b.name} above {a.name}" if low > 0 else f"{a.name} above {b.name}" if high < 0 else None
-        said = order or f"{b.name} and {a.name}: no order"
+        if high < 0:
+            a, b, apart, low, high = b, a, -apart, -high, -low
+        said = f"{b.name} above {a.name}" if low > 0 else f"{b.name} and {a.name}: no order"
         lines.append(f"- {metric}: {said} ({apart:+.3f}, 95 % {low:+.3f} … {high:+.3f})")
     return lines
 

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from cnnvision.data.wrapped import Wrapped
+from cnnvision.errors import DataError
 from cnnvision.types import Example, Masks, Source
 
 
@@ -57,14 +58,14 @@ class CachedSource(Wrapped):
 
 
 class LastRead(Wrapped):
-    """A source that remembers the example it read last: the tiles of an image are asked for one after the other.
+    """A source that remembers the example it read last, or why it could not: an image's tiles are asked for one by one.
 
     As `CachedSource` in all else; for images that no cache has room for.
     """
 
     def __init__(self, source: Source):
         super().__init__(source)
-        self._last: tuple[tuple[int, Masks], Example] | None = None
+        self._last: tuple[tuple[int, Masks], Example | DataError] | None = None
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self.source,)
@@ -72,12 +73,19 @@ class LastRead(Wrapped):
     def read(self, index: int, image: bool = True, masks: Masks = False) -> Example:
         """As `Source.read`; only an example with its image is kept."""
         last = self._last  # once: another thread may put another in its place
-        if image and last is not None and last[0] == (index, masks):
-            return last[1]
-        example = self.source.read(index, image=image, masks=masks)
-        if image:
-            self._last = (index, masks), example
-        return example
+        if not image:
+            return self.source.read(index, image=image, masks=masks)
+        if last is not None and last[0] == (index, masks):
+            found = last[1]
+        else:
+            try:
+                found = self.source.read(index, image=image, masks=masks)
+            except DataError as error:
+                found = error
+            self._last = (index, masks), found
+        if isinstance(found, DataError):
+            raise found
+        return found
 
 
 def cached(source: Source, megabytes: int) -> Source:

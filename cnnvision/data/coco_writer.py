@@ -67,7 +67,7 @@ def write_coco(
         raise DataError(f"{output} exists already. Name a new folder, or delete it first.")
     for source in sources:
         if source.read(0, image=False).objects is None:
-            raise DataError(f"{source.name} has no boxes, and COCO's layout holds nothing else.")
+            raise DataError(f"{source.name} has no boxes, and only objects are written in COCO's layout, no semantic maps.")
     with _renamed_at_end(output) as draft:
         return [_write_split(source, draft, source.split + suffix, progress) for source in sources]
 

@@ -12,8 +12,8 @@ The same weights run in two ways.
              neural networks"; Masci et al. 2013 for training): nothing is skipped by pooling, so each later layer takes its
              taps further apart. Equal to rounding.
 
-Deviations: ReLU units and He's initialisation; Adam in place of plain gradient descent; no foveation and no calibration of
-the probabilities; training on all pixels at once (`samples` = 0) is an option.
+Deviations: ReLU units and He's initialisation; Adam or Muon in place of plain gradient descent; no foveation and no
+calibration of the probabilities; training on all pixels at once (`samples` = 0) is an option.
 """
 
 from collections.abc import Callable, Sequence

@@ -16,8 +16,8 @@ bilinear interpolation (Long et al. 2015, "Fully convolutional networks for sema
 
 Deviations: colour images, so three input channels; the weight map has no class balance (class weights are a key of their
 own) and weighs the background between cells only; the loss is divided by the sum of the weights, not left a sum, so that
-the learning rate means the same for any crop; AdamW in place of momentum 0.99 with one image a batch; `padding` "same" and
-BatchNorm are the defaults of our configs.
+the learning rate means the same for any crop; AdamW or Muon in place of momentum 0.99 with one image a batch; `padding`
+"same" and BatchNorm are the defaults of our configs.
 """
 
 from typing import Any

@@ -4,6 +4,7 @@ The same function serves the evaluations inside the loop and the `evaluate` comm
 process reads its rows, one program predicts, and every process collects all predictions and computes the same metrics.
 """
 
+import math
 import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Protocol
@@ -94,7 +95,8 @@ class SplitEvaluation:
 
         Returns:
             metrics of the evaluator, `loss`, and those metrics of the loss that the evaluator has no better value for (none
-            where the batches have no targets); what is kept, in small batches with predictions in their pixels.
+            where the batches have no targets), NaN where nothing in the split counts; what is kept, in small batches with
+            predictions in their pixels.
         """
         self.evaluator, totals, kept, self.failures = self.task.evaluator(), {}, [], []
         wanted = np.linspace(0, len(self.source) - 1, 0 if self.pictures else min(keep, len(self.source))).astype(int)
@@ -131,5 +133,7 @@ class SplitEvaluation:
         if not totals:
             return {}, kept
         terms = [totals.pop(name) for name in list(totals) if name.startswith("term")]
-        metrics = {**self.evaluator.compute(), "loss": float(sum(float(term.value()) for term in terms))}
-        return metrics | {name: float(mean.value()) for name, mean in totals.items() if name not in metrics}, kept
+        defined = lambda mean: float(mean.value()) if float(mean.count) > 0 else math.nan
+        loss = sum(float(term.value()) for term in terms) if any(float(term.count) > 0 for term in terms) else math.nan
+        metrics = {**self.evaluator.compute(), "loss": loss}
+        return metrics | {name: defined(mean) for name, mean in totals.items() if name not in metrics}, kept

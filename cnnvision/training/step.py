@@ -85,8 +85,8 @@ def make_train_step(
 ) -> Callable[[TrainState, Batch, Array], tuple[TrainState, StepReport]]:
     """(state, batch, stop) -> (state after the step, report), to be jitted with the state donated.
 
-    A step whose loss or gradient is not finite leaves the state as it was (inside the program, because the old buffers are
-    gone afterwards), marks it as failed, and so do all later steps: the run can still save the last good state.
+    A step whose loss, gradient or update is not finite leaves the state as it was (inside the program, because the old
+    buffers are gone afterwards), marks it as failed, and so do all later steps: the run can still save the last good state.
 
     Args:
         make_optimizer: tree of bools (what may move) -> optimizer.
@@ -117,7 +117,8 @@ def make_train_step(
             decay = jnp.minimum(average_decay, (1.0 + made) / (10.0 + made))
             average = jax.tree.map(lambda a, p: decay * a + (1.0 - decay) * p, average, params)
 
-        failed = state.failed | ~(jnp.isfinite(loss) & jnp.isfinite(norm))
+        finite = jnp.isfinite(loss) & jnp.isfinite(norm) & jnp.isfinite(optax.tree.norm(updates))
+        failed = state.failed | ~finite
         emptied = jax.tree.map(lambda x: jnp.where(step % log_every == 0, 0.0, x), window)
         new = TrainState(step, params, model_state, opt_state, average, emptied, failed)
         kept = jax.tree.map(lambda old, new: jnp.where(failed, old, new), state, new)

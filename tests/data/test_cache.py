@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from cnnvision.data.cache import CachedSource, LastRead, cached
+from cnnvision.errors import DataError
 from tests.data.drawn import Drawn
 
 
@@ -75,6 +76,18 @@ def test_cached_is_there_once_or_not_at_all():
     assert cached(source, 0) is source
     once = cached(source, 5)
     assert cached(once, 7) is once
+
+
+def test_why_an_example_could_not_be_read_is_remembered_too():
+    source = LastRead(Drawn(3, broken=[1]))
+    for _ in range(3):
+        with pytest.raises(DataError, match="image 1 is broken"):
+            source.read(1)
+    assert source.source.reads == 1
+    assert source.read(1, image=False).id == "image 1" and source.read(2).id == "image 2" and source.source.reads == 3
+    with pytest.raises(DataError):
+        source.read(1)
+    assert source.source.reads == 4
 
 
 def test_the_last_example_is_remembered_and_no_other():

@@ -45,6 +45,11 @@ def test_convert(tmp_path, capsys):
     assert content["images"] == [{"id": 1, "file_name": "0.png", "width": 40, "height": 30}]
 
 
+def test_convert_says_that_maps_are_not_written(tmp_path, capsys, few_shapes):
+    convert.run("shapes", f"coco:{tmp_path / 'coco'}", progress=False)
+    assert "semantic maps are not written" in capsys.readouterr().out
+
+
 def test_convert_tells_of_images_that_had_to_be_left_out(tmp_path, capsys):
     root = csv_set(tmp_path / "csv")
     write(root / "train" / "cat" / "1.png", encoded(picture(1))[:500])
@@ -79,6 +84,13 @@ def test_evaluate_says_which_classes_of_other_data_do_not_count(tmp_path, monkey
         evaluate.run("x", f"masks:{root}", "val", say=said.append)
     assert "1 of 3 classes are not among those of the network" in said[0] and "(found 'dirt')" in said[0]
     assert "(found '9')" in said[1] and len(said) == 2
+
+
+def test_names_of_other_data_become_names_of_files():
+    names = ["masks:../d/r g", "masks:../d/r_g", "masks:" + "ü" * 300 + "/odd", "coco:a"]
+    files = [evaluate.readable(name) for name in names]
+    assert len(set(files)) == 4 and all(file.isascii() and len(file) < 80 for file in files)
+    assert files[3].startswith("coco_a_") and evaluate.readable("coco:a") == files[3]
 
 
 def test_proposals(tmp_path, monkeypatch, capsys, few_shapes):

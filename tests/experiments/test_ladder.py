@@ -3,6 +3,7 @@
 import csv
 import functools
 import json
+import math
 import os
 from types import SimpleNamespace
 
@@ -115,6 +116,17 @@ def test_the_segmentation_ladder_from_end_to_end(tmp_path, monkeypatch, few_shap
     with Image.open(tmp_path / "ladder.png") as picture:
         assert picture.height > (len(names) + 2) * 160
 
+    # In tiles, an image costs as much as all of its tiles.
+    run = tmp_path / "full_resolution"
+    description = json.loads((run / "config.json").read_text())
+    description["config"]["data"]["fit"] = "tile"
+    (run / "config.json").write_text(json.dumps(description))
+    tiled = segmentation_ladder.contender("tiled", run, said.append)
+    size, margin = tiled.trained.task.inputs.sizes[0], tiled.trained.task.inputs.margin
+    assert size == (64, 64) and margin > 0 and tiled.tiles == math.ceil(128 / (64 - 2 * margin)) ** 2
+    whole = float(rows[names.index("full resolution")]["gflop_an_image"])
+    assert tiled.cost.gflops == pytest.approx(tiled.tiles * whole, rel=0.02)
+
 
 def test_a_run_on_other_data_is_not_taken_for_one_on_these(tmp_path, monkeypatch):
     """Refused before anything is trained; another way to write the same folder is the same data."""
@@ -192,8 +204,8 @@ def test_an_order_is_claimed_only_where_the_interval_of_the_difference_excludes_
 def test_the_order_names_the_better_one_first_whichever_comes_first():
     easy = np.array([20, 35, 50, 65, 80, 90])
     lines = segmentation_ladder._differences(compared(good=easy + 4, bad=easy))
-    assert lines[1] == "- boundary_f: good above bad (-0.040, 95 % -0.040 … -0.040)"
-    assert lines[0].startswith("- mean_iou: good above bad (-0.0")
+    assert lines[1] == "- boundary_f: good above bad (+0.040, 95 % +0.040 … +0.040)"
+    assert lines[0].startswith("- mean_iou: good above bad (+0.0")
 
 
 def test_an_interval_that_ends_at_zero_claims_nothing():

@@ -18,7 +18,7 @@ from cnnvision.training.evaluate import SplitEvaluation
 from cnnvision.training.failure import replay
 from cnnvision.training.records import read_records
 from cnnvision.training.sharding import make_mesh
-from cnnvision.types import COCO_AREA_RANGES, Example
+from cnnvision.types import COCO_AREA_RANGES, Example, Problem
 from tests.training import toy
 
 
@@ -96,6 +96,29 @@ def test_weights_that_do_not_fit_leave_nothing_behind(tmp_path):
     with pytest.raises(WeightsError):
         loop.train(make_run(tmp_path / "run", toy.make_config(), task))
     assert not (tmp_path / "run").exists()
+
+
+def test_what_cannot_be_used_is_said_once_and_counted_each_time(tmp_path):
+    said, problem = [], Problem("a.png", "", "", "", "is no picture", "Restore it.", "left out")
+    run = make_run(tmp_path, toy.make_config(), said=said)
+    batches = run.train_batches
+    run.train_batches = lambda *steps: (loaded._replace(failures=(problem,) * 2) for loaded in batches(*steps))
+    loop.train(run)
+    assert len([line for line in said if line.startswith("not used: ")]) == 1
+    assert [record["examples_failed"] for record in read_records(tmp_path) if record["split"] == "train"][-1] == 24
+
+
+def test_an_evaluation_in_which_nothing_counts_has_no_loss(tmp_path):
+    said: list[str] = []
+    run = make_run(tmp_path, toy.make_config(steps=3), said=said)
+    nothing = lambda loaded: loaded._replace(
+        batch=loaded.batch.replace(target=loaded.batch.target.replace(valid=np.zeros(16, bool)))
+    )
+    run.evaluation.batches = lambda: map(nothing, eval_batches())
+    metrics = loop.train(run)
+    assert np.isnan(metrics["loss"]) and np.isnan(metrics["loss/class"])
+    assert len([line for line in said if line.startswith("nothing in what is evaluated on counts")]) == 1
+    assert read_records(tmp_path)[-1]["loss"] is None
 
 
 def test_a_finished_run_that_lost_its_log_is_evaluated_again(uninterrupted, tmp_path):

@@ -6,8 +6,10 @@ import time
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
+from cnnvision.errors import ConfigError
 from cnnvision.training.optimizer import make_optimizer, make_schedule
 from cnnvision.training.sharding import make_mesh, put_batch, state_layout
 from cnnvision.training.state import make_init
@@ -77,6 +79,20 @@ def test_a_step_that_is_not_finite_leaves_everything_as_it_was():
     jax.tree.map(np.testing.assert_array_equal, after.replace(failed=state.failed), state)
     later, report = step(after, good, stop)  # frozen from then on
     assert bool(report.failed) and int(later.step) == 1
+
+
+def test_an_update_that_is_not_finite_is_not_made():
+    """Loss and gradient are in order, and what an optimizer makes of them is not."""
+    task = toy.make_task()
+    broken = lambda trainable: optax.stateless(lambda updates, params: jax.tree.map(lambda x: x / 0.0, updates))
+    state = jax.jit(make_init(task, broken, 0, False))(make_batch(0))
+    after, report = jax.jit(make_train_step(task, broken, seed=0, log_every=5))(state, make_batch(1), jnp.zeros(1, bool))
+    assert bool(report.failed) and int(after.step) == 0
+    jax.tree.map(np.testing.assert_array_equal, after.params, state.params)
+    config = base().optimizer
+    config.epsilon = 0.0
+    with pytest.raises(ConfigError, match="epsilon"):
+        optimizer_of(config)({})
 
 
 def test_window_sums_metrics_and_is_emptied_at_each_logged_step():
@@ -175,3 +191,5 @@ def test_schedules():
     steps = make_schedule(config, 100)
     found = [float(steps(i)) for i in (10, 49, 50, 51, 89, 91)]
     assert found == pytest.approx([2.0, 2.0, 0.2, 0.2, 0.2, 0.02], rel=1e-5)
+    config.update(decay_at=(0.5, 0.51), warmup_steps=0)
+    assert float(make_schedule(config, 10)(6)) == pytest.approx(0.02, rel=1e-5)  # both at step 5
