@@ -47,7 +47,7 @@ def get_config(variant: str = "") -> ConfigDict:
             ),
             boxes=dict(
                 examples=500,  # images to fit to, the first; 0 for all
-                number=32,  # regions of an image at most: those that overlap an object most
+                number=32,  # regions of an image at most, drawn among those that overlap an object enough
                 positive_from=0.6,  # IoU
                 regularization=1000.0,  # lambda
             ),

@@ -8,7 +8,6 @@ worst of all; a confusion matrix, or of detectors precision over recall.
 
 import hashlib
 import json
-import math
 import sys
 
 from experiments.command_line import Parser, cache_compilations, main
@@ -23,6 +22,7 @@ def run(workdir, data: str | None = None, split: str | None = None, step: int | 
     from cnnvision import visualize
     from cnnvision.confusion import draw_confusion
     from cnnvision.curves import draw_precision_recall
+    from cnnvision.training.evaluate import remarks
     from cnnvision.worst import Worst
     from experiments.runs import evaluation_of, load, names_of, open_for
 
@@ -37,10 +37,8 @@ def run(workdir, data: str | None = None, split: str | None = None, step: int | 
     classes = names_of(trained.task, trained.info)
     worst = Worst(visualize.MOST)
     metrics, shown = evaluation.run(trained.params, trained.model_state, keep=visualize.MOST, watch=worst.add)
-    for problem in evaluation.failures:
-        say(f"not used: {problem}")
-    if math.isnan(metrics.get("loss", 0.0)):
-        say(f"nothing in {name} {split} counts: it has no target of a class that the network knows")
+    for line in remarks(evaluation, metrics):
+        say(line)
     if jax.process_index() == 0:
         label = split if data is None else f"{split}_of_{readable(name)}"
         folder = epath.Path(workdir) / "evaluation"

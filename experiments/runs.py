@@ -19,7 +19,7 @@ from cnnvision.data.wholes import Wholes
 from cnnvision.errors import ConfigError, DataError, RunError, check_name, check_range
 from cnnvision.models import make_task
 from cnnvision.models.binding import named_sizes
-from cnnvision.task import DataInfo, Task
+from cnnvision.task import DataInfo, InputSpec, Task
 from cnnvision.training.checkpoint import Checkpoints, with_layout
 from cnnvision.training.evaluate import SplitEvaluation
 from cnnvision.training.loop import Run
@@ -106,11 +106,20 @@ def evaluation_of(
 ) -> SplitEvaluation:
     """How a source is evaluated under a config; with `targets` False, only predicted on."""
     options = loading(config)
-    inputs = task.inputs if targets else dataclasses.replace(task.inputs, target="")
+    inputs = with_room(task.inputs, source) if targets else dataclasses.replace(task.inputs, target="")
     source = cached(with_proposals(source, inputs.proposals), options.cache_mb)
     batches = lambda: pipeline.eval_batches(source, inputs, options, jax.process_index(), jax.process_count())
     pictures = functools.partial(Wholes, source) if task.inputs.fit == "tile" else None
     return SplitEvaluation(task, source, batches, mesh, pictures)
+
+
+def with_room(inputs: InputSpec, source: Source) -> InputSpec:
+    """The inputs with room for all objects of each image, where their number is known without reading the images."""
+    if inputs.target != "objects" or inputs.objects != "all" or not getattr(source, "annotations_at_hand", False):
+        return inputs
+    objects = (source.read(index, image=False).objects for index in range(len(source)))
+    most = max((len(each.boxes) for each in objects if each is not None), default=0)
+    return dataclasses.replace(inputs, max_objects=max(inputs.max_objects, most))
 
 
 def join(config: ConfigDict, workdir: epath.PathLike, mesh: jax.sharding.Mesh | None = None, say=print) -> Run:
@@ -132,7 +141,8 @@ def join(config: ConfigDict, workdir: epath.PathLike, mesh: jax.sharding.Mesh | 
     check_size(task, config)
     selection = usable(train_source, task.inputs)
     if not len(selection.source):
-        raise DataError(f"{config.data.source}: {selection.reason}, so nothing is left to train on")
+        where = f"{config.data.source} {config.data.train_split}"
+        raise DataError(f"{where}: {selection.reason}, so nothing is left to train on")
     for source in (train_source, eval_source):
         if source.problems:
             gravest = min(source.problems, key=lambda problem: faults.EFFECTS.index(problem.effect))

@@ -91,10 +91,10 @@ def read_annotations(
     order = sorted(np.flatnonzero(sound).tolist(), key=lambda place: rows[place].image)
     rows, corners = [rows[place] for place in order], corners[order]
     known = any(row.parts for row in rows)
-    for row in rows:
-        if known and not row.parts:
-            message = "the annotation has no segmentation, and its box is taken for its mask"
-            findings.add(file, message, "Write one.", "repaired", row.record, "segmentation")
+    without = [row.record for row in rows if known and not row.parts]
+    if without:
+        message = f"the annotation has no segmentation, and its box is taken for its mask: the first of {len(without)}"
+        findings.add(file, message, "Write one for each.", "repaired", without[0], "segmentation")
     box_areas = np.prod(corners[:, 2:] - corners[:, :2], axis=1)
     areas = [box_area if row.area is None else row.area for row, box_area in zip(rows, box_areas, strict=True)]
     columns = (

@@ -23,11 +23,11 @@ from etils import epath
 from jaxtyping import Float, UInt8
 
 from cnnvision.data.wrapped import Wrapped
-from cnnvision.errors import DataError
+from cnnvision.errors import DataError, RunError
 from cnnvision.task import ProposalSpec
 from cnnvision.types import Example, Masks, Source
 
-VERSION = 1
+VERSION = 2
 """Of what is computed: boxes of another version are not used again."""
 
 SECONDS = 10.0
@@ -75,7 +75,7 @@ def _random(image: np.ndarray, spec: ProposalSpec, rng: np.random.Generator) -> 
 
 
 def _sliding(image: np.ndarray, spec: ProposalSpec, rng: np.random.Generator) -> np.ndarray:
-    """The largest first; of one size and shape, row by row."""
+    """The largest first; of one size and shape, row by row. Where there are more than are wanted, evenly many of all."""
     height, width = image.shape[:2]
     found = []
     for scale in sorted(spec.scales, reverse=True):
@@ -88,7 +88,9 @@ def _sliding(image: np.ndarray, spec: ProposalSpec, rng: np.random.Generator) ->
             ]
             x, y = (grid.ravel() for grid in np.meshgrid(*places))
             found.append(np.stack([x, y, x + w, y + h], axis=1))
-    return np.concatenate(found)
+    boxes = np.unique(np.concatenate(found), axis=0, return_index=True)[1]  # those of a narrow image may agree
+    boxes = np.concatenate(found)[np.sort(boxes)]
+    return boxes[np.linspace(0, len(boxes) - 1, min(spec.most, len(boxes))).round().astype(int)]
 
 
 _METHODS: dict[str, Callable[[np.ndarray, ProposalSpec, np.random.Generator], np.ndarray]] = {
@@ -123,7 +125,7 @@ class ProposalStore:
         """The boxes of an image: read, or computed and kept.
 
         Raises:
-            DataError: a file of the store cannot be written.
+            RunError: a file of the store cannot be written, which is no fault of the image.
         """
         name = _digest(image).hex()
         path = self.folder / name[:2] / f"{name}.npy"
@@ -142,7 +144,7 @@ class ProposalStore:
                 np.save(file, boxes, allow_pickle=False)
             draft.replace(path)
         except OSError as error:
-            raise DataError(
+            raise RunError(
                 f"{path}: proposals cannot be kept there ({error}). Make room, or "
                 "let CNNVISION_PROPOSALS name another folder."
             ) from error
@@ -178,6 +180,9 @@ def prepare(source: WithProposals, indices: Sequence[int], threads: int, say: Ca
         indices: which of them.
         threads: how many work at a time.
         say: told how far it is, every few seconds.
+
+    Raises:
+        RunError: proposals cannot be kept.
     """
 
     def make(index: int) -> None:
@@ -197,7 +202,7 @@ def prepare(source: WithProposals, indices: Sequence[int], threads: int, say: Ca
             if time.monotonic() - told > SECONDS:
                 told = time.monotonic()
                 say(f"{source.name} {source.split}: {source.store.spec.method} of {done} of {len(indices)} images")
-    with contextlib.suppress(OSError):  # as where the proposals themselves cannot be kept
+    with contextlib.suppress(OSError):  # then the next call looks for each of them again
         done_before.parent.mkdir(parents=True, exist_ok=True)
         done_before.touch()
 

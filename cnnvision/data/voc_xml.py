@@ -13,6 +13,8 @@ from cnnvision.data.faults import Findings
 from cnnvision.data.text_files import decode_text
 
 CORNERS = ("xmin", "ymin", "xmax", "ymax")
+FLAGS = {"1": True, "true": True, "0": False, "false": False, "": False}
+"""What `difficult` may read, in small letters."""
 _ENCODING = re.compile(rb"""<\?xml[^>]*?\sencoding\s*=\s*["']([\w.:-]+)["']""")
 _DECLARATION = re.compile(r"<\?xml[^>]*\?>")
 
@@ -139,4 +141,8 @@ def _box(element: ElementTree.Element, record: str, file: str, findings: Finding
             message = "is not a number" if text else "is missing"
             return findings.add(file, message, "Write a number.", "object left out", record, f"bndbox/{side}", text)
         corners.append(value)
-    return Box(record, name, _text(element, "difficult") == "1", tuple(corners))
+    difficult = _text(element, "difficult")
+    if difficult.lower() not in FLAGS:
+        message, cure = "is neither 0 nor 1, and was taken for 0", "Write 1 for an object that is hard to recognise, else 0."
+        findings.add(file, message, cure, "repaired", record, "difficult", difficult)
+    return Box(record, name, FLAGS.get(difficult.lower(), False), tuple(corners))

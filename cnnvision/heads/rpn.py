@@ -90,7 +90,8 @@ def rpn_terms(
 
     Args:
         target: of this image: boxes [m, 4], labels, valid and crowd [m].
-        size: (height, width) of what of the input is image, pixels. Anchors whose middle lies in the padding do not count.
+        size: (height, width) of what of the input is image, pixels. Anchors whose middle lies in the padding do not count:
+            they are neither drawn nor the best that an object has.
         number, share: anchors in the sample, and how many of them are positive at most.
         positive_from, negative_below: see `match`.
         beta: of smooth L1; 1/9 in the published code.
@@ -99,9 +100,10 @@ def rpn_terms(
         "objectness": binary cross entropy, a mean over the sample; "rpn_box": smooth L1, summed over the four deltas, of
         positive anchors, divided by all of the sample.
     """
-    matches = match(anchors, target.boxes, target.valid, target.crowd, positive_from, negative_below, low_quality=True)
     middles = (anchors[:, :2] + anchors[:, 2:]) / 2.0
     inside = jnp.all(middles < size[None, ::-1].astype(jnp.float32), axis=1)
+    within = jnp.where(inside[:, None], anchors, 0.0)  # a box without area overlaps nothing
+    matches = match(within, target.boxes, target.valid, target.crowd, positive_from, negative_below, low_quality=True)
     sample = sample_balanced(key, matches.positive & inside, matches.negative & inside, number, share)
     logits, weights = objectness[sample.index], sample.valid.astype(jnp.float32)
     classes = jnp.stack([jnp.zeros_like(logits), logits], axis=-1)

@@ -20,7 +20,9 @@ where they were proposed. Evaluated after each stage, a run shows what each of t
 
 Deviations: a batch's regions come from a few images, not from all; the objects' own boxes are among them. Scores are
 1 / (1 + exp(−margin)), which keeps the order of the margins and lies between 0 and 1; it is no probability. The box
-regression moves all regions before the suppression (as Fast R-CNN does), not those that are left.
+regression moves all regions before the suppression (as Fast R-CNN does), not those that are left, and learns from so many
+regions of an image that overlap an object enough (`boxes.number`, drawn at random), not from all. By config, the last two
+stages look at the first images alone (`svm.examples`, `boxes.examples`).
 """
 
 from collections.abc import Callable
@@ -29,7 +31,6 @@ from typing import Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-from jax import lax
 
 from cnnvision.backbones import make_backbone
 from cnnvision.errors import check_name, check_range
@@ -45,6 +46,7 @@ from cnnvision.ops.boxes import covered, iou, pairwise
 from cnnvision.ops.deltas import decode, encode
 from cnnvision.ops.matching import match
 from cnnvision.ops.per_image import per_image
+from cnnvision.ops.sampling import sample_balanced
 from cnnvision.pretrained.start import warm_start
 from cnnvision.task import DataInfo, Fit, LossAux, Task
 from cnnvision.types import Array, ObjectTarget
@@ -115,17 +117,19 @@ def svm_stage(model: Any, classes: int, look_at: Callable[..., Look]) -> Fit:
 
 
 def box_stage(model: Any, classes: int, look_at: Callable[..., Look]) -> Fit:
-    """Stage 3: a regression of boxes for each class on pool5, from the regions of each image that overlap an object most."""
+    """Stage 3: a regression of boxes for each class on pool5, from regions of each image that overlap an object enough."""
     most = min(model.boxes.number, model.proposals.most)
 
     def answers(params, model_state, batch):
-        def of_image(boxes, valid, target):
+        def of_image(number, boxes, valid, target):
             near = match(boxes, target.boxes, target.valid, target.crowd, model.boxes.positive_from, 0.0)
-            overlap, index = lax.top_k(jnp.where(near.positive & valid, near.overlap, -1.0), most)
-            objects = near.object[index]
-            return boxes[index], overlap > 0, target.labels[objects], encode(target.boxes[objects], boxes[index])
+            key = jax.random.fold_in(jax.random.key(0), number)  # the same regions, whatever else is in the batch
+            drawn = sample_balanced(key, near.positive & valid, jnp.zeros_like(valid), most, share=1.0)
+            chosen, objects = boxes[drawn.index], near.object[drawn.index]
+            return chosen, drawn.valid, target.labels[objects], encode(target.boxes[objects], chosen)
 
-        boxes, valid, labels, deltas = per_image(of_image, batch.proposals.boxes, batch.proposals.valid, batch.target)
+        proposed = batch.proposals
+        boxes, valid, labels, deltas = per_image(of_image, batch.index, proposed.boxes, proposed.valid, batch.target)
         pool5 = look_at(params, model_state, batch)(boxes, valid)[2]
         return {"features": pool5, "valid": valid, "labels": labels, "deltas": deltas}
 

@@ -20,6 +20,18 @@ from cnnvision.training.step import CompiledOnce
 from cnnvision.types import Batch, Example, Problem, Source
 
 
+def remarks(evaluation: "SplitEvaluation", metrics: dict[str, float]) -> list[str]:
+    """What has to be said about the last run of an evaluation beside its numbers, a line each."""
+    lines = [f"not evaluated on: {problem}" for problem in evaluation.failures]
+    if evaluation.dropped:
+        room = "objects found no room (config.model.max_objects): loss and proposal_recall are without them"
+        lines.append(f"{evaluation.dropped} {room}")
+    judged = (evaluation.task.best or ("AP",))[0]
+    if any(math.isnan(metrics.get(name, 0.0)) for name in ("loss", judged)):
+        lines.append("nothing in what is evaluated on counts: it has no target of a class that the network knows")
+    return lines
+
+
 def make_predict_step(task: Task) -> Callable[[Any, Any, Batch], tuple[Any, dict[str, Mean]]]:
     """(params, model_state, batch) -> (predictions, validation metrics), to be jitted; no metrics without targets."""
 
@@ -61,6 +73,7 @@ class SplitEvaluation:
     Attributes:
         compiled: the program and the record of its compilations.
         failures: problems of examples that could not be read in the last run.
+        dropped: objects for which a batch had no room in the last run: the loss and what is measured with it lack them.
         evaluator: of the last run, with what it knows beside its metrics.
     """
 
@@ -75,6 +88,7 @@ class SplitEvaluation:
         self.task, self.source, self.batches, self.mesh, self.pictures = task, source, batches, mesh, pictures
         self.compiled = CompiledOnce("predict", jax.jit(on_mesh(make_predict_step(task), mesh)), time.perf_counter)
         self.failures: list[Problem] = []
+        self.dropped = 0
         self.evaluator: Any = None
 
     def run(
@@ -98,7 +112,7 @@ class SplitEvaluation:
             where the batches have no targets), NaN where nothing in the split counts; what is kept, in small batches with
             predictions in their pixels.
         """
-        self.evaluator, totals, kept, self.failures = self.task.evaluator(), {}, [], []
+        self.evaluator, totals, kept, self.failures, self.dropped = self.task.evaluator(), {}, [], [], 0
         wanted = np.linspace(0, len(self.source) - 1, 0 if self.pictures else min(keep, len(self.source))).astype(int)
         pictures = self.pictures(keep) if self.pictures and jax.process_index() == 0 else None
         originals = Originals(self.source, masks="semantic" if self.task.inputs.target == "semantic" else False)
@@ -116,6 +130,7 @@ class SplitEvaluation:
             targets = loaded.batch.target is not None
             # Each tile of an image that cannot be read fails; the image is said once.
             self.failures += [problem for problem in dict.fromkeys(loaded.failures) if problem not in self.failures]
+            self.dropped += loaded.dropped_objects
             batch = put_batch(loaded.batch, self.mesh)
             predictions, metrics = self.compiled(params, model_state, batch)
             for name, metric in jax.device_get(metrics).items():

@@ -14,7 +14,6 @@ Where the first state comes from, in this order:
 import contextlib
 import dataclasses
 import functools
-import math
 import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
@@ -28,7 +27,7 @@ from cnnvision.errors import RunError
 from cnnvision.ops.per_image import on_mesh
 from cnnvision.task import Task
 from cnnvision.training.checkpoint import Checkpoints, with_layout
-from cnnvision.training.evaluate import SplitEvaluation
+from cnnvision.training.evaluate import SplitEvaluation, remarks
 from cnnvision.training.failure import fail
 from cnnvision.training.fitting import Answers, fitted, remove_answers
 from cnnvision.training.optimizer import make_optimizer
@@ -283,10 +282,8 @@ def stop_flags(stop: StopRequest, mesh: jax.sharding.Mesh) -> jax.Array:
 def evaluate(run: Run, state: TrainState, records: Records, step: int, say: Callable[[str], None]) -> dict[str, float]:
     """Evaluates, logs, prints and draws."""
     metrics, shown = run.evaluation.run(state.best_params(), state.model_state, keep=visualize.MOST)
-    for problem in run.evaluation.failures:
-        say(f"not evaluated on: {problem}")
-    if math.isnan(metrics.get("loss", 0.0)):
-        say("nothing in what is evaluated on counts: it has no target of a class that the network knows")
+    for line in remarks(run.evaluation, metrics):
+        say(line)
     records.add(step, "val", metrics)
     say(f"step {step} val  " + "  ".join(f"{name} {value:.4g}" for name, value in metrics.items() if "/" not in name))
     if run.leads:

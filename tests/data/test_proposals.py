@@ -11,7 +11,7 @@ from cnnvision.data.augment import apply, fitted
 from cnnvision.data.batching import make_batch, validate
 from cnnvision.data.order import batch_indices, seen
 from cnnvision.data.sources import open_source
-from cnnvision.errors import DataError
+from cnnvision.errors import DataError, RunError
 from cnnvision.ops.geometry import overlaps
 from cnnvision.task import InputSpec, ProposalSpec
 from cnnvision.types import Example, Objects
@@ -44,7 +44,7 @@ def test_boxes_lie_in_the_image_and_are_the_same_every_time(spec):
     for _ in range(3):
         np.testing.assert_array_equal(proposals.propose(image, spec), boxes)
     fewer = proposals.propose(image, dataclasses.replace(spec, most=5))
-    assert len(fewer) == min(5, len(boxes)) and (spec.method == "random" or (fewer == boxes[:5]).all())
+    assert len(fewer) == min(5, len(boxes)) and (spec.method != "selective_search" or (fewer == boxes[:5]).all())
 
 
 def test_selective_search_finds_what_stands_out_in_an_order_of_its_own():
@@ -90,6 +90,22 @@ def test_sliding_boxes_by_hand():
     boxes = proposals.propose(np.zeros((40, 40, 3), np.uint8), spec)
     expected = [[0, 0, 40, 40], *([x, y, x + 20, y + 20] for y in (0, 10, 20) for x in (0, 10, 20))]
     np.testing.assert_allclose(boxes, expected)
+
+
+def test_of_too_many_sliding_boxes_evenly_many_stay():
+    spec = ProposalSpec("sliding", most=10**6, scales=(0.1, 0.4), ratios=(0.5, 2.0), step=0.25)
+    image = np.zeros((128, 128, 3), np.uint8)
+    every, few = proposals.propose(image, spec), proposals.propose(image, dataclasses.replace(spec, most=400))
+    assert len(every) > 2000 and len(few) == 400
+
+    def shares(boxes):
+        """Of two sizes, two shapes and the four quarters of the image."""
+        sides, middles = boxes[:, 2:] - boxes[:, :2], (boxes[:, 2:] + boxes[:, :2]) / 2
+        kind = (sides[:, 0] > sides[:, 1]) + 2 * (sides.max(axis=1) > 30)
+        quarter = (middles > 64) @ [1, 2]
+        return np.bincount(4 * kind + quarter, minlength=16) / len(boxes)
+
+    np.testing.assert_allclose(shares(few), shares(every), atol=0.03)
 
 
 class Pictures:
@@ -168,8 +184,11 @@ def test_what_was_prepared_once_is_not_read_again(tmp_path):
 
 def test_a_folder_that_cannot_be_written_is_said(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(DataError, match=r"proposals cannot be kept there .*CNNVISION_PROPOSALS"):
-        proposals.ProposalStore(SEARCH, tmp_path / "file").of(picture()[0])
+    store = proposals.ProposalStore(SEARCH, tmp_path / "file")
+    with pytest.raises(RunError, match=r"proposals cannot be kept there .*CNNVISION_PROPOSALS"):
+        store.of(picture()[0])
+    with pytest.raises(RunError, match="proposals cannot be kept there"):  # no fault of an image, which would be left out
+        proposals.prepare(proposals.WithProposals(Pictures(), store), range(6), 2, lambda line: None)
 
 
 def test_proposals_go_through_the_same_map_as_the_image():

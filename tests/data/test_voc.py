@@ -86,6 +86,19 @@ def test_faulty_boxes(tmp_path, corners, field, value, effect, box):
     assert source.read(2, image=False).objects.boxes.tolist()[1:] == ([box] if box else [])
 
 
+@pytest.mark.parametrize(("text", "difficult"), [("1", True), ("true", True), (" TRUE ", True), ("0", False), ("", False)])
+def test_what_is_difficult(tmp_path, text, difficult):
+    source, problems = planted(tmp_path, voc_xml("x", voc_object("dog", (1, 1, 9, 9), difficult=text)))
+    assert source.read(2, image=False).objects.crowd.tolist() == [difficult] and not problems
+
+
+def test_difficult_is_no_guess(tmp_path):
+    source, problems = planted(tmp_path, voc_xml("x", voc_object("dog", (1, 1, 9, 9), difficult="yes")))
+    problem = only(problems)
+    assert (problem.field, problem.value, problem.effect) == ("difficult", "yes", "repaired")
+    assert source.read(2, image=False).objects.crowd.tolist() == [False]
+
+
 def test_objects_without_name_or_box(tmp_path):
     xml = voc_xml("x", "<object><name> </name></object><object><name>dog</name></object>" + voc_object("dog", (1, 1, 2, 2)))
     source, problems = planted(tmp_path, xml)

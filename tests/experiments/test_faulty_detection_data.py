@@ -1,12 +1,14 @@
 """Detection data with every fault at once: `doctor` names each, training counts what it leaves out, and goes on."""
 
 import json
+from types import SimpleNamespace
 
 import jax
 import numpy as np
 import pytest
 
 from cnnvision.data.coco_writer import write_coco
+from cnnvision.training.evaluate import remarks
 from cnnvision.training.sharding import make_mesh
 from experiments import doctor
 from experiments.configuration import load_config
@@ -102,6 +104,31 @@ def test_coco(coco, tmp_path):
     assert "4 of 19 images have no object to learn from; they are left out" in said[-1]
     failed, dropped = check_batches(run, readable=14)
     assert failed == {"train/image 5.png"} and dropped > 0
+
+
+def test_evaluation_has_room_for_all_objects(tmp_path):
+    """Training leaves out what is beyond `max_objects`, and counts it; the loss and the recall of a split do not."""
+    root = tmp_path / "coco"
+    write_coco([Drawn(20)], root, progress=False)
+    run, _ = joined(f"coco:{root}", tmp_path / "run", name="faster_rcnn", max_objects=1)
+    loaded = list(run.evaluation.batches())
+    most = max(len(Drawn(20).read(index).objects.boxes) for index in range(20))
+    assert {one.batch.target.valid.shape[1] for one in loaded} == {most} and most > 1
+    assert sum(one.dropped_objects for one in loaded) == 0
+    assert {one.batch.target.valid.shape[1] for one in run.train_batches(0, 1)} == {1}
+
+
+def test_what_is_said_of_an_evaluation():
+    """A detector's loss is finite where nothing but background counts; what it is judged by is not defined then."""
+    about = SimpleNamespace(failures=["a.png is broken"], dropped=0, task=SimpleNamespace(best=("AP", "max")))
+    assert remarks(about, {"loss": 1.0, "AP": 0.0}) == ["not evaluated on: a.png is broken"]
+    about.failures, about.dropped = [], 3
+    assert "3 objects found no room" in remarks(about, {"loss": 1.0, "AP": 0.5})[0]
+    about.dropped = 0
+    for best, metrics in ((("AP", "max"), {"loss": 1.0, "AP": np.nan}), (None, {"loss": np.nan}), (None, {"AP": np.nan})):
+        about.task.best = best
+        assert [line.startswith("nothing in what is evaluated on counts") for line in remarks(about, metrics)] == [True]
+    assert not remarks(about, {})
 
 
 def test_voc(tmp_path, monkeypatch):
