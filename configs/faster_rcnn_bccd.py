@@ -7,7 +7,9 @@ Model       cnnvision/models/faster_rcnn.py: EfficientNet-Lite0 from ImageNet we
             and 64 for the largest anchors
 Data        a folder as PASCAL VOC has it: images of 640×480 seen at 448×320; red cells, white cells, platelets
 Hardware    two x86 cores
-Result      not measured yet
+Result      val, 87 images: AP .609, AP50 .911, AP75 .684; AP of platelets .460, red cells .587, white cells .781; in 13
+            minutes with other work beside it. torchvision's Faster R-CNN on the same backbone and weights, the same minutes
+            on the same two cores: AP .564, AP50 .893
 """
 
 from ml_collections import ConfigDict
