@@ -88,8 +88,7 @@ def _sliding(image: np.ndarray, spec: ProposalSpec, rng: np.random.Generator) ->
             ]
             x, y = (grid.ravel() for grid in np.meshgrid(*places))
             found.append(np.stack([x, y, x + w, y + h], axis=1))
-    boxes = np.unique(np.concatenate(found), axis=0, return_index=True)[1]  # those of a narrow image may agree
-    boxes = np.concatenate(found)[np.sort(boxes)]
+    boxes = np.concatenate(found)
     return boxes[np.linspace(0, len(boxes) - 1, min(spec.most, len(boxes))).round().astype(int)]
 
 

@@ -15,8 +15,8 @@ one anchor size a level, and each proposal pooled from the level that fits its s
 Deviations, all of which torchvision's `fasterrcnn_resnet50_fpn` shares: anchors that cross the image's border take part in
 training; RoIAlign (He et al. 2017) in place of RoI max pooling, with a pyramid always; Lrpn is divided by the number of
 anchors in the sample, not by positions, which takes the place of λ = 10; smooth L1 bends at β = 1/9 (the head's by config).
-The objects' own boxes are among the proposals in training, as in the paper's published code. torchvision's is not that
-anchors whose middle lies in the padding of an image take no part in training.
+The objects' own boxes are among the proposals in training, as in the paper's published code. One that torchvision does
+not share: anchors whose middle lies in the padding of an image take no part in training.
 """
 
 from collections.abc import Callable, Sequence
