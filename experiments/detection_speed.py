@@ -1,10 +1,10 @@
 """What region detectors cost with VGG-16 on one photograph, as in their papers, and where the seconds go.
 
-    python -m experiments.detection_speed [--image=FILE] [--proposals=2000] [--crops=200] [--rounds=3] [--smoke]
+    python -m experiments.detection_speed [--image=FILE] [--proposals=2000] [--crops=200] [--chunk=20] [--rounds=3] [--smoke]
 
 R-CNN, Fast R-CNN and Faster R-CNN with 20 classes; the image's shorter side is 600 pixels, R-CNN's crops have 224. Weights
 are random: what they are changes no time but that of the suppression, and here every box takes part in it. R-CNN is measured
-on `--crops` proposals, and counts as often as these go into all of them.
+on `--crops` proposals, `--chunk` of them at a time, and counts as often as these go into all of them.
 """
 
 import dataclasses
@@ -16,10 +16,10 @@ CLASSES = 20
 SIDE, MULTIPLE = 600, 16
 """Shorter side of the image that Fast and Faster R-CNN see; sides are whole multiples of the network's stride."""
 CHUNK = 20
-"""R-CNN's crops that go through the network together."""
+"""R-CNN's crops that go through the network together, by default; an accelerator wants more."""
 
 
-def configs(proposals: int, crops: int, size: tuple[int, int], smoke: bool):
+def configs(proposals: int, crops: int, chunk: int, size: tuple[int, int], smoke: bool):
     """Name -> config; `smoke`: the smallest backbone, narrow heads."""
     from ml_collections import ConfigDict
 
@@ -28,7 +28,7 @@ def configs(proposals: int, crops: int, size: tuple[int, int], smoke: bool):
     made = {"R-CNN": rcnn_shapes, "Fast R-CNN": fast_rcnn_shapes, "Faster R-CNN": faster_rcnn_voc}
     made = {name: module.get_config() for name, module in made.items()}
     rcnn, fast, faster = (config.model for config in made.values())
-    rcnn.update(side=224, context=16, stride=0 if smoke else 32, hidden=(4096, 4096), chunk=min(CHUNK, crops))
+    rcnn.update(side=224, context=16, stride=0 if smoke else 32, hidden=(4096, 4096), chunk=chunk)
     fast.update(neck="none", strides=faster.strides)
     fast.regions.update(hidden=faster.regions.hidden, pooling=faster.regions.pooling)
     rcnn.proposals.most, fast.proposals.most = crops, proposals
@@ -46,13 +46,22 @@ def configs(proposals: int, crops: int, size: tuple[int, int], smoke: bool):
     return made
 
 
-def run(image: str = "", proposals: int = 2000, crops: int = 200, rounds: int = 3, smoke: bool = False, say=print) -> list:
+def run(
+    image: str = "",
+    proposals: int = 2000,
+    crops: int = 200,
+    chunk: int = CHUNK,
+    rounds: int = 3,
+    smoke: bool = False,
+    say=print,
+) -> list:
     """Measures; returns a `costs.DetectorCost` for each detector.
 
     Args:
         image: a file; "" for a photograph that scikit-learn brings.
         proposals: of selective search, at most.
         crops: of them on which R-CNN is measured.
+        chunk: of those that go through its network together.
         rounds: measurements of each program; the median counts.
         smoke: small networks: numbers mean nothing.
     """
@@ -77,7 +86,7 @@ def run(image: str = "", proposals: int = 2000, crops: int = 200, rounds: int = 
     ahead = proposal_seconds([pixels] * rounds, ProposalSpec("selective_search", proposals))
     say(f"{pixels.shape[1]}×{pixels.shape[0]} pixels; the networks see {size[1]}×{size[0]}")
     costs = []
-    for name, config in configs(proposals, crops, size, smoke).items():
+    for name, config in configs(proposals, crops, chunk, size, smoke).items():
         task = make_task(config, DataInfo(tuple(f"class{k}" for k in range(CLASSES))))
         inputs, spec = dataclasses.replace(task.inputs, target=""), task.inputs.proposals
         with tempfile.TemporaryDirectory() as folder:
@@ -112,17 +121,15 @@ def command(arguments: list[str] | None = None) -> int:
     parser.add_argument("--image", default="", metavar="FILE", help="by default a photograph that scikit-learn brings")
     parser.add_argument("--proposals", type=int, default=2000, metavar="N")
     parser.add_argument("--crops", type=int, default=200, metavar="N", help="proposals on which R-CNN is measured")
+    parser.add_argument("--chunk", type=int, default=CHUNK, metavar="N", help="of those, through the network together")
     parser.add_argument("--rounds", type=int, default=3, metavar="N")
     parser.add_argument("--smoke", action="store_true", help="seconds; numbers mean nothing")
     flags, _ = parser.parse(arguments)
-    if (
-        min(flags.proposals, flags.crops, flags.rounds) < 1
-        or flags.proposals % flags.crops
-        or flags.crops % min(CHUNK, flags.crops)
-    ):
-        parser.error(f"--crops must divide --proposals, and be a multiple of {CHUNK} or less; all of them at least 1")
+    chunk = min(flags.chunk, flags.crops)
+    if min(flags.proposals, flags.crops, chunk, flags.rounds) < 1 or flags.proposals % flags.crops or flags.crops % chunk:
+        parser.error("--crops must divide --proposals, and --chunk must divide --crops; all of them at least 1")
     cache_compilations()
-    print(report(run(flags.image, flags.proposals, flags.crops, flags.rounds, flags.smoke)))
+    print(report(run(flags.image, flags.proposals, flags.crops, chunk, flags.rounds, flags.smoke)))
     return 0
 
 

@@ -12,7 +12,7 @@ def test_three_detectors_and_where_their_seconds_go(tmp_path):
     image = str(tmp_path / "noise.png")
     write_png(image, np.random.default_rng(0).integers(0, 256, (40, 60, 3), dtype=np.uint8))
     with jax.numpy_dtype_promotion("standard"):
-        costs = detection_speed.run(image, 40, 10, 1, True, lambda line: None)
+        costs = detection_speed.run(image, 40, 10, chunk=5, rounds=1, smoke=True, say=lambda line: None)
     assert [each.name for each in costs] == ["R-CNN", "Fast R-CNN", "Faster R-CNN"]
     for each in costs:
         assert sum(each.split.values()) == pytest.approx(each.seconds) and each.gflops > 0
