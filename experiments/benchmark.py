@@ -93,6 +93,7 @@ def make_programs(
         began = time.perf_counter()
         compiled = jax.jit(function, donate_argnums=donated).lower(*arguments).compile()
         seconds = time.perf_counter() - began
+        print(f"{name}: compiled in {seconds:.1f} s", flush=True)
         memory, cost = compiled.memory_analysis(), compiled.cost_analysis() or {}
         facts = {"compile": seconds, "gflop": cost.get("flops", 0.0) / 1e9}
         facts["gib"] = (memory.argument_size_in_bytes + memory.temp_size_in_bytes) / 2**30 if memory else 0.0

@@ -33,11 +33,14 @@ def conv(
     dilation: int = 1,
 ) -> Float[Array, "b _ _ o"]:
     """Cross-correlation of every channel with every channel; `dilation` is the distance of a kernel's taps, pixels."""
-    if kernel.shape[:2] == (1, 1):
-        image = image[:, ::stride, ::stride]
-        # Two dimensions: with four, XLA's gradient to the kernel begins by transposing the whole gradient image.
-        return (image.reshape(-1, image.shape[-1]) @ kernel[0, 0]).reshape(*image.shape[:3], -1)
     around = _pads(image.shape, (kernel.shape[0] - 1) * dilation + 1, stride, padding)
+    if kernel.shape[:2] == (1, 1):
+        return lax.platform_dependent(
+            image,
+            kernel,
+            cpu=lambda image, kernel: _matrix_product(image[:, ::stride, ::stride], kernel[0, 0]),
+            default=lambda image, kernel: library_conv(image, kernel, stride, around, dilation),
+        )
     if stride > 1:
         return library_conv(image, kernel, stride, around, dilation)
     return lax.platform_dependent(
@@ -46,6 +49,13 @@ def conv(
         cpu=lambda image, kernel: dense_conv(image, kernel, around, dilation),
         default=lambda image, kernel: library_conv(image, kernel, 1, around, dilation),
     )
+
+
+def _matrix_product(image: Float[Array, "b h w i"], matrix: Float[Array, "i o"]) -> Float[Array, "b h w o"]:
+    """Each pixel by a matrix. In two dimensions: with four, XLA's gradient to the matrix begins by transposing the whole
+    gradient image.
+    """
+    return (image.reshape(-1, image.shape[-1]) @ matrix).reshape(*image.shape[:3], -1)
 
 
 def depthwise_conv(

@@ -6,6 +6,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from cnnvision.ops.division import divide
+
 
 def area(boxes: Float[Array, "*n 4"]) -> Float[Array, "*n"]:
     """Square pixels; 0 for a box whose corners are flipped."""
@@ -26,7 +28,7 @@ def _intersection(a: Float[Array, "*n 4"], b: Float[Array, "*n 4"]) -> Float[Arr
 def _divide(numerator: Float[Array, "*n"], denominator: Float[Array, "*n"]) -> Float[Array, "*n"]:
     """0 where the denominator is not positive, with a gradient of 0 there (not NaN)."""
     positive = denominator > 0
-    return jnp.where(positive, numerator / jnp.where(positive, denominator, 1.0), 0.0)
+    return jnp.where(positive, divide(numerator, jnp.where(positive, denominator, 1.0)), 0.0)
 
 
 def iou(a: Float[Array, "*n 4"], b: Float[Array, "*n 4"]) -> Float[Array, "*n"]:

@@ -14,8 +14,8 @@ from jax import lax
 from jaxtyping import Array, Float, Int
 
 from cnnvision import types
+from cnnvision.ops.division import by_whole
 from cnnvision.ops.levels import CANONICAL_SIZE, level_of
-from cnnvision.ops.roi_pool import true_division
 
 
 def roi_align(
@@ -133,7 +133,7 @@ def _over_samples(
     start, length = corner[:, 1::-1], corner[:, 3:1:-1] - corner[:, 1::-1]  # (y, x)
     length = length if aligned else jnp.maximum(length, 1.0)
     limits = jnp.stack([maps.height, maps.width], axis=1)
-    counts = jnp.full(start.shape, samples) if samples else jnp.ceil(true_division(length, size)).astype(jnp.int32)
+    counts = jnp.full(start.shape, samples) if samples else jnp.ceil(by_whole(length, size)).astype(jnp.int32)
 
     def corners(i: int | jax.Array, j: int | jax.Array) -> Corners:
         y, x = (
@@ -160,7 +160,7 @@ def _sample(
 
     Within one position outside the map the nearest one counts; beyond that, none.
     """
-    step = true_division(length, size)[:, None]
+    step = by_whole(length, size)[:, None]
     place = start[:, None] + jnp.arange(size, dtype=jnp.float32)[None, :] * step
     place += (jnp.float32(number) + 0.5) * step / count[:, None].astype(jnp.float32)
     last = (limit - 1)[:, None].astype(jnp.float32)

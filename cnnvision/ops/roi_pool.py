@@ -16,6 +16,8 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float, Int
 
+from cnnvision.ops.division import by_whole
+
 Bins = tuple[jax.Array, jax.Array]
 """Of the bins along one side of each box: first positions and the ones after the last, int32 [r, size]."""
 
@@ -67,20 +69,15 @@ def _bins(boxes: Float[Array, "r 4"], stride: int | float, size: int, shape: tup
     place = jnp.arange(size, dtype=jnp.float32)[None, :]
     bins = []
     for first, last, most in ((corners[:, 1], corners[:, 3], shape[0]), (corners[:, 0], corners[:, 2], shape[1])):
-        length = true_division(jnp.maximum(last - first + 1, 1).astype(jnp.float32), size)
+        length = by_whole(jnp.maximum(last - first + 1, 1).astype(jnp.float32), size)
         start = jnp.floor(place * length[:, None]).astype(jnp.int32) + first[:, None]
         stop = jnp.ceil((place + 1.0) * length[:, None]).astype(jnp.int32) + first[:, None]
         bins.append((jnp.clip(start, 0, most), jnp.clip(stop, 0, most)))
     return bins[0], bins[1]
 
 
-def true_division(values: Float[Array, "*n"], divisor: int) -> Float[Array, "*n"]:
-    """values / divisor, rounded once: by a constant, XLA's compiler for CPUs multiplies with its rounded inverse instead."""
-    return values / (jnp.minimum(jnp.abs(values), 0.0) + divisor)  # no constant, as far as the compiler can tell
-
-
-CHUNK = 16
-"""Boxes that are pooled at a time, so that what is looked up stays in a processor's cache."""
+CHUNK, LARGE_CHUNK = 16, 512
+"""Boxes that are pooled at a time: on a CPU so few that what is looked up stays in its cache; an accelerator wants work."""
 
 
 def _maxima(
@@ -110,10 +107,15 @@ def _maxima(
         empty = ((y.length <= 0)[:, :, None] | (x.length <= 0)[:, None, :])[..., None]
         return jnp.where(empty, 0, value), None if place is None else jnp.where(empty, h * w, place)
 
-    chunks = -(-count // CHUNK)
-    split = lambda bins: jnp.pad(bins, ((0, chunks * CHUNK - count), (0, 0))).reshape(chunks, CHUNK, size)
-    pooled = lax.map(pool, tuple(split(each) for each in (rows[0], columns[0], rows[1], columns[1])))
-    return jax.tree.map(lambda each: each.reshape(-1, size, size, c)[:count], pooled)
+    def in_chunks_of(chunk: int, *bins: jax.Array) -> tuple[jax.Array, jax.Array | None]:
+        chunk = min(chunk, max(count, 1))
+        chunks = -(-count // chunk)
+        split = (jnp.pad(each, ((0, chunks * chunk - count), (0, 0))).reshape(chunks, chunk, size) for each in bins)
+        pooled = lax.map(pool, tuple(split))
+        return jax.tree.map(lambda each: each.reshape(-1, size, size, c)[:count], pooled)
+
+    bins = (rows[0], columns[0], rows[1], columns[1])
+    return lax.platform_dependent(*bins, cpu=partial(in_chunks_of, CHUNK), default=partial(in_chunks_of, LARGE_CHUNK))
 
 
 class _Cover:
