@@ -5,7 +5,7 @@
 Model       cnnvision/models/random_crops.py: EfficientNet-Lite0 from ImageNet weights on 64×64 pixels of each crop
 Data        shapes: 2,000 + 500 images of 128×128 made on the spot, one to eight objects of six classes
 Hardware    two x86 cores
-Result      val, 500 images: AP .246, AP50 .503, AP75 .205, APs .119, APm .236, APl .397; the 400 crops of an image find .65
+Result      val, 500 images: AP .246, AP50 .502, AP75 .208, APs .120, APm .241, APl .391; the 400 crops of an image find .65
             of its objects (IoU of .5)
 """
 

@@ -7,9 +7,7 @@ Model       cnnvision/models/rcnn.py: EfficientNet-Lite0 from ImageNet weights o
             selective search, two fully connected layers; then SVMs; then box regression
 Data        shapes: 2,000 + 500 images of 128×128 made on the spot, one to eight objects of six classes
 Hardware    two x86 cores
-Result      val, 500 images: AP .648, AP50 .826, AP75 .758, APs .600, APm .644, APl .713; after 1,000 steps, with the box
-            regression fitted to all images, .683, .852, .790, .639, .672, .747. (Both with the box regression fitted to the
-            best placed regions of an image alone; drawn among all that overlap enough, as now, it is not measured yet.)
+Result      val, 500 images: AP .637, AP50 .827, AP75 .768, APs .602, APm .632, APl .691
 """
 
 from ml_collections import ConfigDict
