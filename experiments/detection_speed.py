@@ -8,8 +8,11 @@ on `--crops` proposals, `--chunk` of them at a time, and counts as often as thes
 """
 
 import dataclasses
+import math
+import os
 import sys
 
+from cnnvision.errors import DataError
 from experiments.command_line import Parser, cache_compilations, main
 
 CLASSES = 20
@@ -79,6 +82,8 @@ def run(
     from experiments.costs import detector_cost, on_one_device, proposal_seconds
     from experiments.runs import loading
 
+    if image and not os.path.isfile(image):
+        raise DataError(f"--image: {image} is no file")
     photograph = LooseImages(image or str(pathlib.Path(sklearn.datasets.__file__).parent / "images" / "china.jpg"))
     pixels = photograph.read(0).image
     scale = (64 if smoke else SIDE) / min(pixels.shape[:2])
@@ -108,7 +113,12 @@ def report(costs) -> str:
     from experiments.tables import markdown
 
     rows = [
-        [each.name, f"{each.gflops:,.0f}", *(f"{each.split.get(part, 0.0):.3g}" for part in PARTS), f"{each.seconds:.3g}"]
+        [
+            each.name,
+            f"{each.gflops:,.4g}" if each.gflops < 1000 else f"{each.gflops:,.0f}",
+            *(f"{each.split.get(part, 0.0):.3g}" for part in PARTS),
+            f"{each.seconds:.3g}",
+        ]
         for each in costs
     ]
     table = markdown(("detector", "GFLOP", *(f"{part}, s" for part in PARTS), "in all, s"), rows)
@@ -121,15 +131,19 @@ def command(arguments: list[str] | None = None) -> int:
     parser.add_argument("--image", default="", metavar="FILE", help="by default a photograph that scikit-learn brings")
     parser.add_argument("--proposals", type=int, default=2000, metavar="N")
     parser.add_argument("--crops", type=int, default=200, metavar="N", help="proposals on which R-CNN is measured")
-    parser.add_argument("--chunk", type=int, default=CHUNK, metavar="N", help="of those, through the network together")
+    parser.add_argument("--chunk", type=int, default=0, metavar="N", help=f"of those, through the network together; {CHUNK}")
     parser.add_argument("--rounds", type=int, default=3, metavar="N")
     parser.add_argument("--smoke", action="store_true", help="seconds; numbers mean nothing")
     flags, _ = parser.parse(arguments)
-    chunk = min(flags.chunk, flags.crops)
-    if min(flags.proposals, flags.crops, chunk, flags.rounds) < 1 or flags.proposals % flags.crops or flags.crops % chunk:
-        parser.error("--crops must divide --proposals, and --chunk must divide --crops; all of them at least 1")
+    proposals, crops = flags.proposals, min(flags.crops, flags.proposals)
+    chunk = flags.chunk or math.gcd(CHUNK, crops)
+    if min(proposals, crops, chunk, flags.rounds) < 1 or proposals % crops or crops % chunk:
+        parser.error(
+            f"--crops ({crops}) must divide --proposals ({proposals}), and --chunk ({chunk}) must divide --crops; "
+            f"these and --rounds ({flags.rounds}) must be at least 1"
+        )
     cache_compilations()
-    print(report(run(flags.image, flags.proposals, flags.crops, chunk, flags.rounds, flags.smoke)))
+    print(report(run(flags.image, proposals, crops, chunk, flags.rounds, flags.smoke)))
     return 0
 
 

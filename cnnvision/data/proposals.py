@@ -13,6 +13,7 @@ import concurrent.futures
 import contextlib
 import dataclasses
 import hashlib
+import io
 import os
 import time
 from collections.abc import Callable, Sequence
@@ -124,17 +125,13 @@ class ProposalStore:
         """The boxes of an image: read, or computed and kept.
 
         Raises:
-            RunError: a file of the store cannot be written, which is no fault of the image.
+            RunError: a file of the store cannot be read or written, which is no fault of the image.
         """
         name = _digest(image).hex()
         path = self.folder / name[:2] / f"{name}.npy"
-        try:
-            with path.open("rb") as file:
-                return np.load(file, allow_pickle=False)
-        except (FileNotFoundError, NotADirectoryError):
-            pass
-        except (ValueError, EOFError):  # cut short by a full disk, say: made again
-            path.unlink(missing_ok=True)
+        kept = self._kept(path)
+        if kept is not None:
+            return kept
         boxes = propose(image, self.spec)
         draft = path.parent / f"{name}.{os.getpid()}.{id(boxes)}.draft"
         try:
@@ -148,6 +145,25 @@ class ProposalStore:
                 "let CNNVISION_PROPOSALS name another folder."
             ) from error
         return boxes
+
+    def _kept(self, path: epath.Path) -> Float[np.ndarray, "p 4"] | None:
+        """The boxes in a file; None where there is none, or a damaged one (cut short by a full disk, say): made again."""
+        try:
+            with path.open("rb") as file:
+                content = io.BytesIO(file.read())
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except OSError as error:
+            raise RunError(
+                f"{path}: proposals that were kept there cannot be read ({error}). Mend or remove the file, or "
+                "let CNNVISION_PROPOSALS name another folder."
+            ) from error
+        try:
+            boxes = np.load(content, allow_pickle=False)
+        except Exception:  # what a damaged header makes NumPy's reader raise is of many kinds
+            return None
+        sound = isinstance(boxes, np.ndarray) and boxes.dtype == np.float32 and boxes.ndim == 2 and boxes.shape[1] == 4
+        return boxes if sound and len(boxes) <= self.spec.most and np.isfinite(boxes).all() else None
 
 
 class WithProposals(Wrapped):

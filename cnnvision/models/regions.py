@@ -38,6 +38,8 @@ def check_regions(model: Any, known_strides: Sequence[int]) -> tuple[int, ...]:
         check_name("config.model.strides", stride, known_strides)
     if model.neck == "none" and len(strides) != 1:
         raise ConfigError(f"config.model.strides = {strides}: without a neck there must be one")
+    if not strides:
+        raise ConfigError(f"config.model.strides = {strides}: a pyramid needs one at least")
     if model.neck == "fpn" and list(strides) != [min(strides) * 2**i for i in range(len(strides))]:
         raise ConfigError(f"config.model.strides = {strides}: a pyramid needs each to be twice the one before")
     if model.neck == "fpn" and model.regions.pooling == "max":
@@ -77,6 +79,8 @@ def check_proposals(settings: Any) -> ProposalSpec:
     check_range(f"{where}.step", settings.step, 0.01, 1)
     for name, most in (("scales", 1.0), ("ratios", 100.0)):
         check_numbers(f"{where}.{name}", settings[name], 0.001, most)
+        if settings.method == "random" and (len(settings[name]) != 2 or settings[name][0] > settings[name][1]):
+            raise ConfigError(f'{where}.{name}: {settings[name]!r} must be (least, most) where the method is "random"')
     plain = {name: tuple(map(float, settings[name])) for name in ("scales", "ratios")}
     return ProposalSpec(**{**settings.to_dict(), **plain})
 

@@ -13,10 +13,12 @@ from jaxtyping import Array, Float
 
 @jax.custom_jvp
 def divide(numerator: Float[Array, "*n"], denominator: Float[Array, "*n"]) -> Float[Array, "*n"]:
-    """numerator / denominator, float32."""
-    return lax.platform_dependent(
-        numerator, denominator, cpu=jnp.divide, default=lambda a, b: corrected(jnp.divide(a, b), a, b)
-    )
+    """numerator / denominator; exact on a GPU for float32 alone."""
+
+    def by_gpu(a: jax.Array, b: jax.Array) -> jax.Array:
+        return corrected(jnp.divide(a, b), a, b) if a.dtype == jnp.float32 == b.dtype else jnp.divide(a, b)
+
+    return lax.platform_dependent(numerator, denominator, cpu=jnp.divide, default=by_gpu)
 
 
 @divide.defjvp
@@ -26,18 +28,23 @@ def _slope(primals: tuple[jax.Array, jax.Array], tangents: tuple[jax.Array, jax.
     return quotient, (along_numerator - quotient * along_denominator) / denominator
 
 
+FEW_UNITS = 2.0**-20
+"""Units in the last place, of which a quotient may be off: eight, relative to it."""
+
+
 def corrected(
     quotient: Float[Array, "*n"], numerator: Float[Array, "*n"], denominator: Float[Array, "*n"]
 ) -> Float[Array, "*n"]:
     """The quotient that is nearest to the true one, given one that is a few units in the last place off.
 
     One step of Newton's on a remainder without rounding error: halves of 12 bits have products that are exact in float32
-    (Dekker 1971), and each difference here is exact too, also where a compiler fuses it with its product.
+    (Dekker 1971), and each difference here is exact too, also where a compiler fuses it with its product. Where a product
+    or a half is below float32's normal range (numbers under 1e-30, say) it is not, and the given quotient may stay.
     """
     (a, b), (c, d) = _halves(quotient), _halves(denominator)
     remainder = (((numerator - a * c) - a * d) - b * c) - b * d
     better = quotient + remainder / denominator
-    return jnp.where(jnp.isfinite(better), better, quotient)
+    return jnp.where(jnp.abs(better - quotient) <= FEW_UNITS * jnp.abs(quotient), better, quotient)
 
 
 def by_whole(values: Float[Array, "*n"], divisor: int) -> Float[Array, "*n"]:

@@ -1,6 +1,7 @@
 """data/proposals.py: what boxes are made, the same ones every time, where they are kept, and how they come into a batch."""
 
 import dataclasses
+import io
 import threading
 
 import numpy as np
@@ -150,6 +151,39 @@ def test_boxes_are_made_once_and_kept_by_content_and_settings(tmp_path, monkeypa
     np.testing.assert_array_equal(other.of(picture(seed=1)[0]), propose(picture(seed=1)[0], other.spec))
     assert len(made) == 6
     assert not list(tmp_path.rglob("*.draft"))
+
+
+def damaged(content):
+    """A file's content with something wrong, and what is wrong."""
+    save = lambda array: (buffer := io.BytesIO(), np.save(buffer, array))[0].getvalue()
+    yield "an odd header", content[:60] + bytes([131]) + content[61:]
+    yield "an archive", b"PK\x03\x04" + content
+    yield "empty", b""
+    yield "another kind", save(np.zeros((3, 4), np.uint32))
+    yield "another shape", save(np.zeros((3, 5), np.float32))
+    yield "no numbers", save(np.full((3, 4), np.nan, np.float32))
+    yield "too many", save(np.zeros((10_000, 4), np.float32))
+
+
+def test_a_damaged_file_is_made_again(tmp_path):
+    store, image = proposals.ProposalStore(SEARCH, tmp_path), picture()[0]
+    expected = store.of(image)
+    (file,) = tmp_path.rglob("*.npy")
+    content = file.read_bytes()
+    for what, wrong in damaged(content):
+        file.write_bytes(wrong)
+        np.testing.assert_array_equal(store.of(image), expected, err_msg=what)
+        assert file.read_bytes() == content, what
+
+
+def test_a_file_that_cannot_be_read_is_no_fault_of_the_image(tmp_path):
+    store, image = proposals.ProposalStore(SEARCH, tmp_path), picture()[0]
+    store.of(image)
+    (file,) = tmp_path.rglob("*.npy")
+    file.unlink()
+    file.mkdir()
+    with pytest.raises(RunError, match=r"kept there cannot be read .*CNNVISION_PROPOSALS"):
+        store.of(image)
 
 
 def test_what_was_prepared_once_is_not_read_again(tmp_path):

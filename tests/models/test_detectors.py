@@ -72,15 +72,22 @@ def test_a_box_loss_without_weight_moves_no_boxes():
         assert not jnp.any(gradients["box_head"]["box"]["kernel"]) and jnp.any(gradients["box_head"]["class"]["kernel"])
 
 
+RANDOM = {**CONFIGS["random_crops"]["proposals"], "method": "random"}
+
+
 @pytest.mark.parametrize(
     ("name", "changes", "message"),
     [
         ("fast_rcnn", {"neck": "fnp"}, "did you mean|fpn"),
         ("fast_rcnn", {"strides": (4, 16)}, "twice the one before|strides"),
         ("fast_rcnn", {"neck": "none"}, "without a neck there must be one"),
+        ("fast_rcnn", {"strides": ()}, "a pyramid needs one at least"),
+        ("faster_rcnn", {"strides": ()}, "a pyramid needs one at least"),
         ("fast_rcnn", {"regions": {**REGIONS, "pooling": "max"}}, "pooled by"),
         ("fast_rcnn", {"proposals": {**CONFIGS["fast_rcnn"]["proposals"], "method": "edge"}}, "method"),
         ("fast_rcnn", {"proposals": {**CONFIGS["fast_rcnn"]["proposals"], "scales": ()}}, "scales"),
+        ("random_crops", {"proposals": {**RANDOM, "scales": (0.1, 0.5, 1.0)}}, "least, most"),
+        ("random_crops", {"proposals": {**RANDOM, "ratios": (2.0, 0.5)}}, "least, most"),
         ("faster_rcnn", {"anchors": {"sizes": ((12,), (24,)), "ratios": (1.0,)}}, r"a tuple of sizes for each of 3 maps"),
         ("faster_rcnn", {"anchors": {"sizes": ((12,), (24,), (3, 4)), "ratios": (1.0,)}}, "equally many"),
         ("random_crops", {"side": 30}, "side = 30: must be a multiple"),

@@ -40,6 +40,26 @@ def test_division_is_rounded_once(form):
     np.testing.assert_array_equal(jax.jit(lambda x: by_whole(x, 7))(numerator), numerator / np.float32(7))
 
 
+def test_what_is_too_small_to_be_corrected_stays_near():
+    """Below float32's normal range a remainder is no longer exact."""
+    random = np.random.default_rng(0)
+    numerator, denominator = np.exp(random.uniform(-87, 87, (2, 100_000))).astype(np.float32)
+    with np.errstate(all="ignore"):
+        expected = numerator / denominator
+    normal = (np.abs(expected) > 1e-37) & np.isfinite(expected)
+    off = np.nextafter(expected, np.float32(np.inf))
+    found = np.asarray(jax.jit(corrected)(off, numerator, denominator), np.float64)
+    assert (np.abs(found[normal] / expected[normal].astype(np.float64) - 1) < 2e-6).all()
+
+
+@pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16])
+def test_other_numbers_are_divided_plainly(dtype):
+    numerator, denominator = jnp.arange(100).astype(dtype), jnp.arange(7, 107).astype(dtype)
+    found = jax.jit(divide)(numerator, denominator)
+    assert found.dtype == dtype
+    np.testing.assert_array_equal(found.astype(jnp.float32), (numerator / denominator).astype(jnp.float32))
+
+
 def test_what_is_not_finite_stays():
     numerator, denominator = np.float32([1.0, 0.0, np.inf, -1.0]), np.float32([0.0, 0.0, 2.0, 0.0])
     with np.errstate(all="ignore"):
