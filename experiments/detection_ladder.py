@@ -1,6 +1,7 @@
 """What the ladder of detection compares: precision, what the proposals find, and where the seconds of an image go."""
 
 import dataclasses
+import itertools
 import math
 from typing import Any
 
@@ -11,16 +12,18 @@ from etils import epath
 from cnnvision import visualize
 from cnnvision.captions import shown
 from cnnvision.curves import draw_seconds
-from cnnvision.data.subset import Subset
 from cnnvision.errors import RunError
+from cnnvision.evaluation.bootstrap import percentiles
+from cnnvision.evaluation.detection_bootstrap import resampled_precisions
 from cnnvision.overlays import comparison, framed
 from cnnvision.task import ProposalSpec
-from cnnvision.training.records import read_records
 from experiments.costs import PARTS, DetectorCost, detector_cost, on_one_device, proposal_seconds, steps
 from experiments.runs import Trained, evaluated, evaluation_of, load
-from experiments.tables import markdown, write_ladder
+from experiments.tables import markdown, order_line, write_ladder
 
 METRICS = ("AP", "AP50", "APs", "APm", "APl", "proposal_recall")
+INTERVALS = ("AP", "AP50")
+"""Of them, what has a 95 % interval over images."""
 SHOWN = 6
 """Images in the picture; on them proposals that are made ahead of the network are timed, too."""
 ROUNDS = 5
@@ -29,52 +32,62 @@ ROUNDS = 5
 
 @dataclasses.dataclass
 class Contender:
-    """One detector. Attributes: name: in the table; trained: the network; metrics: of its evaluation; answers: id of an
-    image -> its detections, for the picture; cost: operations and seconds of an image."""
+    """One detector.
+
+    Attributes:
+        name: in the table.
+        trained: the network.
+        metrics: of its evaluation.
+        resampled: "AP" and "AP50" on sets of images drawn with replacement, the same sets for all detectors.
+        answers: id of an image -> its detections, for the picture.
+        cost: operations and seconds of an image.
+    """
 
     name: str
     trained: Trained
     metrics: dict[str, float]
+    resampled: dict[str, np.ndarray]
     answers: dict[str, Any]
     cost: DetectorCost
 
 
 def contender(name: str, workdir: epath.Path, say: Any, ahead: dict[ProposalSpec | None, float]) -> Contender:
-    """Loads one detector; takes its metrics from its run, which has evaluated it, and what its proposals take from `ahead`,
-    which it completes: detectors with the same proposals pay the same for them."""
+    """Loads and evaluates one detector; takes what its proposals take from `ahead`, which it completes: detectors with the
+    same proposals pay the same for them.
+
+    Raises:
+        RunError: nothing that it is evaluated on counts.
+    """
     trained = load(workdir)
     source, task = evaluated(trained), trained.task
-    few = Subset(source, np.linspace(0, len(source) - 1, min(SHOWN, len(source))).astype(int).tolist())
-    evaluation = evaluation_of(task, few, trained.config, trained.mesh)
+    evaluation = evaluation_of(task, source, trained.config, trained.mesh)
+    few = np.linspace(0, len(source) - 1, min(SHOWN, len(source))).astype(int).tolist()
+    shown_ids = {source.ids[index] for index in few}
     answers: dict[str, Any] = {}
 
     def collect(examples, predictions):
-        answers.update({e.id: jax.tree.map(lambda x, row=row: x[row], predictions) for row, e in enumerate(examples)})
+        rows = {e.id: row for row, e in enumerate(examples) if e.id in shown_ids}
+        answers.update({name: jax.tree.map(lambda x, row=row: x[row], predictions) for name, row in rows.items()})
 
-    evaluation.run(trained.params, trained.model_state, collect=collect)
-    metrics = recorded(workdir, trained.step)
+    metrics, _ = evaluation.run(trained.params, trained.model_state, collect=collect)
+    if math.isnan(metrics["AP"]):
+        raise RunError(
+            f"{workdir}: no object of {source.name} {source.split} counts, so there is nothing to compare. "
+            f"python -m experiments.doctor --data={trained.config.data.source} tells what its annotations hold."
+        )
+    resampled = resampled_precisions(evaluation.evaluator.images, len(trained.info.classes))
     say(f"{name}: AP {metrics['AP']:.4f}, AP50 {metrics['AP50']:.4f}")
     arguments = on_one_device(trained.params, trained.model_state, next(iter(evaluation.batches())).batch, 1)
     spec = task.inputs.proposals
     if spec not in ahead:
-        ahead[spec] = proposal_seconds((few.read(index).image for index in range(len(few))), spec)
-    return Contender(name, trained, metrics, answers, detector_cost(name, task, arguments, ahead[spec]))
-
-
-def recorded(workdir: epath.Path, step: int) -> dict[str, float]:
-    """The metrics of a run's evaluation at a step.
-
-    Raises:
-        RunError: its log has none.
-    """
-    for record in read_records(workdir):
-        if (record["step"], record["split"]) == (step, "val"):
-            return {name: math.nan if record[name] is None else record[name] for name in METRICS if name in record}
-    raise RunError(f"{workdir}: metrics.jsonl has no evaluation at step {step}. Train it in another folder.")
+        ahead[spec] = proposal_seconds((source.read(index).image for index in few), spec)
+    cost = detector_cost(name, task, arguments, ahead[spec])
+    return Contender(name, trained, metrics, resampled, answers, cost)
 
 
 def compare(workdirs: dict[str, epath.Path], folder: epath.Path, say: Any = print) -> str:
-    """The report on trained runs: a table, and how many times faster each is than the one before it.
+    """The report on trained runs: a table, how many times faster each is than the one before it, and which orders of
+    precision are certain.
 
     Writes ladder.md, ladder.csv, ladder.png (what each finds in the same images) and ladder_seconds.png into `folder`.
     """
@@ -83,9 +96,10 @@ def compare(workdirs: dict[str, epath.Path], folder: epath.Path, say: Any = prin
     for each in contenders * ROUNDS:
         each.cost.measure()
     figures = [_figures(each) for each in contenders]
-    header = ("detector", "parameters", "GFLOP an image", *(f"{part}, ms" for part in PARTS), "in all, ms", *METRICS)
+    quality = itertools.chain(*((name, "95 %") if name in INTERVALS else (name,) for name in METRICS))
+    header = ("detector", "parameters", "GFLOP an image", *(f"{part}, ms" for part in PARTS), "in all, ms", *quality)
     table = markdown(header, [_row(each) for each in figures])
-    report = "\n".join([table, "", *steps([each.cost for each in contenders])])
+    report = "\n".join([table, "", *steps([each.cost for each in contenders]), *_differences(contenders)])
     write_ladder(folder, report, figures)
     visualize.write_png(folder / "ladder.png", _picture(contenders))
     visualize.write_png(folder / "ladder_seconds.png", draw_seconds({each.name: each.cost.split for each in contenders}))
@@ -98,14 +112,32 @@ def _figures(each: Contender) -> dict[str, Any]:
     parameters, split = sum(leaf.size for leaf in jax.tree.leaves(each.trained.params)), each.cost.split
     figures: dict[str, Any] = {"detector": each.name, "parameters": parameters, "gflop_an_image": each.cost.gflops}
     figures |= {f"ms_{part.replace(' ', '_').replace('-', '_')}": split.get(part, 0.0) * 1e3 for part in PARTS}
-    return figures | {"ms_an_image": each.cost.seconds * 1e3} | {name: each.metrics[name] for name in METRICS}
+    figures |= {"ms_an_image": each.cost.seconds * 1e3}
+    for name in METRICS:
+        figures[name] = each.metrics[name]
+        if name in INTERVALS:
+            figures[f"{name}_low"], figures[f"{name}_high"] = percentiles(each.resampled[name], 0.95)
+    return figures
 
 
 def _row(figures: dict[str, Any]) -> list[object]:
     """The same for the reader."""
     milliseconds = [f"{value:.3g}" if value else "–" for key, value in figures.items() if key.startswith("ms_")]
-    quality = [f"{figures[name]:.3f}" for name in METRICS]
+    quality = []
+    for name in METRICS:
+        quality.append(f"{figures[name]:.3f}")
+        if name in INTERVALS:
+            quality.append(f"{figures[f'{name}_low']:.3f} … {figures[f'{name}_high']:.3f}")
     return [figures["detector"], f"{figures['parameters']:,}", f"{figures['gflop_an_image']:.3g}", *milliseconds, *quality]
+
+
+def _differences(contenders: list[Contender]) -> list[str]:
+    """One line for each pair and metric: an order only where the interval of the difference excludes 0."""
+    lines = []
+    for metric, (a, b) in itertools.product(INTERVALS, itertools.combinations(contenders, 2)):
+        low, high = percentiles(b.resampled[metric] - a.resampled[metric], 0.95)
+        lines.append(order_line(metric, (a.name, a.metrics[metric]), (b.name, b.metrics[metric]), low, high))
+    return lines
 
 
 def _picture(contenders: list[Contender]) -> np.ndarray:

@@ -19,7 +19,7 @@ from cnnvision.overlays import comparison, tinted_map
 from experiments.configuration import from_json, to_json
 from experiments.costs import Cost, cost_of, on_one_device
 from experiments.runs import Trained, evaluated, evaluation_of, load
-from experiments.tables import markdown, write_ladder
+from experiments.tables import markdown, order_line, write_ladder
 
 METRICS = ("mean_iou", "boundary_f")
 """What is compared, each with a 95 % interval."""
@@ -151,11 +151,7 @@ def _differences(contenders: list[Contender]) -> list[str]:
     lines = []
     for metric, (a, b) in itertools.product(METRICS, itertools.combinations(contenders, 2)):
         low, high = difference_interval(b.images, a.images, metric)
-        apart = b.metrics[metric] - a.metrics[metric]
-        if high < 0:
-            a, b, apart, low, high = b, a, -apart, -high, -low
-        said = f"{b.name} above {a.name}" if low > 0 else f"{b.name} and {a.name}: no order"
-        lines.append(f"- {metric}: {said} ({apart:+.3f}, 95 % {low:+.3f} … {high:+.3f})")
+        lines.append(order_line(metric, (a.name, a.metrics[metric]), (b.name, b.metrics[metric]), low, high))
     return lines
 
 
