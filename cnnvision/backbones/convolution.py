@@ -34,21 +34,15 @@ def conv(
 ) -> Float[Array, "b _ _ o"]:
     """Cross-correlation of every channel with every channel; `dilation` is the distance of a kernel's taps, pixels."""
     around = _pads(image.shape, (kernel.shape[0] - 1) * dilation + 1, stride, padding)
+    library = lambda image, kernel: library_conv(image, kernel, stride, around, dilation)
     if kernel.shape[:2] == (1, 1):
-        return lax.platform_dependent(
-            image,
-            kernel,
-            cpu=lambda image, kernel: _matrix_product(image[:, ::stride, ::stride], kernel[0, 0]),
-            default=lambda image, kernel: library_conv(image, kernel, stride, around, dilation),
-        )
-    if stride > 1:
-        return library_conv(image, kernel, stride, around, dilation)
-    return lax.platform_dependent(
-        image,
-        kernel,
-        cpu=lambda image, kernel: dense_conv(image, kernel, around, dilation),
-        default=lambda image, kernel: library_conv(image, kernel, 1, around, dilation),
-    )
+        cpu = lambda image, kernel: _matrix_product(image[:, ::stride, ::stride], kernel[0, 0])
+    elif stride == 1:
+        cpu = lambda image, kernel: dense_conv(image, kernel, around, dilation)
+    else:
+        return library(image, kernel)
+    # Elsewhere no matrix product: one of strided pixels ends XLA's compiler for GPUs (JAX 0.11.2).
+    return lax.platform_dependent(image, kernel, cpu=cpu, default=library)
 
 
 def _matrix_product(image: Float[Array, "b h w i"], matrix: Float[Array, "i o"]) -> Float[Array, "b h w o"]:
