@@ -9,7 +9,7 @@ Model       cnnvision/models/fast_rcnn.py: EfficientNet-Lite0 from ImageNet weig
 Data        a folder as PASCAL VOC has it: images of 640×480 seen at 448×320; red cells, white cells, platelets
 Hardware    two x86 cores
 Result      val, 87 images: AP .498, AP50 .766, AP75 .569 (platelets .279, red cells .452, white cells .765), after 42
-            minutes with other work on the cores, half of them selective search. Its proposals find .861 of the cells
+            minutes with other work on the cores, most of them selective search. Its proposals find .861 of the cells
             (IoU of .5), learnt ones (configs/faster_rcnn_bccd.py, AP .609) .999
 """
 

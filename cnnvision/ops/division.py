@@ -13,12 +13,12 @@ from jaxtyping import Array, Float
 
 @jax.custom_jvp
 def divide(numerator: Float[Array, "*n"], denominator: Float[Array, "*n"]) -> Float[Array, "*n"]:
-    """numerator / denominator; exact on a GPU for float32 alone."""
+    """numerator / denominator; rounded once on every platform where both are float32."""
 
-    def by_gpu(a: jax.Array, b: jax.Array) -> jax.Array:
+    def elsewhere(a: jax.Array, b: jax.Array) -> jax.Array:
         return corrected(jnp.divide(a, b), a, b) if a.dtype == jnp.float32 == b.dtype else jnp.divide(a, b)
 
-    return lax.platform_dependent(numerator, denominator, cpu=jnp.divide, default=by_gpu)
+    return lax.platform_dependent(numerator, denominator, cpu=jnp.divide, default=elsewhere)
 
 
 @divide.defjvp
