@@ -80,15 +80,16 @@ def kernel_gradient(
         corner = (place // parts * together, place % parts * at_once, 0, 0)
         return lax.dynamic_slice(array, corner, (together, height, *array.shape[2:]))
 
-    def add(total: jax.Array, place: jax.Array) -> tuple[jax.Array, None]:
+    def add(place: jax.Array, total: jax.Array) -> jax.Array:
         part = cut(padded, place, at_once + reach)
         offsets = [i * dilation for i in range(size)]
         shifted = [part[:, i : i + at_once, j : j + columns] for i in offsets for j in offsets]
         as_columns = jnp.concatenate(shifted, axis=-1).reshape(together, at_once * columns, -1)
         slopes = cut(gradient, place, at_once).reshape(together, at_once * columns, o)
         product = lax.dot_general(slopes, as_columns, (((1,), (1,)), ((0,), (0,))), preferred_element_type=jnp.float32)
-        return total + product, None
+        return total + product
 
     zero = jnp.zeros((together, o, size * size * image.shape[-1]), jnp.float32)
-    total = lax.scan(add, zero, jnp.arange(b // together * parts))[0]
+    # Not a scan over places: what their array leaves free is used again, by something that would then wait for this loop.
+    total = lax.fori_loop(0, b // together * parts, add, zero)
     return jnp.sum(total, 0).T.reshape(size, size, image.shape[-1], o)

@@ -14,7 +14,7 @@ from flax import linen as nn
 from jaxtyping import Array, Bool, Float
 
 from cnnvision.backbones.contracting_path import ConvolutionPair
-from cnnvision.backbones.convolution import Padding
+from cnnvision.backbones.convolution import Padding, matrix_product
 from cnnvision.backbones.layers import Norm, normal
 from cnnvision.errors import ConfigError
 from cnnvision.ops.images import centre
@@ -39,7 +39,7 @@ class TransposedConv(nn.Module):
         # No ReLU follows, and each output has i inputs, whatever the block's size.
         kernel = self.param("kernel", normal(i**-0.5), (i, 2, 2, self.features))
         bias = self.param("bias", nn.initializers.zeros, (self.features,))
-        blocks = image.reshape(-1, i).astype(self.dtype) @ kernel.reshape(i, -1).astype(self.dtype)
+        blocks = matrix_product(image.astype(self.dtype), kernel.reshape(i, -1).astype(self.dtype))
         grid = blocks.reshape(b, h, w, 2, 2, -1).transpose(0, 1, 3, 2, 4, 5).reshape(b, 2 * h, 2 * w, -1)
         return grid + bias.astype(self.dtype)[None, None, None]
 

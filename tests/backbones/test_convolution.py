@@ -78,6 +78,19 @@ def test_conv_of_one_pixel(stride, padding):
     same_numbers((output, *gradients), reference.full(image, kernel, stride, padding, gradient))
 
 
+@pytest.mark.parametrize(
+    "shape", [(8, 6, 6, 96), (8, 6, 6, 672), (16, 6, 6, 96), (8, 7, 7, 320), (24, 6, 9, 40), (8, 9, 9, 192)]
+)
+def test_an_image_has_the_same_bits_in_a_batch_of_any_size(shape):
+    image, matrix = drawn(*shape), drawn(shape[-1], 576)
+    product = jax.jit(convolution.matrix_product)
+    whole = product(image, matrix)
+    np.testing.assert_allclose(whole, np.float64(image) @ np.float64(matrix), atol=2e-4)
+    for size in (1, 2, 8):
+        parts = [product(image[i : i + size], matrix) for i in range(0, len(image), size)]
+        np.testing.assert_array_equal(jnp.concatenate(parts), whole)
+
+
 DEPTHWISE = {
     "shifted": lambda image, kernel, stride, padding: convolution._shifted_depthwise_conv(
         image, kernel, stride, convolution._pads(image.shape, len(kernel), stride, padding)

@@ -4,9 +4,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jax.sharding import NamedSharding, PartitionSpec
 
 from cnnvision.backbones.layers import Conv, DepthwiseConv, Norm
+from cnnvision.ops.per_image import on_mesh
+from cnnvision.training.sharding import make_mesh
 
 SHAPE = (4, 3, 5, 6)
 
@@ -149,19 +151,23 @@ def test_bfloat16_keeps_its_statistics_in_float32():
     np.testing.assert_allclose(np.asarray(output, np.float64), expected, atol=0.04)
 
 
-def test_statistics_of_a_split_batch_are_those_of_the_whole():
-    """Eight devices with two examples each, seven of which fill up."""
-    mesh = Mesh(np.array(jax.devices()), ("data",))
-    split, whole = NamedSharding(mesh, PartitionSpec("data")), NamedSharding(mesh, PartitionSpec())
-    image, valid = jnp.asarray(drawn(16, 3, 3, 6)), jnp.arange(16) < 9
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
+@pytest.mark.parametrize("shape", [(8, 12, 9, 24), (16, 3, 3, 6), (24, 7, 5, 32), (128, 4, 4, 8)])
+def test_a_split_batch_has_the_statistics_of_the_whole_bit_by_bit(shape, dtype):
+    """On one device, on two and on eight, nearly half of the examples filling up: also for batches of more than 64."""
+    image, valid = jnp.asarray(drawn(*shape), dtype), jnp.arange(len(drawn(*shape))) % 9 < 5
 
     def apply(image, valid):
-        return Norm().apply(variables(), image, True, valid, mutable=["batch_stats"])
+        return Norm(dtype=dtype).apply(variables(channels=shape[-1]), image, True, valid, mutable=["batch_stats"])
 
-    output, state = jax.jit(apply, in_shardings=(split, split), out_shardings=(split, whole))(image, valid)
-    expected, expected_state = apply(image, valid)
-    np.testing.assert_allclose(output, expected, rtol=1e-5, atol=1e-5)
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6), state, expected_state)
+    results = []
+    for devices in (1, 2, 8):
+        mesh = make_mesh(jax.devices()[:devices])
+        split, whole = NamedSharding(mesh, PartitionSpec("data")), NamedSharding(mesh, PartitionSpec())
+        run = jax.jit(on_mesh(apply, mesh), in_shardings=(split, split), out_shardings=(split, whole))
+        results.append(jax.device_get(run(image, valid)))
+    for other in results[1:]:
+        jax.tree.map(np.testing.assert_array_equal, other, results[0])
 
 
 def test_initial_kernels_have_the_spread_of_he_et_al():
