@@ -16,6 +16,7 @@ from jax.sharding import PartitionSpec
 from jaxtyping import Array, Bool, Float
 
 from cnnvision.backbones.convolution import Padding, conv, depthwise_conv
+from cnnvision.ops.per_image import one_by_one
 
 
 def normal(deviation: float) -> Callable[..., jax.Array]:
@@ -140,11 +141,6 @@ class Norm(nn.Module):
         return (image.astype(jnp.float32) * factor[None, None, None] + shift[None, None, None]).astype(self.dtype)
 
 
-PARTS, FEW_NUMBERS = 64, 8192
-"""Into how many parts a batch is cut for its sums at most, and the smallest part that is summed as it is: XLA's CPU backend
-sums fewer numbers in another order (3,360 it did, 5,184 not)."""
-
-
 def _moments(
     image: Float[Array, "b h w c"], valid: Bool[Array, "b"] | None
 ) -> tuple[Float[Array, ""], Float[Array, "c"], Float[Array, "c"]]:
@@ -153,25 +149,51 @@ def _moments(
     The variance is that of one pass, E[x²] - E[x]², as in Flax: two to three times as fast on a CPU as the sum of squared
     deviations, forward and backward. Where a mean is m deviations from zero it is exact to about m² · 1e-7.
 
-    On CPUs they are the same bits for any number of devices that divides both the batch and `PARTS`: each sums its own
-    parts, and all of them add up all parts in one order. A statistic that is off by one rounding would move activations
-    across ReLU's kink, and gradients by up to 1e-3 of their length.
+    On CPUs they are the same bits for any number of devices: a statistic that is off by one rounding would move activations
+    across ReLU's kink, and a gradient by up to 1e-3 of its length. (A GPU's convolutions are not the same either.)
     """
-    b, h, w, c = image.shape
+    pixels = image.shape[1] * image.shape[2]
     image = image.astype(jnp.float32)
     if valid is None:
-        count = jnp.float32(b * h * w)
+        count = jnp.float32(len(image) * pixels)
     else:
         image = jnp.where(valid[:, None, None, None], image, 0.0)
-        count = jnp.sum(valid, dtype=jnp.float32) * (h * w)
-    parts = image.reshape(math.gcd(b, PARTS), -1, w, c)
-    missing_rows = -(-FEW_NUMBERS // (w * c)) - parts.shape[1]
-    parts = jnp.pad(parts, ((0, 0), (0, max(missing_rows, 0)), (0, 0), (0, 0)))
-    sums = jnp.stack([jnp.sum(parts, (1, 2)), jnp.sum(parts * parts, (1, 2))])
-    if not jax.sharding.get_abstract_mesh().empty:
-        sums = lax.with_sharding_constraint(sums, PartitionSpec(None, None, None))  # all parts to all devices
-    mean, square = jnp.sum(sums, 1) * (1.0 / jnp.maximum(count, 1.0))
+        count = jnp.sum(valid, dtype=jnp.float32) * pixels
+    sums = lax.platform_dependent(image, cpu=_sums_in_one_order, default=_sums)
+    mean, square = sums * (1.0 / jnp.maximum(count, 1.0))
     return count, mean, jnp.maximum(square - mean * mean, 0.0)
+
+
+def _sums(image: Float[Array, "b h w c"]) -> Float[Array, "2 c"]:
+    """Sums of the values and of their squares."""
+    return jnp.stack([jnp.sum(image, (0, 1, 2)), jnp.sum(image * image, (0, 1, 2))])
+
+
+def _sums_in_one_order(image: Float[Array, "b h w c"]) -> Float[Array, "2 c"]:
+    """The same; each device sums its own examples, one by one, and all of them add up all examples' sums in one order."""
+    of_each = _sums_of_each(image)
+    if not jax.sharding.get_abstract_mesh().empty:
+        of_each = lax.with_sharding_constraint(of_each, PartitionSpec(None, None, None))
+    # Behind the barrier, the programs for one device and for many are the same.
+    return jnp.sum(lax.optimization_barrier(of_each), 0)
+
+
+@jax.custom_vjp
+def _sums_of_each(image: Float[Array, "b h w c"]) -> Float[Array, "b 2 c"]:
+    """Of each example. Over a whole batch, XLA's CPU backend cuts the sums as many examples and pixels suggest."""
+    return one_by_one(lambda image: jnp.stack([jnp.sum(image, (0, 1)), jnp.sum(image * image, (0, 1))]), image)
+
+
+def _sums_of_each_fwd(image: jax.Array) -> tuple[jax.Array, jax.Array]:
+    return _sums_of_each(image), image
+
+
+def _sums_of_each_bwd(image: jax.Array, gradient: jax.Array) -> tuple[jax.Array]:
+    to_value, to_square = gradient[:, 0, None, None], gradient[:, 1, None, None]
+    return (to_value + 2.0 * image * to_square,)
+
+
+_sums_of_each.defvjp(_sums_of_each_fwd, _sums_of_each_bwd)
 
 
 def _group_norm(
