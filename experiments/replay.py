@@ -30,7 +30,7 @@ def run(workdir, step: int | None = None) -> list[str]:
     loaded = next(iter(made.train_batches(latest, latest + 1)))
     training = config.training
     batch = put_batch(loaded.batch, made.mesh)
-    return replay(made.task, state.params, state.model_state, batch, training.seed, latest, training.accumulate)
+    return replay(made.task, state.params, state.model_state, batch, made.mesh, training.seed, latest, training.accumulate)
 
 
 def command(arguments: list[str] | None = None) -> int:

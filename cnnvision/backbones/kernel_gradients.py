@@ -90,6 +90,7 @@ def kernel_gradient(
         return total + product
 
     zero = jnp.zeros((together, o, size * size * image.shape[-1]), jnp.float32)
-    # Not a scan over places: what their array leaves free is used again, by something that would then wait for this loop.
+    # Not a scan over an array of places: XLA would give its memory to the next layer's statistics, and let them wait for the
+    # end of this loop, which can run beside (13 % of a step of eight such layers).
     total = lax.fori_loop(0, b // together * parts, add, zero)
     return jnp.sum(total, 0).T.reshape(size, size, image.shape[-1], o)

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 from jax import lax
-from jax.sharding import PartitionSpec
+from jax.sharding import AxisType, PartitionSpec
 from jaxtyping import Array, Bool, Float
 
 from cnnvision.backbones.convolution import Padding, conv, depthwise_conv
@@ -149,8 +149,9 @@ def _moments(
     The variance is that of one pass, E[x²] - E[x]², as in Flax: two to three times as fast on a CPU as the sum of squared
     deviations, forward and backward. Where a mean is m deviations from zero it is exact to about m² · 1e-7.
 
-    On CPUs they are the same bits for any number of devices: a statistic that is off by one rounding would move activations
-    across ReLU's kink, and a gradient by up to 1e-3 of its length. (A GPU's convolutions are not the same either.)
+    On CPUs, from maps of 6x6 pixels on, they are the same bits for any number of devices that divides the batch: a statistic
+    that is off by one rounding would move activations across ReLU's kink, and a gradient by up to 1e-3 of its length. (The
+    convolutions of GPUs depend on the batch, too.)
     """
     pixels = image.shape[1] * image.shape[2]
     image = image.astype(jnp.float32)
@@ -170,17 +171,23 @@ def _sums(image: Float[Array, "b h w c"]) -> Float[Array, "2 c"]:
 
 
 def _sums_in_one_order(image: Float[Array, "b h w c"]) -> Float[Array, "2 c"]:
-    """The same; each device sums its own examples, one by one, and all of them add up all examples' sums in one order."""
+    """The same; each device sums its own examples, one by one, and all of them add up all examples' sums in one order.
+
+    Where rows can't be given to devices (more devices than divide the batch; inside `shard_map`), they are the plain sums.
+    """
+    mesh = jax.sharding.get_abstract_mesh()
+    if not mesh.empty and (len(image) % mesh.size or any(kind != AxisType.Auto for kind in mesh.axis_types)):
+        return _sums(image)
     of_each = _sums_of_each(image)
-    if not jax.sharding.get_abstract_mesh().empty:
+    if not mesh.empty:
         of_each = lax.with_sharding_constraint(of_each, PartitionSpec(None, None, None))
     # Behind the barrier, the programs for one device and for many are the same.
     return jnp.sum(lax.optimization_barrier(of_each), 0)
 
 
-@jax.custom_vjp
+@jax.custom_vjp  # the gradient needs no loop
 def _sums_of_each(image: Float[Array, "b h w c"]) -> Float[Array, "b 2 c"]:
-    """Of each example. Over a whole batch, XLA's CPU backend cuts the sums as many examples and pixels suggest."""
+    """Of each example. Not of all at once: XLA's CPU backend cuts such sums into parts that depend on how many there are."""
     return one_by_one(lambda image: jnp.stack([jnp.sum(image, (0, 1)), jnp.sum(image * image, (0, 1))]), image)
 
 

@@ -1,7 +1,8 @@
 """Stages that treat every image by itself, such as top-k and sampling, on batches that are split over devices.
 
 The partitioner splits sums and convolutions over a batch by itself. Of a top-k it gathers all scores on every device first,
-though no image needs another one's. Such stages are therefore mapped over devices by hand.
+though no image needs another one's; a loop over images it does not split. Such stages are therefore mapped over devices by
+hand.
 """
 
 import functools
@@ -36,7 +37,11 @@ def per_image(function: Callable[..., Any], *arrays: Any) -> Any:
 
 
 def one_by_one(function: Callable[..., Any], *arrays: Any) -> Any:
-    """`per_image`, one image after the other on each device: an image's result has the same bits in any batch."""
+    """`per_image`, one image after the other on each device.
+
+    The program for an image is then the same for any number of them. (Only a device with a single image has no loop, and XLA
+    may compile it otherwise: sums of a few dozen numbers are added up in another order.)
+    """
     return _on_each_device(lambda *arrays: jax.lax.map(lambda images: function(*images), arrays), arrays)
 
 

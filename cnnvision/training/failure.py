@@ -7,8 +7,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from etils import epath
+from jax.sharding import Mesh
 
 from cnnvision.errors import RunError
+from cnnvision.ops.per_image import on_mesh
 from cnnvision.task import Task
 from cnnvision.training.checkpoint import Checkpoints
 from cnnvision.training.state import TrainState
@@ -51,16 +53,18 @@ def not_finite(tree: Any) -> list[str]:
     return found
 
 
-def replay(task: Task, params: Any, model_state: Any, batch: Batch, seed: int, step: int, accumulate: int) -> list[str]:
+def replay(
+    task: Task, params: Any, model_state: Any, batch: Batch, mesh: Mesh, seed: int, step: int, accumulate: int
+) -> list[str]:
     """Runs one step's loss and gradient again and says what was found, a line each.
 
     Args:
         params, model_state: before the step.
-        batch: the global batch of the step.
+        batch: the global batch of the step, on the devices of `mesh`.
         seed, step, accumulate: as in the run, so that the same random numbers are drawn.
     """
-    run = jax.jit(lambda p, s, b: loss_and_gradient(task, p, s, b, step_key(seed, np.int32(step)), accumulate))
-    gradients, new_state, metrics, loss = run(params, model_state, batch)
+    run = lambda p, s, b: loss_and_gradient(task, p, s, b, step_key(seed, np.int32(step)), accumulate)
+    gradients, new_state, metrics, loss = jax.jit(on_mesh(run, mesh))(params, model_state, batch)
     lines = [f"loss {float(loss)}"]
     lines += [f"{name} {float(mean.value())}" for name, mean in metrics.items()]
     lines += [f"parameters{line}" for line in not_finite(params)]

@@ -78,17 +78,22 @@ def test_conv_of_one_pixel(stride, padding):
     same_numbers((output, *gradients), reference.full(image, kernel, stride, padding, gradient))
 
 
-@pytest.mark.parametrize(
-    "shape", [(8, 6, 6, 96), (8, 6, 6, 672), (16, 6, 6, 96), (8, 7, 7, 320), (24, 6, 9, 40), (8, 9, 9, 192)]
-)
-def test_an_image_has_the_same_bits_in_a_batch_of_any_size(shape):
-    image, matrix = drawn(*shape), drawn(shape[-1], 576)
+PRODUCTS = [(8, 6, 96, 576), (8, 6, 672, 112), (16, 6, 96, 576), (8, 7, 320, 1280), (8, 6, 64, 64), (8, 16, 16, 16),
+            (8, 12, 64, 1), (16, 8, 8, 3)]  # fmt: skip
+"""(images, side, channels in, channels out)"""
+
+
+@pytest.mark.parametrize("images, side, inputs, outputs", PRODUCTS)
+def test_an_image_has_the_same_bits_wherever_the_batch_is_cut(images, side, inputs, outputs):
+    image, matrix = drawn(images, side, side, inputs), drawn(inputs, outputs)
     product = jax.jit(convolution.matrix_product)
     whole = product(image, matrix)
     np.testing.assert_allclose(whole, np.float64(image) @ np.float64(matrix), atol=2e-4)
-    for size in (1, 2, 8):
-        parts = [product(image[i : i + size], matrix) for i in range(0, len(image), size)]
-        np.testing.assert_array_equal(jnp.concatenate(parts), whole)
+    for devices in (2, 8):
+        mesh = Mesh(np.array(jax.devices()[:devices]), ("data",))
+        split, everywhere = NamedSharding(mesh, PartitionSpec("data")), NamedSharding(mesh, PartitionSpec())
+        cut = jax.jit(convolution.matrix_product, in_shardings=(split, everywhere), out_shardings=split)
+        np.testing.assert_array_equal(cut(image, matrix), whole)
 
 
 DEPTHWISE = {

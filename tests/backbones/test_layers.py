@@ -152,10 +152,12 @@ def test_bfloat16_keeps_its_statistics_in_float32():
 
 
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
-@pytest.mark.parametrize("shape", [(8, 12, 9, 24), (16, 3, 3, 6), (24, 7, 5, 32), (128, 4, 4, 8)])
+@pytest.mark.parametrize(
+    "shape", [(8, 12, 9, 24), (8, 6, 6, 8), (16, 3, 3, 6), (24, 7, 5, 32), (128, 4, 4, 8), (16, 96, 96, 4)]
+)
 def test_a_split_batch_has_the_statistics_of_the_whole_bit_by_bit(shape, dtype):
-    """On one device, on two and on eight, nearly half of the examples filling up: also for batches of more than 64."""
-    image, valid = jnp.asarray(drawn(*shape), dtype), jnp.arange(len(drawn(*shape))) % 9 < 5
+    """On one device, on two and on eight, nearly half of the examples filling up."""
+    image, valid = jnp.asarray(drawn(*shape), dtype), jnp.arange(shape[0]) % 9 < 5
 
     def apply(image, valid):
         return Norm(dtype=dtype).apply(variables(channels=shape[-1]), image, True, valid, mutable=["batch_stats"])
@@ -168,6 +170,24 @@ def test_a_split_batch_has_the_statistics_of_the_whole_bit_by_bit(shape, dtype):
         results.append(jax.device_get(run(image, valid)))
     for other in results[1:]:
         jax.tree.map(np.testing.assert_array_equal, other, results[0])
+
+
+@pytest.mark.parametrize("rows", [1, 9])
+def test_rows_that_the_devices_do_not_divide_are_summed_all_the_same(rows):
+    image = jnp.asarray(drawn(rows, 6, 6, 8))
+    apply = lambda image: Norm().apply(variables(channels=8), image, True, mutable=["batch_stats"])
+    given = jax.jit(on_mesh(apply, make_mesh()))(image)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5), given, apply(image))
+
+
+def test_a_norm_that_each_device_applies_by_itself_sees_its_own_rows():
+    mesh, image = make_mesh(), jnp.asarray(drawn(16, 6, 6, 8))
+    apply = lambda image: Norm().apply(variables(channels=8), image, True, mutable=["batch_stats"])[0]
+    rows = PartitionSpec("data")
+    each = lambda image: jax.shard_map(apply, in_specs=rows, out_specs=rows)(image)
+    split = jax.jit(on_mesh(each, mesh))(jax.device_put(image, NamedSharding(mesh, rows)))
+    expected = jnp.concatenate([apply(image[i : i + 2]) for i in range(0, 16, 2)])
+    np.testing.assert_allclose(split, expected, rtol=1e-5, atol=1e-5)
 
 
 def test_initial_kernels_have_the_spread_of_he_et_al():

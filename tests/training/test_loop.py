@@ -239,7 +239,7 @@ def test_not_finite_stops_with_the_state_before_and_the_batch(tmp_path):
     state = final_state(tmp_path, config, task)
     assert int(state.step) == poisoned and not state.failed
     batch = jax.tree.map(jax.numpy.asarray, toy.make_batch(poisoned))
-    lines = replay(task, state.params, state.model_state, batch, config.training.seed, poisoned, 1)
+    lines = replay(task, state.params, state.model_state, batch, make_mesh(), config.training.seed, poisoned, 1)
     assert lines[0] == "loss inf"
     with pytest.raises(RunError, match=f"step {poisoned}"):  # started again, it fails at the same step
         loop.train(make_run(tmp_path, config, task))

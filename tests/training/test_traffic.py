@@ -1,4 +1,6 @@
-"""Between devices go gradients, metrics, BatchNorm statistics and normalisers; nothing else, and nothing inside a loop."""
+"""Between devices go gradients, metrics, BatchNorm statistics (on CPUs of each example) and normalisers; nothing else, and
+nothing inside a loop.
+"""
 
 import jax
 import jax.numpy as jnp
