@@ -150,8 +150,8 @@ def _moments(
     deviations, forward and backward. Where a mean is m deviations from zero it is exact to about m² · 1e-7.
 
     On CPUs, from maps of 6x6 pixels on, they are the same bits for any number of devices that divides the batch: a statistic
-    that is off by one rounding would move activations across ReLU's kink, and a gradient by up to 1e-3 of its length. (The
-    convolutions of GPUs depend on the batch, too.)
+    that is off by one rounding would move activations across ReLU's kink, and a gradient by up to 1e-3 of its length.
+    Elsewhere they are the plain sums.
     """
     pixels = image.shape[1] * image.shape[2]
     image = image.astype(jnp.float32)
