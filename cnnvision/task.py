@@ -132,7 +132,7 @@ class BorderWeights:
 
 @dataclasses.dataclass(frozen=True)
 class ProposalSpec:
-    """Boxes where an object may be, made from the image alone, ahead of the network (cnnvision/data/proposals.py).
+    """Boxes where an object may be, made from the image alone, ahead of the network (cnnvision/data/wrappers/proposals.py).
 
     Attributes:
         method: "selective_search", "random" (boxes of any place, size and shape) or "sliding" (a regular grid of them).

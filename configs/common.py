@@ -165,7 +165,7 @@ def learnt_proposals() -> ConfigDict:
 
 
 def made_proposals() -> ConfigDict:
-    """The keys of proposals that are made ahead of the network (cnnvision/data/proposals.py)."""
+    """The keys of proposals that are made ahead of the network (cnnvision/data/wrappers/proposals.py)."""
     return ConfigDict(
         dict(
             proposals=dict(

@@ -16,9 +16,9 @@ def run(config_argument: str, overrides, workdir, say=print) -> str:
     from etils import epath
 
     from cnnvision.errors import ConfigError
+    from cnnvision.runs.configuration import load_config, load_module, split_variant
     from experiments import train
-    from experiments.configuration import load_config, load_module, split_variant
-    from experiments.tables import comma_separated, markdown
+    from experiments.reports.tables import comma_separated, markdown
 
     swept = lambda module: {key for keys in module.sweep().values() for key in keys}
     module = load_module(split_variant(config_argument)[0])

@@ -30,9 +30,9 @@ OBJECTS = 10
 def make_task_of(network: str, size: int, dtype: str) -> Any:
     """The task of `--network` on inputs of size × size."""
     from cnnvision.models import make_task
+    from cnnvision.runs.configuration import from_json, to_json
     from cnnvision.task import DataInfo
     from configs.common import detector, learnt_proposals
-    from experiments.configuration import from_json, to_json
 
     if network == DETECTOR:
         model = to_json(detector("faster_rcnn", learnt_proposals()))
@@ -61,7 +61,7 @@ def make_programs(
     import jax
     import optax
 
-    from experiments.runs import empty_batch
+    from cnnvision.runs.join import empty_batch
 
     task = make_task_of(network, size, dtype)
     data = empty_batch(task, batch)
@@ -181,7 +181,7 @@ def command(arguments: list[str] | None = None) -> int:
     cache_compilations()
     rows = run(flags.network, flags.batch, flags.size, flags.dtype, flags.rounds, flags.against)
 
-    from experiments.tables import markdown
+    from experiments.reports.tables import markdown
 
     print(markdown(list(rows[0]), [list(row.values()) for row in rows]))
     return 0

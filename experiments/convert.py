@@ -11,7 +11,7 @@ from cnnvision.errors import DataError, nearest
 from experiments.command_line import Parser, main
 
 if TYPE_CHECKING:
-    from cnnvision.data.coco_writer import Written
+    from cnnvision.data.sources.coco.writer import Written
 
 
 def run(data: str, output: str, suffix: str = "", progress: bool = True, say=print) -> list["Written"]:
@@ -20,8 +20,8 @@ def run(data: str, output: str, suffix: str = "", progress: bool = True, say=pri
     Raises:
         DataError: the data cannot be used, or the output is there already.
     """
-    from cnnvision.data.coco_writer import write_coco
     from cnnvision.data.sources import open_source, split_names
+    from cnnvision.data.sources.coco.writer import write_coco
 
     kind, _, folder = output.partition(":")
     if kind != "coco" or not folder:

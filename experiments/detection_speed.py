@@ -74,13 +74,13 @@ def run(
     import jax
     import sklearn.datasets
 
-    from cnnvision.data.loose import LooseImages
     from cnnvision.data.pipeline import eval_batches
-    from cnnvision.data.proposals import ProposalStore, WithProposals
+    from cnnvision.data.sources.loose import LooseImages
+    from cnnvision.data.wrappers.proposals import ProposalStore, WithProposals
     from cnnvision.models import make_task
+    from cnnvision.runs.join import loading
     from cnnvision.task import DataInfo, ProposalSpec
-    from experiments.costs import detector_cost, on_one_device, proposal_seconds
-    from experiments.runs import loading
+    from experiments.reports.costs import detector_cost, on_one_device, proposal_seconds
 
     if image and not os.path.isfile(image):
         raise DataError(f"--image: {image} is no file")
@@ -109,8 +109,8 @@ def run(
 
 def report(costs) -> str:
     """The table, and how each compares with the one before it."""
-    from experiments.costs import PARTS, steps
-    from experiments.tables import markdown
+    from experiments.reports.costs import PARTS, steps
+    from experiments.reports.tables import markdown
 
     rows = [
         [

@@ -10,8 +10,8 @@ import hashlib
 import json
 import sys
 
+from cnnvision.runs.configuration import to_json
 from experiments.command_line import Parser, cache_compilations, main
-from experiments.configuration import to_json
 
 
 def run(workdir, data: str | None = None, split: str | None = None, step: int | None = None, say=print) -> dict[str, float]:
@@ -19,12 +19,13 @@ def run(workdir, data: str | None = None, split: str | None = None, step: int | 
     import jax
     from etils import epath
 
-    from cnnvision import visualize
-    from cnnvision.confusion import draw_confusion
-    from cnnvision.curves import draw_precision_recall
+    from cnnvision.evaluation.worst import Worst
+    from cnnvision.pictures import sheets
+    from cnnvision.pictures.confusion import draw_confusion
+    from cnnvision.pictures.curves import draw_precision_recall
+    from cnnvision.runs.join import evaluation_of, names_of, open_for
+    from cnnvision.runs.open import load
     from cnnvision.training.evaluate import remarks
-    from cnnvision.worst import Worst
-    from experiments.runs import evaluation_of, load, names_of, open_for
 
     trained = load(workdir, step)
     name, split = data or trained.config.data.source, split or trained.config.data.eval_split
@@ -35,8 +36,8 @@ def run(workdir, data: str | None = None, split: str | None = None, step: int | 
         say(f"… and {len(source.problems) - 5} more problems: python -m experiments.doctor --data={name}")
     evaluation = evaluation_of(trained.task, source, trained.config, trained.mesh)
     classes = names_of(trained.task, trained.info)
-    worst = Worst(visualize.MOST)
-    metrics, shown = evaluation.run(trained.params, trained.model_state, keep=visualize.MOST, watch=worst.add)
+    worst = Worst(sheets.MOST)
+    metrics, shown = evaluation.run(trained.params, trained.model_state, keep=sheets.MOST, watch=worst.add)
     for line in remarks(evaluation, metrics):
         say(line)
     if jax.process_index() == 0:
@@ -46,13 +47,13 @@ def run(workdir, data: str | None = None, split: str | None = None, step: int | 
         values = {key: value if value == value else None for key, value in metrics.items()}
         about = {"step": trained.step, "data": name, "split": split, "classes": to_json(classes)}
         (folder / f"{label}.json").write_text(json.dumps({**about, "metrics": values}, indent=1))
-        visualize.write_sheet(folder / f"{label}.png", shown, classes)
-        visualize.write_sheet(folder / f"{label}_worst.png", worst.shown(), classes)
+        sheets.write_sheet(folder / f"{label}.png", shown, classes)
+        sheets.write_sheet(folder / f"{label}_worst.png", worst.shown(), classes)
         if hasattr(evaluation.evaluator, "confusion"):
-            visualize.write_png(folder / f"{label}_confusion.png", draw_confusion(evaluation.evaluator.confusion, classes))
+            sheets.write_png(folder / f"{label}_confusion.png", draw_confusion(evaluation.evaluator.confusion, classes))
         if hasattr(evaluation.evaluator, "precision_recall"):
             curves = {name: evaluation.evaluator.precision_recall(k) for k, name in enumerate(classes)}
-            visualize.write_png(folder / f"{label}_precision_recall.png", draw_precision_recall(curves))
+            sheets.write_png(folder / f"{label}_precision_recall.png", draw_precision_recall(curves))
         say(f"Step {trained.step} of {workdir} on {name} {split}. Written: {folder / label}.json and .png")
     return metrics
 
@@ -74,7 +75,7 @@ def command(arguments: list[str] | None = None) -> int:
     cache_compilations()
     metrics = run(flags.workdir, flags.data, flags.split, flags.step)
 
-    from experiments.tables import markdown
+    from experiments.reports.tables import markdown
 
     print(markdown(("metric", "value"), list(metrics.items())))
     return 0

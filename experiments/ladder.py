@@ -48,8 +48,9 @@ def run(family: str, data: str, workdir, smoke: bool = False, say=print, overrid
     from etils import epath
 
     from cnnvision.errors import ConfigError, check_name
-    from experiments import detection_ladder, segmentation_ladder, train
-    from experiments.configuration import load_config
+    from cnnvision.runs.configuration import load_config
+    from experiments import train
+    from experiments.reports import detection_ladder, segmentation_ladder
 
     if any(key == "data.source" for key, _ in overrides):
         raise ConfigError("--config.data.source: the ladder takes its data from --data")
@@ -73,7 +74,7 @@ def run(family: str, data: str, workdir, smoke: bool = False, say=print, overrid
 def check_data(workdir, data: str) -> None:
     """Raises RunError where a folder holds a run on other data than `data`; paths are compared as absolute ones."""
     from cnnvision.errors import RunError
-    from experiments.descriptions import read_description
+    from cnnvision.runs.descriptions import read_description
 
     if not (workdir / "config.json").exists():
         return

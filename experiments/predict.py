@@ -47,11 +47,12 @@ def run(workdir, images: str, output: str, step: int | None = None, say=print) -
     """Predicts, draws and writes; returns the content of predictions.json."""
     import jax
 
-    from cnnvision import visualize
-    from cnnvision.data.loose import LooseImages
+    from cnnvision.data.sources.loose import LooseImages
     from cnnvision.errors import RunError
+    from cnnvision.pictures import sheets
+    from cnnvision.runs.join import evaluation_of, names_of
+    from cnnvision.runs.open import load
     from cnnvision.types import SegmentationPrediction
-    from experiments.runs import evaluation_of, load, names_of
 
     folder = pathlib.Path(output)
     if folder.is_file():
@@ -71,9 +72,9 @@ def run(workdir, images: str, output: str, step: int | None = None, say=print) -
             found[index] = {"file": example.id, "width": width, "height": height, **description}
             if isinstance(prediction, SegmentationPrediction):
                 found[index]["mask"] = f"{example.id}.mask.png"
-                visualize.write_png(folder / found[index]["mask"], prediction.labels)
-            picture = visualize.annotate(source.read(index).image, classes, prediction)
-            visualize.write_png(folder / f"{example.id}.png", picture)
+                sheets.write_png(folder / found[index]["mask"], prediction.labels)
+            picture = sheets.annotate(source.read(index).image, classes, prediction)
+            sheets.write_png(folder / f"{example.id}.png", picture)
 
     evaluation = evaluation_of(trained.task, source, trained.config, trained.mesh, targets=False)
     evaluation.run(trained.params, trained.model_state, collect=collect)

@@ -12,7 +12,7 @@ import sys
 import time
 
 from experiments.command_line import Parser, main
-from experiments.tables import markdown
+from experiments.reports.tables import markdown
 
 
 def run(config, split: str = "", say=print) -> dict[int, dict[str, float]]:
@@ -25,12 +25,12 @@ def run(config, split: str = "", say=print) -> dict[int, dict[str, float]]:
     Raises:
         ConfigError: the config's network makes its own proposals, or none.
     """
-    from cnnvision.data.proposals import prepare, with_proposals
     from cnnvision.data.sources import open_source
+    from cnnvision.data.wrappers.proposals import prepare, with_proposals
     from cnnvision.errors import ConfigError, DataError
     from cnnvision.evaluation.recall import proposal_recall
     from cnnvision.models import make_task
-    from experiments.runs import data_info, loading
+    from cnnvision.runs.join import data_info, loading
 
     source = open_source(config.data.source, split or config.data.eval_split)
     spec = make_task(config, data_info(source)).inputs.proposals
@@ -61,7 +61,7 @@ def command(arguments: list[str] | None = None) -> int:
     parser.add_argument("--config", required=True, metavar="FILE[:VARIANT]", help="of a network that takes proposals")
     parser.add_argument("--split", default="", metavar="NAME", help="by default the one that is evaluated on")
     flags, overrides = parser.parse(arguments)
-    from experiments.configuration import load_config
+    from cnnvision.runs.configuration import load_config
 
     table = run(load_config(flags.config, overrides), flags.split)
     rows = [[count, *row.values()] for count, row in table.items()]

@@ -11,13 +11,13 @@ from experiments.command_line import Parser, cache_compilations, main
 def run(workdir, step: int | None = None) -> list[str]:
     """Replays step `step` (the last checkpoint's by default); returns what was found, a line each."""
     from cnnvision.errors import RunError
+    from cnnvision.runs.configuration import from_json
+    from cnnvision.runs.descriptions import read_description
+    from cnnvision.runs.join import join
     from cnnvision.training.checkpoint import Checkpoints
     from cnnvision.training.failure import replay
     from cnnvision.training.loop import first_state
     from cnnvision.training.sharding import put_batch
-    from experiments.configuration import from_json
-    from experiments.descriptions import read_description
-    from experiments.runs import join
 
     config = from_json(read_description(workdir)["config"])
     made = join(config, workdir, say=lambda line: None)

@@ -16,8 +16,8 @@ def run(config, workdir, say=print) -> dict[str, float]:
 
     The function behind the command, for notebooks: `run(load_config("configs/NAME.py"), "runs/NAME")`.
     """
+    from cnnvision.runs.join import join
     from cnnvision.training.loop import train
-    from experiments.runs import join
 
     return train(join(config, workdir, say=say))
 
@@ -57,7 +57,7 @@ def command(arguments: list[str] | None = None) -> int:
     if any(value is not None for value in together) and None in together:
         parser.error("--coordinator, --processes and --process go together")
 
-    from experiments.configuration import load_config
+    from cnnvision.runs.configuration import load_config
 
     config = load_config(flags.config, overrides)
     cache_compilations()
@@ -68,7 +68,7 @@ def command(arguments: list[str] | None = None) -> int:
     metrics = run(config, flags.workdir)
     if not metrics:
         return 75
-    from experiments.tables import markdown
+    from experiments.reports.tables import markdown
 
     print(markdown(("metric", "value"), list(metrics.items())))
     print(f"Pictures (inputs, predictions at each evaluation, curves): {flags.workdir}/pictures")

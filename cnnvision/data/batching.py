@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from cnnvision.data.augment import Row
-from cnnvision.data.borders import border_weights, connected_cells
-from cnnvision.data.resampling import resize
+from cnnvision.data.augment.resampling import resize
+from cnnvision.data.maps.borders import border_weights, connected_cells
 from cnnvision.errors import ConfigError
 from cnnvision.task import InputSpec
 from cnnvision.types import IGNORE, Batch, ClassTarget, ObjectTarget, Regions, SemanticTarget

@@ -24,7 +24,7 @@ import numpy as np
 from PIL import ExifTags, Image, UnidentifiedImageError
 
 from cnnvision.data.faults import RecordError, unusable
-from cnnvision.data.map_headers import CURE_OF_MAPS, as_stored, check_map, is_deep_grey, stored_range
+from cnnvision.data.maps.headers import CURE_OF_MAPS, as_stored, check_map, is_deep_grey, stored_range
 from cnnvision.types import Problem
 
 FORMATS = ("JPEG", "PNG", "BMP", "GIF", "TIFF", "WEBP", "PPM")

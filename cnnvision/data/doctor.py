@@ -18,8 +18,8 @@ import numpy as np
 from tqdm import auto as tqdm
 
 from cnnvision.data.faults import EFFECTS, DataSetError, Findings, RecordError
-from cnnvision.data.map_notes import notes_of_maps
-from cnnvision.data.maps import check_map_size
+from cnnvision.data.maps.class_ids import check_map_size
+from cnnvision.data.maps.notes import notes_of_maps
 from cnnvision.data.sources import open_source, split_names
 from cnnvision.errors import DataError
 from cnnvision.types import IGNORE, Example, Problem, Source
@@ -95,7 +95,7 @@ def examine(name: str, splits: Sequence[str] | None = None, progress: bool = Tru
     """Examines a data set.
 
     Args:
-        name: a source string (cnnvision/data/sources.py).
+        name: a source string (cnnvision/data/sources/__init__.py).
         splits: which splits; all by default.
         progress: whether to show a progress bar.
 

@@ -19,12 +19,12 @@ import numpy as np
 
 from cnnvision.data import order
 from cnnvision.data.augment import Row, apply, fitted, sample
+from cnnvision.data.augment.windows import Tile, all_tiles, cut_tile, cut_window, sample_window
 from cnnvision.data.batching import make_batch, validate
-from cnnvision.data.cache import LastRead, cached
 from cnnvision.data.faults import RecordError
 from cnnvision.data.options import DataOptions
-from cnnvision.data.windows import Tile, all_tiles, cut_tile, cut_window, sample_window
 from cnnvision.data.worker import WorkerStart, from_workers, parse_flags, release_shared_memory
+from cnnvision.data.wrappers.cache import LastRead, cached
 from cnnvision.errors import ConfigError, DataError
 from cnnvision.task import InputSpec
 from cnnvision.types import Batch, Problem, Source

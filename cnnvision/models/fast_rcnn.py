@@ -3,7 +3,7 @@
 Section 2: the convolutional layers see the whole image once. Section 2.1: of each proposal, RoI max pooling takes a grid of
 7×7 bins from their last map. Fully connected layers lead to two sibling outputs: a softmax over the classes and the
 background, and four numbers for each class that move the proposal onto the object. Proposals come from elsewhere: selective
-search (cnnvision/data/proposals.py).
+search (cnnvision/data/wrappers/proposals.py).
 
 Section 2.3: the layers are trained together on L = Lcls + λ [u ≥ 1] Lloc, λ = 1, smooth L1 with its bend at 1. "Mini-batch
 sampling": of R = 128 regions from N = 2 images, 25 % have an IoU of at least 0.5 with an object, the others of 0.1 to 0.5.

@@ -1,6 +1,6 @@
 """R-CNN (Girshick et al. 2014, "Rich feature hierarchies for accurate object detection and semantic segmentation").
 
-Section 2: category-independent region proposals (selective search, cnnvision/data/proposals.py), a convolutional network
+Section 2: category-independent region proposals (selective search, data/wrappers/proposals.py), a convolutional network
 that turns each of them into a feature vector of fixed length, and a linear SVM for each class. Section 2.1: whatever its
 shape, a region is warped to the network's input with p = 16 pixels of context around it. Section 2.2: every region is scored
 by every class, and detections are suppressed class by class.

@@ -48,7 +48,7 @@ def make_predict_step(task: Task) -> Callable[[Any, Any, Batch], tuple[Any, dict
 
 
 class Pictures(Protocol):
-    """Collects what is shown of an evaluation (cnnvision/data/wholes.py)."""
+    """Collects what is shown of an evaluation (cnnvision/data/augment/wholes.py)."""
 
     def add(self, examples: Sequence[Example], predictions: Any) -> None:
         """Takes what is wanted among examples without images and their predictions, in original pixels."""

@@ -22,9 +22,9 @@ import jax
 import numpy as np
 from etils import epath
 
-from cnnvision import visualize
 from cnnvision.errors import RunError
 from cnnvision.ops.per_image import on_mesh
+from cnnvision.pictures import sheets
 from cnnvision.task import Task
 from cnnvision.training.checkpoint import Checkpoints, with_layout
 from cnnvision.training.evaluate import SplitEvaluation, remarks
@@ -42,7 +42,7 @@ from cnnvision.types import Batch
 
 @dataclasses.dataclass
 class Run:
-    """What a run is made of; experiments/runs.py joins it from a config.
+    """What a run is made of; cnnvision/runs/join.py joins it from a config.
 
     Attributes:
         task: the model.
@@ -191,7 +191,7 @@ def steps(
 
     for loaded in timed(run.train_batches(began_at, training.steps), watch):
         if loaded.step == 0 and run.leads:
-            visualize.write_sheet(pictures / "step_0000000_inputs.png", [(loaded.batch, None)], run.classes)
+            sheets.write_sheet(pictures / "step_0000000_inputs.png", [(loaded.batch, None)], run.classes)
         for problem in dict.fromkeys(loaded.failures):
             if problem not in said:
                 said.add(problem)
@@ -281,15 +281,15 @@ def stop_flags(stop: StopRequest, mesh: jax.sharding.Mesh) -> jax.Array:
 
 def evaluate(run: Run, state: TrainState, records: Records, step: int, say: Callable[[str], None]) -> dict[str, float]:
     """Evaluates, logs, prints and draws."""
-    metrics, shown = run.evaluation.run(state.best_params(), state.model_state, keep=visualize.MOST)
+    metrics, shown = run.evaluation.run(state.best_params(), state.model_state, keep=sheets.MOST)
     for line in remarks(run.evaluation, metrics):
         say(line)
     records.add(step, "val", metrics)
     say(f"step {step} val  " + "  ".join(f"{name} {value:.4g}" for name, value in metrics.items() if "/" not in name))
     if run.leads:
         pictures = run.workdir / "pictures"
-        visualize.write_sheet(pictures / f"step_{step:07}_val.png", shown, run.classes)
-        visualize.curves(records.all(), pictures / "curves.png")
+        sheets.write_sheet(pictures / f"step_{step:07}_val.png", shown, run.classes)
+        sheets.curves(records.all(), pictures / "curves.png")
     return metrics
 
 

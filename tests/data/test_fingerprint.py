@@ -10,7 +10,7 @@ from PIL import Image
 from cnnvision.data.fingerprint import fingerprint_of
 from cnnvision.data.order import fingerprint as of_ids
 from cnnvision.data.sources import open_source
-from cnnvision.data.subset import Subset
+from cnnvision.data.wrappers.subset import Subset
 from tests.data.planted import (
     CSV_HEADER,
     coco_annotation,

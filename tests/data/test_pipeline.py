@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from cnnvision.data import order, pipeline
-from cnnvision.data.cache import CachedSource
+from cnnvision.data.wrappers.cache import CachedSource
 from cnnvision.errors import ConfigError, DataError
 from cnnvision.task import InputSpec, ProposalSpec
 from tests.data.drawn import Drawn

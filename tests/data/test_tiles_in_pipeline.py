@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from cnnvision.data import order, pipeline
+from cnnvision.data.augment.windows import all_tiles, core_of, cut_tile, cut_window, mirrored, sample_window, tiles
 from cnnvision.data.batching import make_batch
 from cnnvision.data.options import AugmentOptions
-from cnnvision.data.windows import all_tiles, core_of, cut_tile, cut_window, mirrored, sample_window, tiles
 from cnnvision.errors import ConfigError
 from cnnvision.task import BorderWeights, InputSpec
 from cnnvision.types import IGNORE, Example

@@ -11,17 +11,18 @@ import pytest
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from cnnvision.data.coco_writer import write_coco
 from cnnvision.data.pipeline import eval_batches
 from cnnvision.data.sources import open_source
+from cnnvision.data.sources.coco.writer import write_coco
 from cnnvision.evaluation.detection import DetectionEvaluator
 from cnnvision.ops.geometry import map_boxes
+from cnnvision.runs.join import loading
+from cnnvision.runs.open import Trained
 from cnnvision.task import DataInfo, InputSpec, LossAux, Mean, Task
 from cnnvision.training.sharding import make_mesh
 from cnnvision.types import COCO_AREA_RANGES, DetectionPrediction
 from configs.common import base
 from experiments import evaluate, predict
-from experiments.runs import Trained, loading
 from tests.data.drawn import CLASSES, Drawn
 
 IMAGES, MOST, SIZE = 19, 130, (64, 96)
@@ -133,7 +134,7 @@ def by_hand(data, predictions):
 @pytest.mark.parametrize("devices", [1, 8])
 def test_the_ap_of_evaluate_is_that_of_pycocotools_on_predictions(data, trained, devices, tmp_path, monkeypatch):
     mesh, quiet = make_mesh(jax.devices()[:devices]), lambda line: None
-    monkeypatch.setattr("experiments.runs.load", lambda workdir, step: trained(mesh))
+    monkeypatch.setattr("cnnvision.runs.open.load", lambda workdir, step: trained(mesh))
     metrics = evaluate.run(tmp_path / "run", f"coco:{data}", "train", say=quiet)
     predict.run(tmp_path / "run", str(data / "train"), str(tmp_path / "out"), say=quiet)
     predictions = json.loads((tmp_path / "out" / "predictions.json").read_text())

@@ -8,8 +8,8 @@ import time
 import pytest
 
 from cnnvision.errors import CnnvisionError, ConfigError
+from cnnvision.runs.configuration import differences, from_json, load_config, to_json
 from experiments import COMMANDS, doctor, evaluate, predict, train
-from experiments.configuration import differences, from_json, load_config, to_json
 from tests.conftest import ROOT
 
 DEMO = f"{ROOT}/configs/localizer_shapes.py"

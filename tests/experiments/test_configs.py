@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from cnnvision.errors import ConfigError
+from cnnvision.runs.configuration import load_config
+from cnnvision.runs.open import load
 from experiments import ablate, evaluate, predict, train
-from experiments.configuration import load_config
-from experiments.runs import load
 from tests.conftest import ROOT
 
 CONFIGS = sorted(path.stem for path in (ROOT / "configs").glob("*.py") if path.stem not in ("__init__", "common"))
@@ -29,7 +29,8 @@ def promotion_of_optax():
 def one_device(monkeypatch):
     from cnnvision.training.sharding import make_mesh
 
-    monkeypatch.setattr("experiments.runs.make_mesh", lambda: make_mesh(jax.devices()[:1]))
+    for room in ("join", "open"):
+        monkeypatch.setattr(f"cnnvision.runs.{room}.make_mesh", lambda: make_mesh(jax.devices()[:1]))
 
 
 @pytest.mark.parametrize("name", CONFIGS)
@@ -94,10 +95,10 @@ def test_the_smoke_variant_runs_from_end_to_end(name, tmp_path, few_shapes):
 def test_the_full_config_can_be_joined_from_its_own_values(name):
     """Values that no run could use would be found only on the machine that runs them."""
     from cnnvision.models import make_task
+    from cnnvision.runs.join import check_config, check_size, loading
     from cnnvision.task import DataInfo
     from cnnvision.training.optimizer import make_schedule
     from cnnvision.training.sharding import make_mesh
-    from experiments.runs import check_config, check_size, loading
 
     config = load_config(f"{ROOT}/configs/{name}.py")
     check_config(config, make_mesh(jax.devices()[:1]))

@@ -7,7 +7,7 @@ import pytest
 
 from cnnvision.errors import ConfigError, DataError
 from cnnvision.task import DataInfo, InputSpec
-from experiments import convert, doctor, evaluate, proposals, runs
+from experiments import convert, doctor, evaluate, proposals
 from tests.conftest import ROOT
 from tests.data.planted import csv_set, encoded, folder_set, masks_set, picture, two_fields, write
 

@@ -7,11 +7,11 @@ import jax
 import numpy as np
 import pytest
 
+from cnnvision.runs.configuration import load_config
+from cnnvision.runs.join import join
 from cnnvision.training.loop import compile_step, new_state, stop_flags
 from cnnvision.training.sharding import make_mesh, put_batch
 from cnnvision.types import COCO_AREA_RANGES, Example, Objects
-from experiments.configuration import load_config
-from experiments.runs import join
 from tests.conftest import ROOT
 
 IMAGES, SIZES, MOST = 500, 200, 100
@@ -52,7 +52,7 @@ class Counter:
 @pytest.fixture
 def run(tmp_path, monkeypatch):
     """Faster R-CNN with two declared sizes, and what it says."""
-    monkeypatch.setattr("experiments.runs.open_source", lambda *_: Crowded())
+    monkeypatch.setattr("cnnvision.runs.join.open_source", lambda *_: Crowded())
     config = load_config(f"{ROOT}/configs/faster_rcnn_shapes.py:smoke")
     config.model.max_objects = MOST
     config.data.update(size=(32, 48), more_sizes=((48, 32),), fit="letterbox", batch_size=50, eval_batch_size=50)

@@ -4,7 +4,7 @@ import jax
 import numpy as np
 import pytest
 
-from cnnvision.visualize import write_png
+from cnnvision.pictures.sheets import write_png
 from experiments import detection_speed
 
 

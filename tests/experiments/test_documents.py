@@ -63,7 +63,8 @@ def test_notebooks_run(path, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     from cnnvision.training.sharding import make_mesh
 
-    monkeypatch.setattr("experiments.runs.make_mesh", lambda: make_mesh(jax.devices()[:1]))
+    for room in ("join", "open"):
+        monkeypatch.setattr(f"cnnvision.runs.{room}.make_mesh", lambda: make_mesh(jax.devices()[:1]))
     with jax.numpy_dtype_promotion("standard"):
         exec(compile(source, str(path), "exec"), {})
     assert (tmp_path / "runs" / "quickstart" / "pictures" / "curves.png").exists()

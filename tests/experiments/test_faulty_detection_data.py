@@ -7,12 +7,12 @@ import jax
 import numpy as np
 import pytest
 
-from cnnvision.data.coco_writer import write_coco
+from cnnvision.data.sources.coco.writer import write_coco
+from cnnvision.runs.configuration import load_config
+from cnnvision.runs.join import join
 from cnnvision.training.evaluate import remarks
 from cnnvision.training.sharding import make_mesh
 from experiments import doctor
-from experiments.configuration import load_config
-from experiments.runs import join
 from tests.conftest import ROOT
 from tests.data.drawn import Drawn
 from tests.data.planted import (

@@ -16,12 +16,13 @@ from cnnvision.errors import ConfigError, RunError
 from cnnvision.evaluation.bootstrap import difference_interval
 from cnnvision.evaluation.segmentation import SegmentedImage
 from cnnvision.models import make_task
+from cnnvision.programs.text import operations
+from cnnvision.runs.configuration import from_json
+from cnnvision.runs.join import empty_batch
 from cnnvision.task import DataInfo
-from cnnvision.training.program_text import operations
-from experiments import ladder, segmentation_ladder, train
-from experiments.configuration import from_json
-from experiments.costs import DetectorCost, steps
-from experiments.runs import empty_batch
+from experiments import ladder, train
+from experiments.reports import segmentation_ladder
+from experiments.reports.costs import DetectorCost, steps
 from tests.models.test_laws import CONFIGS
 
 
@@ -35,7 +36,8 @@ def promotion_of_optax():
 def one_device(monkeypatch):
     from cnnvision.training.sharding import make_mesh
 
-    monkeypatch.setattr("experiments.runs.make_mesh", lambda: make_mesh(jax.devices()[:1]))
+    for room in ("join", "open"):
+        monkeypatch.setattr(f"cnnvision.runs.{room}.make_mesh", lambda: make_mesh(jax.devices()[:1]))
 
 
 def test_the_detection_ladder_from_end_to_end(tmp_path, few_shapes):

@@ -9,10 +9,10 @@ from etils import epath
 from cnnvision.data.sources import open_source
 from cnnvision.errors import RunError, WeightsError
 from cnnvision.models import make_task
+from cnnvision.runs.configuration import from_json, load_config, to_json
+from cnnvision.runs.descriptions import check_record, read_description, record_config
+from cnnvision.runs.join import data_info
 from cnnvision.training.checkpoint import Checkpoints
-from experiments.configuration import from_json, load_config, to_json
-from experiments.descriptions import check_record, read_description, record_config
-from experiments.runs import data_info
 from tests.conftest import ROOT
 from tests.data.planted import csv_set
 

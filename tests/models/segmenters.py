@@ -13,8 +13,8 @@ from cnnvision.heads.segmentation import SegmentationHead
 from cnnvision.models import make_task
 from cnnvision.models.unet import UNet
 from cnnvision.necks.decoder import Decoder, level_widths
+from cnnvision.runs.configuration import from_json, to_json
 from cnnvision.task import DataInfo
-from experiments.configuration import from_json, to_json
 from tests.models.test_laws import CLASSES, CONFIGS, PATH
 
 PLAIN_PATH = {**PATH, "norm": "none", "dropout": 0.0, "frozen_stages": 0, "dtype": "float32"}

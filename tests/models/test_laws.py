@@ -10,11 +10,11 @@ import pytest
 
 from cnnvision.backbones import make_backbone
 from cnnvision.models import MODELS, make_task
+from cnnvision.runs.configuration import from_json, to_json
+from cnnvision.runs.join import empty_batch
 from cnnvision.task import DataInfo
 from cnnvision.types import IGNORE, ClassTarget, ObjectTarget, Regions, SegmentationPrediction, SemanticTarget
 from configs.common import detector, learnt_proposals, made_proposals, pixel_loss
-from experiments.configuration import from_json, to_json
-from experiments.runs import empty_batch
 
 CLASSES = ("circle", "square", "star")
 SMALL = {"name": "small", "width": 4, "layers": 2, "norm": "batch", "frozen_stages": 0, "dtype": "float32"}

@@ -10,7 +10,7 @@ import pytest
 
 from cnnvision.backbones.backbone import IMAGENET_MEAN, IMAGENET_STD
 from cnnvision.data import pipeline
-from cnnvision.data.windows import cut_tile, tiles
+from cnnvision.data.augment.windows import cut_tile, tiles
 from cnnvision.models.patchnet import PatchNet, mirrored
 from cnnvision.models.unet import fitting_side, output_side, reach
 from cnnvision.ops.images import normalize

@@ -7,8 +7,8 @@ import pytest
 
 from cnnvision.ops import nms as ops
 from cnnvision.ops.per_image import on_mesh, per_image
+from cnnvision.programs.traffic import collectives
 from cnnvision.training.sharding import make_mesh
-from cnnvision.training.traffic import collectives
 from tests.ops.drawn_boxes import whole_boxes
 from tests.reference import nms as reference
 

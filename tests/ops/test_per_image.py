@@ -8,8 +8,8 @@ from jax import lax
 from jax.sharding import NamedSharding, PartitionSpec
 
 from cnnvision.ops.per_image import on_mesh, per_image
+from cnnvision.programs.traffic import collectives
 from cnnvision.training.sharding import make_mesh
-from cnnvision.training.traffic import collectives
 
 
 def best(key, scores):

@@ -9,8 +9,8 @@ from cnnvision.ops import roi_align as align_ops
 from cnnvision.ops import roi_pool as pool_ops
 from cnnvision.ops.levels import level_of
 from cnnvision.ops.per_image import on_mesh, per_image
+from cnnvision.programs.traffic import collectives
 from cnnvision.training.sharding import make_mesh
-from cnnvision.training.traffic import collectives
 from tests.reference import roi as reference
 
 POOL = jax.jit(pool_ops.roi_pool, static_argnums=(2, 3))

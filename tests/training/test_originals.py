@@ -9,10 +9,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from cnnvision import visualize
-from cnnvision.data import pipeline, wholes
+from cnnvision.data import pipeline
+from cnnvision.data.augment import wholes
 from cnnvision.evaluation.segmentation import SegmentationEvaluator
 from cnnvision.ops import losses
+from cnnvision.pictures import sheets
 from cnnvision.task import InputSpec, LossAux, Mean
 from cnnvision.training.evaluate import SplitEvaluation
 from cnnvision.training.originals import Originals
@@ -217,7 +218,7 @@ def test_pictures_of_tiled_images_show_them_whole():
         for maps in (batch.target.labels, found.labels):
             np.testing.assert_array_equal(maps[row, :height, :width], whole.semantic)
             assert (maps[row, height:] == IGNORE).all() and (maps[row, :, width:] == IGNORE).all()
-    assert visualize.sheet(batch, SEMANTIC, found).shape[1] > 3 * batch.image.shape[2]
+    assert sheets.sheet(batch, SEMANTIC, found).shape[1] > 3 * batch.image.shape[2]
 
 
 def test_pictures_of_tiled_images_are_few_and_small(monkeypatch):

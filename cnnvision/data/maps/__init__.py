@@ -1,0 +1,1 @@
+"""Maps of class ids: what the values in a file mean."""

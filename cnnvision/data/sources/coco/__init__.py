@@ -1,0 +1,271 @@
+"""`coco:DIR`: COCO's layout.
+
+    DIR/annotations/instances_SPLIT.json
+    DIR/SPLIT/...    or    DIR/images/SPLIT/...    or    DIR/images/...    the files that it names
+
+A split may be asked for without the year in its name: train finds train2017. The class list is that of the opened file, in
+the order of the ids of its categories, which may have gaps. Boxes x y width height become corners; `area` is the file's
+own, that of the box where it has none. The codings of segmentations are told in coco/segmentations.py, and semantic maps,
+where there are any, in coco/semantic.py; an image without one is IGNORE in all of its pixels.
+
+Where the declared size disagrees with the image, its boxes were drawn on another picture and the example is left out; where
+none is declared, nothing is compared. An example whose annotations are all unusable stays, as an image without objects.
+Images of the split's own folder that the file does not list are reported.
+"""
+
+import dataclasses
+import hashlib
+import os
+import pathlib
+from collections.abc import Sequence
+
+import numpy as np
+
+from cnnvision.data.decode import SUFFIXES
+from cnnvision.data.faults import Findings, other_size, refuse
+from cnnvision.data.files import read_bytes
+from cnnvision.data.maps.class_tables import ClassTable
+from cnnvision.data.sources.coco.annotations import LEFT_OUT, Annotated, read_annotations
+from cnnvision.data.sources.coco.json_file import (
+    Categories,
+    ImageEntry,
+    read_categories,
+    read_images,
+    read_json,
+    uncollected,
+)
+from cnnvision.data.sources.coco.semantic import read_maps
+from cnnvision.data.sources.records import (
+    SPLIT_ALIASES,
+    Planes,
+    Record,
+    RecordSource,
+    class_cure,
+    data_folder,
+    locate,
+    measure,
+    near_file,
+    resolve_split,
+)
+from cnnvision.errors import DataError
+from cnnvision.types import IGNORE, Masks
+
+ANNOTATIONS = "annotations"
+_START, _END = "instances_", ".json"
+
+
+class CocoSource(RecordSource):
+    """A `RecordSource` whose objects have masks where the annotations have segmentations.
+
+    Args:
+        name, split, classes, records, findings, found: as of `RecordSource`.
+        root: the data set's folder.
+        category_ids: as the attribute.
+        annotated: the annotations of the images of `records`, and of others.
+        places: of each record, its place in `annotated`.
+        table: of the semantic maps, or None.
+
+    Attributes:
+        category_ids: of each class, its id in the file; None where only training has the class.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        split: str,
+        classes: tuple[str, ...],
+        records: Sequence[Record],
+        findings: Findings,
+        found: int,
+        root: pathlib.Path,
+        category_ids: tuple[int | None, ...],
+        annotated: Annotated,
+        places: Sequence[int],
+        table: ClassTable | None,
+    ):
+        names = table.names if table else ()
+        super().__init__(name, split, classes, records, findings, found, semantic_classes=names)
+        self.category_ids = category_ids
+        self._root, self._table = str(root), table
+        self.meaning = table.meaning if table else ""
+        self._segmentations = annotated.segmentations
+        self._starts = annotated.starts[list(places)]
+
+    def planes(self, index: int, masks: Masks) -> Planes:
+        """The objects, with masks where the annotations have any; the semantic map; where objects lie, of which the first
+        one has the pixels that are several ones'. Raises RecordError.
+        """
+        objects, size = self.records[index].objects, self.records[index].size
+        cells, places = None, range(len(objects.boxes))
+        if self._segmentations is not None and masks is True:
+            planes = np.zeros((len(places), *size), bool)
+            for place in places:
+                self._draw(index, place, planes[place], True)
+            objects = dataclasses.replace(objects, masks=planes)
+        if self._segmentations is not None and masks == "cells":
+            cells = np.zeros(size, np.int32)
+            for place in reversed(places):
+                self._draw(index, place, cells, place + 1)
+        return objects, self._semantic(self.records[index]), cells
+
+    def map_digest(self, index: int) -> str:
+        """Of the semantic map, and where there is one, of the objects' masks too: they tell where its cells touch."""
+        digest = super().map_digest(index)
+        if not digest or self._segmentations is None:
+            return digest
+        start = int(self._starts[index])
+        parts = [self._segmentations.parts(start + place) for place in range(len(self.records[index].objects.boxes))]
+        masks = repr([[part.tobytes() for part in of_object] for of_object in parts])
+        return f"{digest} {hashlib.blake2b(masks.encode(), digest_size=16).hexdigest()}"
+
+    def _draw(self, index: int, place: int, plane: np.ndarray, value: int) -> None:
+        """Sets `plane` [H, W] to `value` where an object's mask is, or its box, where it has no mask."""
+        record = self.records[index]
+        mask = self._segmentations.mask(int(self._starts[index]) + place, record.size)
+        if mask is None:
+            box = record.objects.boxes[place]
+            (left, top), (right, bottom) = np.floor(box[:2]).astype(int), np.ceil(box[2:]).astype(int)
+            plane[top:bottom, left:right] = value
+        else:
+            plane[mask] = value
+
+    def _semantic(self, record: Record) -> np.ndarray | None:
+        if self._table is None:
+            return None
+        if not record.map:
+            return np.full(record.size, IGNORE, np.uint8)
+        file = os.path.relpath(record.map, self._root).replace(os.sep, "/")
+        return self._table.read(read_bytes(record.map, file), record.size, file)
+
+
+def split_names(folder: str) -> tuple[str, ...]:
+    """Names of the splits of ``coco:DIR``: of the files annotations/instances_SPLIT.json."""
+    files = sorted((data_folder("coco", folder) / ANNOTATIONS).glob(f"{_START}?*{_END}"))
+    return tuple(file.name.removeprefix(_START).removesuffix(_END) for file in files)
+
+
+def looks_right(root: pathlib.Path) -> bool:
+    """Whether `root` has COCO's annotations."""
+    return any((root / ANNOTATIONS).glob(f"{_START}?*{_END}"))
+
+
+@uncollected()
+def open_coco(folder: str, split: str, classes: tuple[str, ...] | None) -> CocoSource:
+    """Opens ``coco:DIR``; see `cnnvision.data.sources.open_source`."""
+    name, root, findings = f"coco:{folder}", data_folder("coco", folder), Findings()
+    splits = split_names(folder)
+    if not splits:
+        there = ", ".join(sorted(p.name for p in root.iterdir())[:10]) or "nothing"
+        raise DataError(f"{name}: should hold {ANNOTATIONS}/{_START}SPLIT{_END}, but there is {there}.")
+    part = _part(name, split, splits, findings)
+    file = f"{ANNOTATIONS}/{_START}{part}{_END}"
+    content = read_json(root / file, file, findings)
+    refuse(name, findings.problems)
+    categories = read_categories(content["categories"], file, findings)
+    refuse(name, findings.problems)
+    classes = categories.names if classes is None else classes
+    entries, listed = read_images(content["images"], file, findings)
+    images = _measured(root, _located(root, part, entries, file, findings), file, findings)
+    # COCO's own evaluation ranks detections of one score by the ids of their images: in another order AP is another.
+    images.sort(key=lambda image: (isinstance(image[0].id, str), image[0].id))
+    _report_unlisted(root, part, content["images"], file, findings)
+    places = {**dict.fromkeys(listed, LEFT_OUT), **{entry.id: place for place, (entry, _) in enumerate(images)}}
+    labels = _labels(categories, classes, file, findings)
+    sizes = [record.size for _, record in images]
+    annotated = read_annotations(content["annotations"], places, sizes, labels, file, findings)
+    table, maps = read_maps(root, part, [entry.file_name for entry, _ in images], sizes, findings)
+    kept = [place for place, path in enumerate(maps) if path is not None]
+    records = [dataclasses.replace(images[i][1], objects=annotated.objects[i], map=maps[i]) for i in kept]
+    findings.finish(file)
+    ids = dict(zip(categories.names, categories.ids, strict=True))
+    category_ids = tuple(ids.get(known) for known in classes)
+    found = len(content["images"])
+    return CocoSource(name, split, classes, records, findings, found, root, category_ids, annotated, kept, table)
+
+
+def _part(name: str, split: str, splits: tuple[str, ...], findings: Findings) -> str:
+    """The split itself, or the one that has its name and a year; else what stands for it, which is reported."""
+    for wanted in (split, *SPLIT_ALIASES.get(split, ())):
+        dated = [s for s in splits if s.startswith(wanted) and not s[len(wanted) :][:1].isalpha()]
+        fitting = [wanted] if wanted in splits else dated
+        if len(fitting) > 1:
+            message = f"several splits are named like {wanted!r}, and {fitting[-1]!r} is used"
+            findings.add(name, message, f"Name one of {', '.join(fitting)}.", "kept")
+        if fitting and wanted != split:
+            message = f"has no split {split!r}, so {fitting[-1]!r} is used for it"
+            findings.add(name, message, f"Splits: {', '.join(splits)}.", "kept")
+        if fitting:
+            return fitting[-1]
+    return resolve_split(name, split, splits, findings)
+
+
+def _labels(categories: Categories, classes: tuple[str, ...], file: str, findings: Findings) -> dict[int, int | None]:
+    """Id of each category -> class, None where training does not have it."""
+    for unknown in [known for known in categories.names if known not in classes]:
+        message = "the class is not among those of training"
+        findings.add(file, message, class_cure(unknown, classes), "object left out", "categories", "name", unknown)
+    labels = [classes.index(known) if known in classes else None for known in categories.names]
+    return {key: labels[number] for key, number in categories.numbers.items()}
+
+
+def _located(
+    root: pathlib.Path, part: str, entries: Sequence[ImageEntry], file: str, findings: Findings
+) -> dict[str, ImageEntry]:
+    """Path -> entry of the images that are there."""
+    folders = (root / part, root / "images" / part, root / "images", root)
+    expected = next((folder for folder in folders if folder.is_dir()), root)
+    found: dict[str, ImageEntry] = {}
+
+    def add(entry: ImageEntry, message: str, cure: str) -> None:
+        findings.add(file, message, cure, "left out", entry.record, "file_name", entry.file_name)
+
+    for entry in entries:
+        try:
+            path = locate(entry.file_name, folders)
+        except ValueError:
+            add(entry, "the file lies outside the data set's folder, and is not opened", "Name files within it.")
+            continue
+        if path is None:
+            hint = near_file(entry.file_name, expected, findings)
+            message = f"there is no such file; looked in {part}/, images/{part}/ and images/"
+            add(entry, message, f"Add it, or delete the entry.{hint}")
+        elif path in found:
+            message = f"the file belongs to {found[path].record} already"
+            add(entry, message, "Name each file once, and merge the annotations.")
+        else:
+            found[path] = entry
+    return found
+
+
+def _report_unlisted(root: pathlib.Path, part: str, entries: Sequence[object], file: str, findings: Findings) -> None:
+    """Reports images in the split's own folder that the file does not list. What lies in a folder of several splits may be
+    another's.
+    """
+    names = [entry.get("file_name") for entry in entries if isinstance(entry, dict)]
+    listed = {os.path.normpath(name.replace("\\", "/")) for name in names if isinstance(name, str)}
+    for folder in (part, f"images/{part}"):
+        paths = (os.path.join(at, name) for at, _, names in os.walk(root / folder) for name in names if name[0] != ".")
+        found = sorted(path[len(str(root / folder)) + 1 :] for path in paths if path.lower().endswith(SUFFIXES))
+        # A listed name may be relative to this folder, or to one of those above it.
+        unlisted = [name for name in found if listed.isdisjoint((name, f"{part}/{name}", f"images/{part}/{name}"))]
+        if unlisted:
+            message = f"{len(unlisted)} of the {len(found)} images in {folder}/ are not listed, for example this one"
+            cure = "List them, also those without objects, or delete them."
+            findings.add(file, message, cure, "left out", "", "images", f"{folder}/{unlisted[0]}")
+
+
+def _measured(
+    root: pathlib.Path, found: dict[str, ImageEntry], file: str, findings: Findings
+) -> list[tuple[ImageEntry, Record]]:
+    """The images that can be read, as far as their headers tell, and have the size that is declared."""
+    files = [(path, pathlib.Path(path).relative_to(root).as_posix()) for path in found]
+    images = []
+    for (path, id), entry, size in zip(files, found.values(), measure(files, findings), strict=True):
+        if size is not None and entry.size not in (None, size):
+            height, width = entry.size
+            cure = "Correct the size (or delete it, where the boxes are right)."
+            value = f"{width:g} x {height:g}"
+            findings.add(file, other_size(width, height, size), cure, "left out", entry.record, "width, height", value)
+        elif size is not None:
+            images.append((entry, Record(id, path, size)))
+    return images

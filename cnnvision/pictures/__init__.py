@@ -1,0 +1,1 @@
+"""Whatever people would rather look at than read."""

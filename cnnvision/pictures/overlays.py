@@ -1,0 +1,117 @@
+"""Class maps and masks as tints over images."""
+
+import functools
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from cnnvision.pictures import drawing
+from cnnvision.types import IGNORE, ObjectTarget, SemanticTarget
+
+OPACITY = 0.6
+ROWS = 64
+"""Rows of a picture that are tinted at a time: it bounds the memory, whatever the picture's size."""
+SIDE, GAP, TEXT = 160, 6, 14
+"""Pixels of a comparison: of each picture, between two, height of letters."""
+
+
+def tinted_map(pixels: np.ndarray, labels: np.ndarray, scale: int = 1) -> np.ndarray:
+    """An image in grey, with the colours of a class map laid over it.
+
+    Args:
+        pixels: uint8 [h, w, 3] RGB, at least `scale` times as large as the map; the rest of it stays as it is.
+        labels: uint8 [h, w] class ids; IGNORE leaves the image as it is.
+        scale: whole factor by which the image is enlarged.
+    """
+    pixels, shown = pixels.copy(), drawing.enlarge(np.ascontiguousarray(labels), scale, smooth=False)
+    colours = _colours()
+    for top in range(0, len(shown), ROWS):
+        part = shown[top : top + ROWS]
+        rows = pixels[top : top + len(part), : part.shape[1]]
+        grey = np.array(Image.fromarray(np.ascontiguousarray(rows)).convert("L"))[..., None]
+        np.copyto(rows, drawing.blend(grey, colours[part], OPACITY), where=(part != IGNORE)[..., None])
+    return pixels
+
+
+@functools.cache
+def _colours() -> np.ndarray:
+    """uint8 [256, 3]: the colour of every class id."""
+    return np.array([drawing.colour(label) for label in range(256)], np.uint8)
+
+
+def tinted(pixels: np.ndarray, target: Any, scale: int) -> np.ndarray:
+    """Semantic maps and instance masks of a target as tints over the enlarged input."""
+    if isinstance(target, SemanticTarget):
+        return tinted_map(pixels, target.labels, scale)
+    if isinstance(target, ObjectTarget) and target.masks is not None:
+        for k in np.flatnonzero(target.valid):
+            where = paste_mask(target.masks[k], target.boxes[k] * scale, pixels.shape[:2])
+            pixels = drawing.tint(pixels, where, drawing.colour(int(target.labels[k])), 0.4)
+    return pixels
+
+
+def present(labels: np.ndarray) -> list[int]:
+    """The classes of a map, in order, without IGNORE."""
+    return [int(label) for label in np.unique(labels) if label != IGNORE]
+
+
+def agreement(labels: np.ndarray, truth: np.ndarray, classes: Sequence[str]) -> list[tuple[str, drawing.Colour | None]]:
+    """What a line of text says of a predicted map: the share of right pixels, and the classes that are found."""
+    counts = truth != IGNORE
+    right = f"{np.mean(labels[counts] == truth[counts]):.1%} right" if counts.any() else "nothing to compare"
+    return [(right, None), *((classes[label], drawing.colour(label)) for label in present(labels[counts]))]
+
+
+def paste_mask(mask: np.ndarray, box: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """A mask that was cropped to its box, back in its image: bool [m, m] -> bool [height, width] of `size`."""
+    x1, y1, x2, y2 = (round(float(value)) for value in box)
+    result = np.zeros(size, bool)
+    side = (max(1, x2 - x1), max(1, y2 - y1))
+    whole = np.array(Image.fromarray(mask.astype(np.uint8) * 255).resize(side, Image.Resampling.BILINEAR)) >= 128
+    part = result[max(0, y1) : y1 + side[1], max(0, x1) : x1 + side[0]]
+    part |= whole[max(0, -y1) :, max(0, -x1) :][: part.shape[0], : part.shape[1]]
+    return result
+
+
+def framed(image: np.ndarray, boxes: np.ndarray, labels: np.ndarray, least: int = 2 * SIDE) -> np.ndarray:
+    """An image with boxes in the colours of their classes.
+
+    Args:
+        image: uint8 [H, W, 3] RGB.
+        boxes: [n, 4] x1 y1 x2 y2, its pixels; the first is drawn last.
+        labels: [n].
+        least: the image is enlarged by a whole factor until its longer side has so many pixels.
+    """
+    scale = max(1, -(-least // max(image.shape[:2])))
+    picture = Image.fromarray(drawing.enlarge(np.ascontiguousarray(image), scale))
+    for box, label in reversed(list(zip(boxes, labels, strict=True))):
+        drawing.rectangle(picture, np.asarray(box) * scale, drawing.colour(int(label)), max(2, max(picture.size) // 70))
+    return np.array(picture)
+
+
+def comparison(columns: Sequence[Sequence[np.ndarray]], rows: Sequence[str], classes: Sequence[str]) -> np.ndarray:
+    """Images side by side, with what several networks answer below each.
+
+    Args:
+        columns: of each image, a picture for each row: uint8 [h, w, 3] RGB of any size.
+        rows: their names.
+        classes: names, for the legend.
+
+    Returns:
+        uint8 [height, width, 3] RGB: each picture 160 pixels in a square, its longer side filling it.
+    """
+    label = 150
+    canvas = Image.new("RGB", (label + len(columns) * (SIDE + GAP), len(rows) * (SIDE + GAP) + 2 * TEXT), drawing.PAPER)
+    for i, name in enumerate(rows):
+        drawing.caption(canvas, (GAP, i * (SIDE + GAP) + SIDE // 2), label - GAP, [(name, None)], TEXT)
+        for j, column in enumerate(columns):
+            pixels = column[i]
+            scale = SIDE / max(pixels.shape[:2])
+            size = tuple(max(1, round(side * scale)) for side in pixels.shape[1::-1])
+            kind = Image.Resampling.NEAREST if scale > 1 else Image.Resampling.BILINEAR
+            canvas.paste(Image.fromarray(pixels).resize(size, kind), (label + j * (SIDE + GAP), i * (SIDE + GAP)))
+    named = [(name, drawing.colour(k)) for k, name in enumerate(classes)]
+    drawing.caption(canvas, (GAP, len(rows) * (SIDE + GAP) + TEXT // 2), canvas.width - 2 * GAP, named, TEXT)
+    return np.array(canvas)

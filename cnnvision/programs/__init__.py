@@ -1,0 +1,1 @@
+"""What compiled programs hold, read from their text: operations, and traffic between devices."""

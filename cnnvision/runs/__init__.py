@@ -1,0 +1,1 @@
+"""A config, its data and its model, joined into a run; the folder of a run, opened again."""

@@ -1,0 +1,180 @@
+"""Joins a config, its data and its model into a run; opens the folder of a run that was made."""
+
+import dataclasses
+import functools
+from typing import Any
+
+import jax
+from etils import epath
+from ml_collections import ConfigDict
+
+from cnnvision.data import batching, faults, order, pipeline
+from cnnvision.data.augment.wholes import Wholes
+from cnnvision.data.fingerprint import fingerprint_of
+from cnnvision.data.options import DataOptions
+from cnnvision.data.sources import open_source
+from cnnvision.data.wrappers.cache import cached
+from cnnvision.data.wrappers.proposals import prepare, with_proposals
+from cnnvision.data.wrappers.subset import Subset, usable, with_semantic_classes
+from cnnvision.errors import ConfigError, DataError, check_name, check_range
+from cnnvision.models import make_task
+from cnnvision.models.binding import named_sizes
+from cnnvision.runs.descriptions import check_record, record_config
+from cnnvision.task import DataInfo, InputSpec, Task
+from cnnvision.training.evaluate import SplitEvaluation
+from cnnvision.training.loop import Run
+from cnnvision.training.optimizer import make_optimizer
+from cnnvision.training.sharding import check_batch_size, make_mesh
+from cnnvision.types import Batch, Source
+
+MOST_STEPS = 2**31 - 1
+
+PRECISIONS = ("default", "high", "highest")
+FITS = ("stretch", "letterbox", "crop", "tile")
+
+
+def data_info(source: Source) -> DataInfo:
+    """What a task must know of a source."""
+    return DataInfo(tuple(source.classes), tuple(source.semantic_classes), dict(source.area_ranges))
+
+
+def check_config(config: ConfigDict, mesh: jax.sharding.Mesh) -> None:
+    """Raises ConfigError for values of `training` and `data` that no run can use."""
+    for key, least in (("steps", 1), ("log_every", 1), ("eval_every", 0), ("save_every", 0), ("keep", 1), ("accumulate", 1)):
+        if config.training[key] < least:
+            raise ConfigError(f"config.training.{key}: {config.training[key]} must be at least {least}")
+        if config.training[key] > MOST_STEPS:
+            raise ConfigError(f"config.training.{key}: {config.training[key]} must be at most {MOST_STEPS}")
+    check_range("config.training.seed", config.training.seed, 0, MOST_STEPS)
+    check_range("config.training.average_decay", config.training.average_decay, 0, 0.999999)
+    check_name("config.training.matmul_precision", config.training.matmul_precision, PRECISIONS)
+    check_name("config.data.fit", config.data.fit, FITS)
+    check_range("config.data.eval_examples", config.data.eval_examples, 0, 10**9)
+    loading(config).augment.check_fit(config.data.fit)
+    make_optimizer(config.optimizer, config.training.steps, {})
+    if not _is_size(config.data.size):
+        raise ConfigError(f"config.data.size: {config.data.size} must be (height, width), in whole pixels")
+    if not all(map(_is_size, config.data.more_sizes)):
+        raise ConfigError(f"config.data.more_sizes: {config.data.more_sizes} must be ((height, width), …), in whole pixels")
+    check_batch_size(config.data.batch_size, mesh, config.training.accumulate)
+    check_batch_size(config.data.eval_batch_size, mesh, key="config.data.eval_batch_size")
+
+
+def _is_size(value: Any) -> bool:
+    return isinstance(value, tuple | list) and len(value) == 2 and all(type(side) is int and side >= 1 for side in value)
+
+
+def check_size(task: Task, config: ConfigDict) -> None:
+    """Raises ConfigError for an input size that the network's strides do not divide."""
+    multiple = task.inputs.multiple_of
+    for key, size in named_sizes(config):
+        if any(side % multiple for side in size):
+            near = tuple(max(multiple, round(side / multiple) * multiple) for side in size)
+            raise ConfigError(f"{key}: {size} must be multiples of {multiple} for this network, e.g. {near}")
+
+
+def loading(config: ConfigDict) -> DataOptions:
+    """The keys of `config.data` that the pipeline reads."""
+    return DataOptions.read({field.name: config.data[field.name] for field in dataclasses.fields(DataOptions)})
+
+
+def names_of(task: Task, info: DataInfo) -> tuple[str, ...]:
+    """Names of the classes that a task predicts."""
+    return info.semantic_classes if task.inputs.target == "semantic" else info.classes
+
+
+def empty_batch(task: Task, rows: int) -> Batch:
+    """A batch of padding alone, in the task's first declared size: for its shapes."""
+    return batching.empty_batch(task.inputs, rows)
+
+
+def open_for(task: Task, info: DataInfo, name: str, split: str) -> Source:
+    """A split to evaluate a task on, with the classes, and where it asks for them the classes of maps, that it has."""
+    source = open_source(name, split, info.classes)
+    return with_semantic_classes(source, info.semantic_classes) if task.inputs.target == "semantic" else source
+
+
+def first(source: Source, count: int) -> Source:
+    """The first `count` examples; all for 0."""
+    return Subset(source, range(min(count, len(source)))) if count else source
+
+
+def evaluation_of(
+    task: Task, source: Source, config: ConfigDict, mesh: jax.sharding.Mesh, targets: bool = True
+) -> SplitEvaluation:
+    """How a source is evaluated under a config; with `targets` False, only predicted on."""
+    options = loading(config)
+    inputs = with_room(task.inputs, source) if targets else dataclasses.replace(task.inputs, target="")
+    source = cached(with_proposals(source, inputs.proposals), options.cache_mb)
+    batches = lambda: pipeline.eval_batches(source, inputs, options, jax.process_index(), jax.process_count())
+    pictures = functools.partial(Wholes, source) if task.inputs.fit == "tile" else None
+    return SplitEvaluation(task, source, batches, mesh, pictures)
+
+
+def with_room(inputs: InputSpec, source: Source) -> InputSpec:
+    """The inputs with room for all objects of each image, where their number is known without reading the images."""
+    if inputs.target != "objects" or inputs.objects != "all" or not getattr(source, "annotations_at_hand", False):
+        return inputs
+    objects = (source.read(index, image=False).objects for index in range(len(source)))
+    most = max((len(each.boxes) for each in objects if each is not None), default=0)
+    return dataclasses.replace(inputs, max_objects=max(inputs.max_objects, most))
+
+
+def join(config: ConfigDict, workdir: epath.PathLike, mesh: jax.sharding.Mesh | None = None, say=print) -> Run:
+    """The run that a config describes, in a folder. Compares `config.json` where it is there; `Run.record` writes it.
+
+    Raises:
+        ConfigError, DataError: something of the config or the data cannot be used.
+        RunError: the folder holds a run of another config.
+    """
+    mesh = mesh or make_mesh()
+    check_config(config, mesh)
+    jax.config.update("jax_default_matmul_precision", config.training.matmul_precision)
+    workdir = epath.Path(workdir)
+    train_source = open_source(config.data.source, config.data.train_split)
+    info = data_info(train_source)
+    check_record(config, info, workdir)
+    task = make_task(config, info)
+    eval_source = open_for(task, info, config.data.source, config.data.eval_split)
+    check_size(task, config)
+    selection = usable(train_source, task.inputs)
+    if not len(selection.source):
+        where = f"{config.data.source} {config.data.train_split}"
+        raise DataError(f"{where}: {selection.reason}, so nothing is left to train on")
+    for source in (train_source, eval_source):
+        if source.problems:
+            gravest = min(source.problems, key=lambda problem: faults.EFFECTS.index(problem.effect))
+            say(f"{source.name} {source.split}: {len(source.problems)} problems ({faults.by_effect(source.problems)}); "
+                f"`python -m experiments.doctor --data={source.name}` lists them. The gravest: {gravest}")  # fmt: skip
+    if selection.reason:
+        say(f"{config.data.source} {config.data.train_split}: {selection.reason}; they are left out")
+    options = loading(config)
+    proposing = with_proposals(selection.source, task.inputs.proposals)
+    source, processes = cached(proposing, options.cache_mb), (jax.process_index(), jax.process_count())
+
+    def train_batches(start, stop):
+        if task.inputs.proposals:
+            rows = order.rows_of_process(options.batch_size, *processes)
+            indices = order.seen(len(proposing), options.batch_size, config.training.seed, start, stop, rows)
+            prepare(proposing, indices, options.threads, say)
+        return pipeline.train_batches(source, task.inputs, options, config.training.seed, start, stop, *processes)
+
+    def fit_batches(examples, start):
+        some = cached(first(proposing, examples), options.cache_mb)
+        return pipeline.eval_batches(some, task.inputs, options, *processes, start)
+
+    return Run(
+        task=task,
+        config=config,
+        workdir=workdir,
+        mesh=mesh,
+        example_batch=empty_batch(task, config.data.batch_size),
+        train_batches=train_batches,
+        batch_size=config.data.batch_size,
+        evaluation=evaluation_of(task, first(eval_source, config.data.eval_examples), config, mesh),
+        classes=names_of(task, info),
+        fit_batches=fit_batches,
+        fingerprint=fingerprint_of(selection.source, config.data.source),
+        record=lambda: record_config(config, info, workdir),
+        say=say,
+    )

@@ -1,0 +1,1 @@
+"""What commands that compare write: tables, costs, the ladders."""

@@ -1,0 +1,51 @@
+"""Operations of compiled programs against counts by hand."""
+
+import jax
+import jax.numpy as jnp
+import pytest
+from jax import lax
+
+from cnnvision.programs.text import operations
+
+
+def count(function, *arguments):
+    return operations(jax.jit(function).lower(*arguments).compile().as_text())
+
+
+def test_a_matrix_product():
+    assert count(lambda a, b: a @ b, jnp.ones((30, 20)), jnp.ones((20, 10))) == 2 * 30 * 20 * 10
+    batched = count(lambda a, b: jnp.einsum("nij,njk->nik", a, b), jnp.ones((5, 30, 20)), jnp.ones((5, 20, 10)))
+    assert batched == 5 * 2 * 30 * 20 * 10
+
+
+def test_a_convolution():
+    conv = lambda image, kernel: lax.conv_general_dilated(
+        image, kernel, (2, 2), ((1, 1), (1, 1)), dimension_numbers=("NHWC", "HWIO", "NHWC")
+    )
+    assert count(conv, jnp.ones((2, 16, 12, 3)), jnp.ones((3, 3, 3, 8))) == 2 * (2 * 8 * 6 * 8) * (9 * 3)
+
+
+def test_a_grouped_convolution_counts_the_channels_of_a_group():
+    conv = lambda image, kernel: lax.conv_general_dilated(
+        image, kernel, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC"), feature_group_count=4
+    )
+    assert count(conv, jnp.ones((2, 16, 12, 8)), jnp.ones((3, 3, 2, 16))) == 2 * (2 * 16 * 12 * 16) * (9 * 2)
+
+
+def test_loops_count_as_often_as_they_run():
+    body = lambda x, _: (x @ x, None)
+    once = 2 * 16**3
+    assert count(lambda x: lax.scan(body, x, None, length=7)[0], jnp.ones((16, 16))) == 7 * once
+    nested = lambda x: lax.scan(lambda y, _: (lax.scan(body, y, None, length=3)[0], None), x, None, length=5)[0]
+    assert count(nested, jnp.ones((16, 16))) == 15 * once
+
+
+def test_elementwise_arithmetic_counts_its_results():
+    assert count(lambda a, b: a * b + a, jnp.ones((50, 40)), jnp.ones((50, 40))) == 2 * 50 * 40
+    assert count(lambda a: a + 1, jnp.ones((50, 40), jnp.int32)) == 0
+
+
+def test_a_loop_that_ends_by_its_data_is_refused():
+    grow = lambda x: lax.while_loop(lambda y: jnp.sum(y) < 1e6, lambda y: y @ y, x)
+    with pytest.raises(ValueError, match="does not say how often"):
+        count(grow, jnp.ones((4, 4)))
