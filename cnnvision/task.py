@@ -164,7 +164,7 @@ class InputSpec:
         sizes: the declared (height, width) of inputs, pixels: one program is compiled for each. Evaluation and prediction
             take the first; a training step takes any of them, by seed and step.
         target: which target struct to fill; "" for none (images alone, to predict on).
-        fit: how an image is brought to an input size. "stretch": both sides, aspect ratio lost. "letterbox": the longer
+        resize: how an image is brought to an input size. "stretch": both sides, aspect ratio lost. "letterbox": the longer
             side, the rest padded. "crop": the shorter side, then the centre `crop_fraction` of it (ImageNet's way).
             "tile": not resized; training sees random windows, evaluation overlapping tiles with mirrored borders.
         crop_fraction: for "crop" only.
@@ -182,7 +182,7 @@ class InputSpec:
 
     sizes: tuple[tuple[int, int], ...]
     target: Literal["class", "objects", "semantic", ""]
-    fit: Literal["stretch", "letterbox", "crop", "tile"] = "stretch"
+    resize: Literal["stretch", "letterbox", "crop", "tile"] = "stretch"
     crop_fraction: float = 0.875
     objects: Literal["all", "largest"] = "all"
     max_objects: int = 1
@@ -211,7 +211,7 @@ class DataInfo:
 
 
 @dataclasses.dataclass(frozen=True)
-class Fit:
+class HostStage:
     """A stage after the training steps: parameters that are computed once, on the host, from what the network answers on the
     training split without augmentation. It counts as one more step: evaluated, and saved.
 
@@ -245,8 +245,8 @@ class Task:
         best: (metric name of the evaluator, "max" or "min"): which checkpoint is the best one; None for the last.
         parts: name -> (params, model_state, batch) -> what there is after that part of `predict`, in their order and without
             the last: for measurements of where the time goes.
-        fits: the stages after the training steps, in their order; `init` has their parameters, too, and `predict` does
-            without those that are not fitted yet.
+        host_stages: run once after the training steps, in their order; `init` makes their parameters, too, and `predict`
+            does without those that are not fitted yet.
     """
 
     inputs: InputSpec
@@ -258,4 +258,4 @@ class Task:
     evaluator: Callable[[], Evaluator]
     best: tuple[str, Literal["max", "min"]] | None
     parts: dict[str, Callable[[Params, ModelState, Batch], Any]] = dataclasses.field(default_factory=dict)
-    fits: tuple[Fit, ...] = ()
+    host_stages: tuple[HostStage, ...] = ()

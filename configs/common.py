@@ -19,7 +19,7 @@ def base() -> ConfigDict:
             eval_examples=0,  # evaluate on the first so many alone; 0 for all
             size=(128, 128),  # height, width of the network's input, pixels
             more_sizes=(),  # ((height, width), …), of training alone: a step takes `size` or one of these, by chance
-            fit="stretch",  # "stretch", "letterbox" (pad right and bottom), "crop" (centre, ImageNet's way) or "tile"
+            resize="stretch",  # "stretch", "letterbox" (pad right and bottom), "crop" (centre, ImageNet's way) or "tile"
             margin=-1,  # "tile": pixels at each side that only give context; -1 for as far as the network sees, or two of
             # its coarsest cells where a deep backbone sees further than a tile is wide
             batch_size=32,  # of all devices and processes together
@@ -75,7 +75,7 @@ def base() -> ConfigDict:
             save_every=500,  # steps
             keep=2,  # last checkpoints kept, beside the best
             accumulate=1,  # slices of a batch that are computed one after the other
-            average_decay=0.0,  # of the moving average of the parameters that evaluates and predicts; 0 for none
+            ema_decay=0.0,  # of the moving average of the parameters that evaluates and predicts; 0 for none
             split_parameters=False,  # over the devices (FSDP), instead of a copy on each
             matmul_precision="default",  # of float32 products on accelerators: "default", "high", "highest"
         )

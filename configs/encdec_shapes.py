@@ -24,7 +24,7 @@ def get_config(variant: str = "") -> ConfigDict:
             pretrained="imagenet",
             decoder=dict(widths=(), upsampling="transposed", norm="batch"),
             loss=pixel_loss(),
-            average="none",
+            tta="none",
         )
     )
     config.data.source = "shapes"

@@ -24,7 +24,7 @@ def get_config(variant: str = "") -> ConfigDict:
             norm="batch",
             dtype="float32",
             loss=pixel_loss(),
-            average="none",
+            tta="none",
         )
     )
     config.model.loss.class_weights = (0.2,)  # four pixels in five are background, and nothing else would be learnt for long

@@ -29,7 +29,7 @@ def get_config(variant: str = "") -> ConfigDict:
             run="dense",  # or "patches": window by window, the same answers
             chunk=1024,  # windows at a time, for "patches"
             loss=pixel_loss(),
-            average="none",
+            tta="none",
         )
     )
     config.model.loss.class_weights = (0.2,)  # four pixels in five are background, and nothing else would be learnt for long

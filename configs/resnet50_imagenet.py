@@ -31,7 +31,7 @@ def get_config(variant: str = "") -> ConfigDict:
     config.data.source = "tfds:imagenet2012"
     config.data.eval_split = "validation"
     config.data.size = (224, 224)
-    config.data.fit = "crop"  # evaluation: shorter side 256, centre 224; training: the random crop below
+    config.data.resize = "crop"  # evaluation: shorter side 256, centre 224; training: the random crop below
     config.data.batch_size = 1024
     config.data.eval_batch_size = 1024
     config.data.workers = 16
@@ -56,7 +56,7 @@ def get_config(variant: str = "") -> ConfigDict:
         config.data.source = "shapes:single"
         config.data.eval_split = "val"
         config.data.workers = 0
-        config.data.fit = "stretch"
+        config.data.resize = "stretch"
         return smoke(config)
     if variant:
         raise no_variant(variant, "smoke")

@@ -38,11 +38,11 @@ def get_config(variant: str = "") -> ConfigDict:
             skips=True,
             decoder=dict(widths=(), upsampling="transposed", norm="batch"),
             loss=pixel_loss(),
-            average="rotations",
+            tta="rotations",
         )
     )
     config.data.source = "masks:membrane"
-    config.data.fit = "tile"
+    config.data.resize = "tile"
     config.data.size = (256, 256)
     config.data.margin = 32
     config.data.batch_size = 4
@@ -64,7 +64,7 @@ def get_config(variant: str = "") -> ConfigDict:
     if variant == "smoke":
         config.data.source = "shapes"
         config.data.margin = 0
-        config.model.average = "flips"
+        config.model.tta = "flips"
         return smoke(config)
     if variant:
         raise no_variant(variant, "smoke")

@@ -26,13 +26,13 @@ def get_config(variant: str = "") -> ConfigDict:
             skips=True,
             decoder=dict(widths=(256, 128, 64, 32, 16), upsampling="transposed", norm="batch"),
             loss=pixel_loss(),
-            average="flips",
+            tta="flips",
         )
     )
     config.model.loss.dice = 0.5
     config.data.source = "tfds:oxford_iiit_pet"
     config.data.eval_split = "test"
-    config.data.fit = "letterbox"
+    config.data.resize = "letterbox"
     config.data.size = (384, 384)
     config.data.batch_size = 64
     config.data.cache_mb = 0

@@ -26,7 +26,7 @@ def get_config(variant: str = "") -> ConfigDict:
             skips=True,
             decoder=dict(widths=(128, 96, 32), upsampling="transposed", norm="batch"),
             loss=pixel_loss(),
-            average="none",  # or "flips", "rotations": over views of the input, in prediction
+            tta="none",  # or "flips", "rotations": over views of the input, in prediction
         )
     )
     config.data.source = "shapes"

@@ -43,7 +43,7 @@ def make_task_of(network: str, size: int, dtype: str) -> Any:
         backbone = {"name": network, "norm": norm, "frozen_stages": 0, "dtype": dtype}
         model = {"name": "classifier", "backbone": backbone, "pretrained": "", "label_smoothing": 0.0, "dropout": 0.0}
         classes = 1000
-    config = from_json({"model": model, "data": {"size": [size, size], "more_sizes": [], "fit": "stretch"}})
+    config = from_json({"model": model, "data": {"size": [size, size], "more_sizes": [], "resize": "stretch"}})
     return make_task(config, DataInfo(tuple(f"class{i}" for i in range(classes))))
 
 

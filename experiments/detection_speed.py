@@ -39,7 +39,7 @@ def configs(proposals: int, crops: int, chunk: int, size: tuple[int, int], smoke
     for config in made.values():
         config.model.backbone, config.model.pretrained = faster_rcnn_voc.get_config().model.backbone, ""
         config.model.detections.score_above = 0.0
-        config.data.size, config.data.fit = size, "stretch"
+        config.data.size, config.data.resize = size, "stretch"
         if smoke:
             small = dict(name="small", width=4, layers=2, norm="frozen", frozen_stages=0, dtype="float32")
             config.model.backbone = ConfigDict(small)

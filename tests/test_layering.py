@@ -11,11 +11,12 @@ PACKAGE = ROOT / "cnnvision"
 FILES = sorted(PACKAGE.rglob("*.py"))
 CODE = sorted([*FILES, *(ROOT / "experiments").rglob("*.py"), *(ROOT / "configs").glob("*.py")])
 
-BASE = {"errors", "types", "task"}
+BASE = {"errors", "settings", "types", "task"}
 MAY_IMPORT = {
     "errors": set(),
+    "settings": {"errors"},
     "types": set(),
-    "task": {"types"},
+    "task": {"settings", "types"},
     "ops": BASE,
     "programs": BASE,
     "data": BASE | {"ops"},

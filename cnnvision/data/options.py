@@ -23,9 +23,9 @@ class AugmentOptions:
         crop_aspect: (least, most) factor on the window's width / height, drawn evenly on a log scale.
         translate: the window moves by up to this fraction of its width and of its height, to either side.
         rotate: the image turns by up to this many degrees, to either side.
-        zoom: fit "tile" only: (least, most) enlargement of the window, drawn evenly on a log scale.
-        quarter_turns: fit "tile" only: turns by 0, 90, 180 or 270 degrees, each as likely; pixels fall on pixels.
-        elastic: fit "tile" only: standard deviation of the displacements at the points of a grid, input pixels, between
+        zoom: resize "tile" only: (least, most) enlargement of the window, drawn evenly on a log scale.
+        quarter_turns: resize "tile" only: turns by 0, 90, 180 or 270 degrees, each as likely; pixels fall on pixels.
+        elastic: resize "tile" only: standard deviation of the displacements at the points of a grid, input pixels, between
             which the image is bent smoothly (Ronneberger et al. 2015, section 3.1: 10 pixels, a grid of 3).
         elastic_grid: points of that grid along each side.
         brightness: the factor on all values is drawn from 1 ± this.
@@ -77,12 +77,14 @@ class AugmentOptions:
             given["fill"] = tuple(int(value) for value in fill)
         return cls(**given)
 
-    def check_fit(self, fit: str, where: str = "config.data.augment") -> None:
-        """Raises ConfigError where an option is set that does nothing with this `fit`: it would be taken for done."""
-        for key in ("crop_area", "crop_aspect", "translate") if fit == "tile" else ("zoom", "quarter_turns", "elastic"):
+    def check_resize(self, resize: str, where: str = "config.data.augment") -> None:
+        """Raises ConfigError where an option is set that does nothing with this `resize`: it would be taken for done."""
+        for key in ("crop_area", "crop_aspect", "translate") if resize == "tile" else ("zoom", "quarter_turns", "elastic"):
             if getattr(self, key) != getattr(AugmentOptions(), key):
-                other = "for other fits" if fit == "tile" else 'for fit "tile" alone'
-                raise ConfigError(f"{where}.{key} = {getattr(self, key)!r}: is {other}, and config.data.fit is {fit!r}.")
+                other = "for other ways to resize" if resize == "tile" else 'for resize "tile" alone'
+                raise ConfigError(
+                    f"{where}.{key} = {getattr(self, key)!r}: is {other}, and config.data.resize is {resize!r}"
+                )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -121,7 +123,7 @@ class DataOptions:
         return cls(**given)
 
 
-READ_ELSEWHERE = ("source", "train_split", "eval_split", "eval_examples", "size", "fit", "margin")
+READ_ELSEWHERE = ("source", "train_split", "eval_split", "eval_examples", "size", "resize", "margin")
 """Keys of `config.data` that say which examples there are and what a model wants of them, not how batches are made."""
 
 _INTEGERS = {

@@ -18,7 +18,7 @@ import grain
 import numpy as np
 
 from cnnvision.data import order
-from cnnvision.data.augment import Row, apply, fitted, sample
+from cnnvision.data.augment import Row, apply, resized, sample
 from cnnvision.data.augment.windows import Tile, all_tiles, cut_tile, cut_window, sample_window
 from cnnvision.data.batching import make_batch, validate
 from cnnvision.data.faults import RecordError
@@ -121,7 +121,7 @@ class TrainLoader:
 
         def place(example):
             rng = order.example_rng(self.seed, epoch, example.id)
-            if spec.fit == "tile":
+            if spec.resize == "tile":
                 return cut_window(sample_window(rng, augment, example.size, size, spec.lost), example, index, spec)
             drawn = sample(rng, augment, example.size, size, spec, _box_to_keep(example, spec))
             return apply(drawn, example, index, augment.min_visible)
@@ -144,7 +144,7 @@ class EvalLoader:
         rows: the source and what to make of it.
         batch_size: of all processes.
         share: rows of this process within the global batch.
-        tiles: for fit "tile": (index, tile) of each row of the whole split; None where each example is one row.
+        tiles: for resize "tile": (index, tile) of each row of the whole split; None where each example is one row.
     """
 
     rows: Rows
@@ -164,7 +164,7 @@ class EvalLoader:
     def _row(self, place: int) -> Row | Problem | None:
         spec, size = self.rows.spec, self.rows.spec.sizes[0]
         if self.tiles is None:
-            make = lambda example: apply(fitted(example.size, size, spec), example, place)
+            make = lambda example: apply(resized(example.size, size, spec), example, place)
             return self.rows.read(place, make) if place < len(self.rows.source) else None
         if place >= len(self.tiles):
             return None
@@ -200,7 +200,7 @@ def train_batches(
     """
     options = DataOptions.read(data_config)
     _check(source, spec)
-    options.augment.check_fit(spec.fit)
+    options.augment.check_resize(spec.resize)
     share = order.rows_of_process(options.batch_size, process_index, process_count)
     rows = Rows(cached(source, options.cache_mb), spec)
     return _closed_at_exit(_ahead(TrainLoader(rows, options, seed, share), rows, start_step, stop_step, options))
@@ -234,7 +234,7 @@ def eval_batches(
     _check(source, spec)
     share = order.rows_of_process(options.eval_batch_size, process_index, process_count, "eval_batch_size")
     rows = Rows(LastRead(cached(source, options.cache_mb)), spec)
-    loader = EvalLoader(rows, options.eval_batch_size, share, all_tiles(source, spec) if spec.fit == "tile" else None)
+    loader = EvalLoader(rows, options.eval_batch_size, share, all_tiles(source, spec) if spec.resize == "tile" else None)
     return _closed_at_exit(_ahead(loader, rows, start, loader.steps, options, patient=True))
 
 
@@ -244,8 +244,8 @@ def _check(source: Source, spec: InputSpec) -> None:
         raise DataError(f"{source.name} ({source.split}): no usable example.")
     if spec.target == "semantic" and not source.semantic_classes:
         raise ConfigError(f"{source.name}: the model learns semantic maps, and this source has none.")
-    if spec.fit == "tile" and spec.target not in ("semantic", ""):
-        raise ConfigError('config.data.fit: "tile" is for models that answer pixel by pixel; take "stretch" or "letterbox".')
+    if spec.resize == "tile" and spec.target not in ("semantic", ""):
+        raise ConfigError('config.data.resize: "tile" is for semantic segmentation; take "stretch" or "letterbox".')
 
 
 def _ahead(

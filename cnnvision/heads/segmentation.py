@@ -21,7 +21,7 @@ from cnnvision.types import IGNORE, SegmentationPrediction, SemanticTarget
 TERMS = ("cross_entropy", "dice", "focal")
 """Loss terms; a config gives each its weight, 0 for none."""
 
-AVERAGES = ("none", "flips", "rotations")
+TTA = ("none", "flips", "rotations")
 """Views of an input whose probabilities are averaged: itself; its four mirrorings; these and their quarter turns, eight."""
 
 
@@ -134,26 +134,26 @@ def around(labels: UInt8[Array, "b _ _"], size: tuple[int, int]) -> UInt8[Array,
 def predict_labels(
     logits_of: Callable[[Float[Array, "b h w 3"]], Float[Array, "b _ _ k"]],
     image: Float[Array, "b h w 3"],
-    average: str = "none",
+    tta: str = "none",
 ) -> SegmentationPrediction:
     """The most probable class of each pixel.
 
     Args:
         logits_of: the network; its logits lie in the middle of the input.
-        image: normalised; square for `average` = "rotations".
-        average: one of `AVERAGES`. The paper on U-Net averages seven rotations (section 4); eight are all there are.
+        image: normalised; square for `tta` = "rotations".
+        tta: one of `TTA`. The paper on U-Net averages seven rotations (section 4); eight are all there are.
     """
-    if average == "none":
+    if tta == "none":
         scores = logits_of(image)
     else:
-        scores = sum(_probabilities_of_view(logits_of, image, turns, flip) for turns, flip in views(average))
+        scores = sum(_probabilities_of_view(logits_of, image, turns, flip) for turns, flip in views(tta))
     return SegmentationPrediction(around(jnp.argmax(scores, axis=-1).astype(jnp.uint8), image.shape[1:3]))
 
 
-def views(average: str) -> Sequence[tuple[int, bool]]:
-    """(quarter turns, mirrored first) of each view that `average` names."""
-    turns = {"none": (0,), "flips": (0, 2), "rotations": (0, 1, 2, 3)}[average]
-    return [(turn, flip) for turn in turns for flip in ((False,) if average == "none" else (False, True))]
+def views(tta: str) -> Sequence[tuple[int, bool]]:
+    """(quarter turns, mirrored first) of each view that `tta` names."""
+    turns = {"none": (0,), "flips": (0, 2), "rotations": (0, 1, 2, 3)}[tta]
+    return [(turn, flip) for turn in turns for flip in ((False,) if tta == "none" else (False, True))]
 
 
 def _probabilities_of_view(
@@ -166,9 +166,9 @@ def _probabilities_of_view(
     return scores[:, :, ::-1] if flip else scores
 
 
-def check_average(average: str, size: tuple[int, int]) -> str:
-    """`average`, or a ConfigError where it is unknown or needs a square input."""
-    check_name("config.model.average", average, AVERAGES)
-    if average == "rotations" and size[0] != size[1]:
-        raise ConfigError(f"config.model.average: 'rotations' needs a square input, and config.data.size is {tuple(size)}")
-    return average
+def check_tta(tta: str, size: tuple[int, int]) -> str:
+    """`tta`, or a ConfigError where it is unknown or needs a square input."""
+    check_name("config.model.tta", tta, TTA)
+    if tta == "rotations" and size[0] != size[1]:
+        raise ConfigError(f"config.model.tta: 'rotations' needs a square input, and config.data.size is {tuple(size)}")
+    return tta

@@ -39,7 +39,7 @@ def make_task(config: Any, info: DataInfo) -> Task:
     """The classifier as the training loop sees it.
 
     Args:
-        config: `model` holds backbone, pretrained, label_smoothing, dropout; `data` holds size and fit.
+        config: `model` holds backbone, pretrained, label_smoothing, dropout; `data` holds size and resize.
         info: the classes.
     """
     model = config.model
@@ -62,7 +62,9 @@ def make_task(config: Any, info: DataInfo) -> Task:
         return ClassPrediction(scores=jax.nn.softmax(logits.astype(jnp.float32), axis=-1))
 
     return Task(
-        inputs=InputSpec(sizes=input_sizes(config), target="class", fit=config.data.fit, multiple_of=max(backbone.strides)),
+        inputs=InputSpec(
+            sizes=input_sizes(config), target="class", resize=config.data.resize, multiple_of=max(backbone.strides)
+        ),
         init=init,
         warm_start=warm_start(model.pretrained, model.backbone.name),
         trainable=trainable_with(backbone),

@@ -52,7 +52,7 @@ def make_task(config: Any, info: DataInfo) -> Task:
     """The encoder–decoder as the training loop sees it.
 
     Args:
-        config: `model` holds backbone, pretrained, decoder (widths, upsampling, norm), loss, average; `data` holds size, fit
+        config: `model` holds backbone, pretrained, decoder (widths, upsampling, norm), loss, tta; `data` holds size, fit
             and margin.
         info: the semantic classes.
     """
@@ -87,7 +87,7 @@ def make_task(config: Any, info: DataInfo) -> Task:
 
     def predict(params, model_state, batch):
         image, valid = arguments(batch)
-        return predict_labels(lambda image: apply(params, model_state, image, valid)[0], image, model.average)
+        return predict_labels(lambda image: apply(params, model_state, image, valid)[0], image, model.tta)
 
     return Task(
         inputs=inputs,

@@ -69,7 +69,7 @@ def make_task(config: Any, info: DataInfo) -> Task:
     """Fast R-CNN as the training loop sees it.
 
     Args:
-        config: `model` holds what configs/fast_rcnn_shapes.py sets; `data` holds size and fit.
+        config: `model` holds what configs/fast_rcnn_shapes.py sets; `data` holds size and resize.
         info: the classes.
     """
     model = config.model

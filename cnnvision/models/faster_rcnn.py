@@ -156,7 +156,7 @@ def make_task(config: Any, info: DataInfo) -> Task:
     """Faster R-CNN as the training loop sees it.
 
     Args:
-        config: `model` holds what configs/faster_rcnn_shapes.py sets; `data` holds size and fit.
+        config: `model` holds what configs/faster_rcnn_shapes.py sets; `data` holds size and resize.
         info: the classes.
     """
     model = config.model

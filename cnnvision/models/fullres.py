@@ -62,7 +62,7 @@ def make_task(config: Any, info: DataInfo) -> Task:
     """The full-resolution net as the training loop sees it.
 
     Args:
-        config: `model` holds width, depth, norm, dtype, loss, average; `data` holds size, fit and margin.
+        config: `model` holds width, depth, norm, dtype, loss, tta; `data` holds size, resize and margin.
         info: the semantic classes.
     """
     model = config.model
@@ -83,7 +83,7 @@ def make_task(config: Any, info: DataInfo) -> Task:
 
     def predict(params, model_state, batch):
         image, valid = arguments(batch)
-        return predict_labels(lambda image: apply(params, model_state, image, valid)[0], image, model.average)
+        return predict_labels(lambda image: apply(params, model_state, image, valid)[0], image, model.tta)
 
     return Task(
         inputs=inputs,

@@ -78,7 +78,7 @@ def make_task(config: Any, info: DataInfo) -> Task:
     """The localizer as the training loop sees it.
 
     Args:
-        config: `model` holds what configs/localizer_shapes.py sets; `data` holds size and fit.
+        config: `model` holds what configs/localizer_shapes.py sets; `data` holds size and resize.
         info: the classes.
     """
     model = config.model
@@ -117,7 +117,7 @@ def make_task(config: Any, info: DataInfo) -> Task:
         inputs=InputSpec(
             sizes=sizes,
             target="objects",
-            fit=config.data.fit,
+            resize=config.data.resize,
             objects="largest",
             multiple_of=network.stride,
         ),

@@ -229,8 +229,8 @@ def make_task(config: Any, info: DataInfo) -> Task:
 
     Args:
         config: `model` holds kernels, window, width, hidden, dtype; samples: pixels drawn from each image in a step, 0 for
-            all of them; run: "dense" or "patches", how it predicts; chunk: windows of a batch at a time; loss; average.
-            `data` holds size, fit and margin.
+            all of them; run: "dense" or "patches", how it predicts; chunk: windows of a batch at a time; loss; tta.
+            `data` holds size, resize and margin.
         info: the semantic classes.
     """
     model = config.model
@@ -256,7 +256,7 @@ def make_task(config: Any, info: DataInfo) -> Task:
             "dense": lambda image: logits_of(mirrored(image, model.window), dense=True),
             "patches": lambda image: window_by_window(logits_of, image, model.window, model.chunk),
         }
-        return predict_labels(ways[model.run], images(batch), model.average)
+        return predict_labels(ways[model.run], images(batch), model.tta)
 
     return Task(
         inputs=inputs,

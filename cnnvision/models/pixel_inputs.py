@@ -3,7 +3,7 @@
 from typing import Any
 
 from cnnvision.errors import ConfigError, check_range
-from cnnvision.heads.segmentation import border_weights, check_average, check_loss
+from cnnvision.heads.segmentation import border_weights, check_loss, check_tta
 from cnnvision.models.binding import input_sizes
 from cnnvision.task import DataInfo, InputSpec
 
@@ -12,7 +12,7 @@ def pixel_inputs(config: Any, info: DataInfo, reach: int, stride: int, lost: int
     """The inputs of a network with one answer for each pixel; checks what all these networks share of the config.
 
     Args:
-        config: `data` holds size, fit, margin; `model` holds loss and average.
+        config: `data` holds size, resize, margin; `model` holds loss and tta.
         info: the semantic classes.
         reach: how far an answer depends on its surroundings, pixels to each side: the margin of tiles by default. Where
             pixels are `lost`, how many answers next to them depend on where the input ends.
@@ -20,17 +20,17 @@ def pixel_inputs(config: Any, info: DataInfo, reach: int, stride: int, lost: int
         lost: pixels at each side for which the network has no answer (no padding); then it sizes itself.
 
     Raises:
-        ConfigError: no semantic classes, a loss or average that cannot be used, or tiles that are all margin.
+        ConfigError: no semantic classes, a loss or tta that cannot be used, or tiles that are all margin.
     """
     if not info.semantic_classes:
         raise ConfigError("this model learns semantic maps, and the data have none: take a source with maps (masks:DIR …)")
     check_loss(config.model.loss, info)
     sizes, margin = input_sizes(config), config.data.margin
     size = sizes[0]
-    check_average(config.model.average, size)
+    check_tta(config.model.tta, size)
     check_range("config.data.margin", margin, -1, 10**6)
-    _check_fit(config.data.fit, margin, lost)
-    if config.data.fit == "tile":
+    _check_fit(config.data.resize, margin, lost)
+    if config.data.resize == "tile":
         margin = lost + -(-(reach if margin < 0 else margin) // stride) * stride
         if min(size) - 2 * margin < stride:
             raise ConfigError(
@@ -40,7 +40,7 @@ def pixel_inputs(config: Any, info: DataInfo, reach: int, stride: int, lost: int
     return InputSpec(
         sizes=sizes,
         target="semantic",
-        fit=config.data.fit,
+        resize=config.data.resize,
         multiple_of=1 if lost else stride,
         margin=max(margin, 0),
         lost=lost,
@@ -49,17 +49,17 @@ def pixel_inputs(config: Any, info: DataInfo, reach: int, stride: int, lost: int
     )
 
 
-def _check_fit(fit: str, margin: int, lost: int) -> None:
-    if lost and fit != "tile":
+def _check_fit(resize: str, margin: int, lost: int) -> None:
+    if lost and resize != "tile":
         raise ConfigError(
-            f'config.data.fit = "{fit}": without padding the network answers for the middle of its input alone, {lost} '
-            'pixels less at each side; take config.data.fit = "tile", or padding "same"'
+            f'config.data.resize = "{resize}": without padding logits are of the middle of the input alone, {lost} '
+            'pixels less at each side; take config.data.resize = "tile", or padding "same"'
         )
-    if fit == "crop":
+    if resize == "crop":
         raise ConfigError(
-            'config.data.fit = "crop" leaves the rim of each image without an answer; models that answer for every pixel '
+            'config.data.resize = "crop" leaves the rim of each image without an answer; models that answer for every pixel '
             'take "stretch", "letterbox" or "tile"'
         )
-    if margin >= 0 and (fit != "tile" or lost):
-        why = "sets the margin itself: it has no padding" if lost else f'has no tiles: config.data.fit is "{fit}"'
+    if margin >= 0 and (resize != "tile" or lost):
+        why = "sets the margin itself: it has no padding" if lost else f'has no tiles: config.data.resize is "{resize}"'
         raise ConfigError(f"config.data.margin = {margin}, but the network {why}; leave it at -1")

@@ -54,7 +54,7 @@ def make_task(config: Any, info: DataInfo) -> Task:
     """The random-crop detector as the training loop sees it.
 
     Args:
-        config: `model` holds what configs/random_crops_shapes.py sets; `data` holds size and fit.
+        config: `model` holds what configs/random_crops_shapes.py sets; `data` holds size and resize.
         info: the classes.
     """
     model, side = config.model, config.model.side

@@ -48,7 +48,7 @@ from cnnvision.ops.matching import match
 from cnnvision.ops.per_image import per_image
 from cnnvision.ops.sampling import sample_balanced
 from cnnvision.pretrained.start import warm_start
-from cnnvision.task import DataInfo, Fit, LossAux, Task
+from cnnvision.task import DataInfo, HostStage, LossAux, Task
 from cnnvision.types import Array, ObjectTarget
 
 Look = Callable[[Array, Array], tuple[Array, Array, Array]]
@@ -97,7 +97,7 @@ def examples_of_classes(boxes: Array, valid: Array, target: ObjectTarget, classe
     return own & there[:, None], (highest < below) & ~own & there[:, None]
 
 
-def svm_stage(model: Any, classes: int, look_at: Callable[..., Look]) -> Fit:
+def svm_stage(model: Any, classes: int, look_at: Callable[..., Look]) -> HostStage:
     """Stage 2: an SVM for each class on fc7."""
 
     def answers(params, model_state, batch):
@@ -113,10 +113,10 @@ def svm_stage(model: Any, classes: int, look_at: Callable[..., Look]) -> Fit:
         kernel, bias = fit_svms(read, classes, C=model.svm.C, passes=model.svm.passes)
         return {**params, "svm": {"kernel": kernel, "bias": bias, "fitted": jnp.ones(())}}
 
-    return Fit("SVMs", model.svm.examples, answers, fit)
+    return HostStage("SVMs", model.svm.examples, answers, fit)
 
 
-def box_stage(model: Any, classes: int, look_at: Callable[..., Look]) -> Fit:
+def box_stage(model: Any, classes: int, look_at: Callable[..., Look]) -> HostStage:
     """Stage 3: a regression of boxes for each class on pool5, from regions of each image that overlap an object enough."""
     most = min(model.boxes.number, model.proposals.most)
 
@@ -137,7 +137,7 @@ def box_stage(model: Any, classes: int, look_at: Callable[..., Look]) -> Fit:
         kernel, bias = fit_boxes(read, classes, model.boxes.regularization)
         return {**params, "boxes": {"kernel": kernel, "bias": bias}}
 
-    return Fit("box regression", model.boxes.examples, answers, fit)
+    return HostStage("box regression", model.boxes.examples, answers, fit)
 
 
 def unfitted(fc7: Array, pool5: Array, classes: int) -> dict[str, Any]:
@@ -169,10 +169,10 @@ def check_stages(model: Any) -> None:
 
 
 def make_task(config: Any, info: DataInfo) -> Task:
-    """R-CNN as the training loop sees it: stage 1, and the others as its `fits`.
+    """R-CNN as the training loop sees it: stage 1, and the others as its `host_stages`.
 
     Args:
-        config: `model` holds what configs/rcnn_shapes.py sets; `data` holds size and fit.
+        config: `model` holds what configs/rcnn_shapes.py sets; `data` holds size and resize.
         info: the classes.
     """
     model, classes = config.model, len(info.classes)
@@ -232,5 +232,5 @@ def make_task(config: Any, info: DataInfo) -> Task:
         evaluator=lambda: DetectionEvaluator(info.classes, info.area_ranges),
         best=None,
         parts={"backbone": backbone, "RoI heads": heads},
-        fits=(svm_stage(model, classes, look_at), box_stage(model, classes, look_at)),
+        host_stages=(svm_stage(model, classes, look_at), box_stage(model, classes, look_at)),
     )

@@ -128,7 +128,7 @@ def object_inputs(config: Any, strides: Sequence[int], proposals: ProposalSpec |
     return InputSpec(
         sizes=input_sizes(config),
         target="objects",
-        fit=config.data.fit,
+        resize=config.data.resize,
         objects="all",
         max_objects=config.model.max_objects,
         multiple_of=max(strides),

@@ -5,10 +5,10 @@ at each step) and an expanding path (necks/decoder.py: up-convolutions 2×2 that
 cropped features of the same level, pairs of 3×3 convolutions), then a 1×1 convolution to the classes. With width 64, depth
 4, no padding and no norm it is the paper's network: 31.0 million parameters, 572×572 pixels in, 388×388 out.
 
-"Overlap-tile" (figure 2): config.data.fit = "tile"; borders are mirrored. Section 3: weights that make thin borders between
-touching cells count (config.model.loss.border_w0, border_sigma), He's initialisation. Section 3.1: elastic deformation by
-displacements on a 3×3 grid (config.data.augment.elastic), dropout at the end of the contracting path. Section 4: predictions
-averaged over rotations (config.model.average).
+"Overlap-tile" (figure 2): config.data.resize = "tile"; borders are mirrored. Section 3: weights that make thin borders
+between touching cells count (config.model.loss.border_w0, border_sigma), He's initialisation. Section 3.1: elastic
+deformation by displacements on a 3×3 grid (config.data.augment.elastic), dropout at the end of the contracting path.
+Section 4: predictions averaged over rotations (config.model.tta).
 
 Any backbone can be the contracting path: its features of each stride are then the skips, and the input's own resolution is
 reached by one more up-convolution without a skip; or the expanding path ends earlier, and the logits are enlarged by
@@ -130,7 +130,7 @@ def make_task(config: Any, info: DataInfo) -> Task:
 
     Args:
         config: `model` holds backbone ("contracting_path" for the paper's), pretrained, skips, decoder (widths, upsampling,
-            norm), loss, average; `data` holds size, fit and margin.
+            norm), loss, tta; `data` holds size, resize and margin.
         info: the semantic classes.
     """
     model = config.model
@@ -166,7 +166,7 @@ def make_task(config: Any, info: DataInfo) -> Task:
 
     def predict(params, model_state, batch):
         image, valid = arguments(batch)
-        return predict_labels(lambda image: apply(params, model_state, image, valid)[0], image, model.average)
+        return predict_labels(lambda image: apply(params, model_state, image, valid)[0], image, model.tta)
 
     return Task(
         inputs=inputs,

@@ -28,7 +28,7 @@ NEEDED = {
 """Sections and keys without which a config.json cannot be read."""
 
 
-def check_record(config: ConfigDict, info: DataInfo, workdir: epath.Path) -> None:
+def check_config_file(config: ConfigDict, info: DataInfo, workdir: epath.Path) -> None:
     """Raises RunError where the folder holds a run of another config, or of other classes."""
     if not (workdir / "config.json").exists():
         if Checkpoints.exist(workdir):
@@ -51,7 +51,7 @@ def check_record(config: ConfigDict, info: DataInfo, workdir: epath.Path) -> Non
         )
 
 
-def record_config(config: ConfigDict, info: DataInfo, workdir: epath.Path) -> None:
+def write_config(config: ConfigDict, info: DataInfo, workdir: epath.Path) -> None:
     """Writes `config.json` (config, data's facts, versions) where there is none."""
     path, now = workdir / "config.json", to_json(config)
     if path.exists() or jax.process_index() != 0:

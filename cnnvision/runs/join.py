@@ -19,7 +19,7 @@ from cnnvision.data.wrappers.subset import Subset, usable, with_semantic_classes
 from cnnvision.errors import ConfigError, DataError, check_name, check_range
 from cnnvision.models import make_task
 from cnnvision.models.binding import named_sizes
-from cnnvision.runs.descriptions import check_record, record_config
+from cnnvision.runs.descriptions import check_config_file, write_config
 from cnnvision.task import DataInfo, InputSpec, Task
 from cnnvision.training.evaluate import SplitEvaluation
 from cnnvision.training.loop import Run
@@ -30,7 +30,7 @@ from cnnvision.types import Batch, Source
 MOST_STEPS = 2**31 - 1
 
 PRECISIONS = ("default", "high", "highest")
-FITS = ("stretch", "letterbox", "crop", "tile")
+RESIZES = ("stretch", "letterbox", "crop", "tile")
 
 
 def data_info(source: Source) -> DataInfo:
@@ -46,11 +46,11 @@ def check_config(config: ConfigDict, mesh: jax.sharding.Mesh) -> None:
         if config.training[key] > MOST_STEPS:
             raise ConfigError(f"config.training.{key}: {config.training[key]} must be at most {MOST_STEPS}")
     check_range("config.training.seed", config.training.seed, 0, MOST_STEPS)
-    check_range("config.training.average_decay", config.training.average_decay, 0, 0.999999)
+    check_range("config.training.ema_decay", config.training.ema_decay, 0, 0.999999)
     check_name("config.training.matmul_precision", config.training.matmul_precision, PRECISIONS)
-    check_name("config.data.fit", config.data.fit, FITS)
+    check_name("config.data.resize", config.data.resize, RESIZES)
     check_range("config.data.eval_examples", config.data.eval_examples, 0, 10**9)
-    loading(config).augment.check_fit(config.data.fit)
+    loading(config).augment.check_resize(config.data.resize)
     make_optimizer(config.optimizer, config.training.steps, {})
     if not _is_size(config.data.size):
         raise ConfigError(f"config.data.size: {config.data.size} must be (height, width), in whole pixels")
@@ -107,7 +107,7 @@ def evaluation_of(
     inputs = with_room(task.inputs, source) if targets else dataclasses.replace(task.inputs, target="")
     source = cached(with_proposals(source, inputs.proposals), options.cache_mb)
     batches = lambda: pipeline.eval_batches(source, inputs, options, jax.process_index(), jax.process_count())
-    pictures = functools.partial(Wholes, source) if task.inputs.fit == "tile" else None
+    pictures = functools.partial(Wholes, source) if task.inputs.resize == "tile" else None
     return SplitEvaluation(task, source, batches, mesh, pictures)
 
 
@@ -133,7 +133,7 @@ def join(config: ConfigDict, workdir: epath.PathLike, mesh: jax.sharding.Mesh | 
     workdir = epath.Path(workdir)
     train_source = open_source(config.data.source, config.data.train_split)
     info = data_info(train_source)
-    check_record(config, info, workdir)
+    check_config_file(config, info, workdir)
     task = make_task(config, info)
     eval_source = open_for(task, info, config.data.source, config.data.eval_split)
     check_size(task, config)
@@ -175,6 +175,6 @@ def join(config: ConfigDict, workdir: epath.PathLike, mesh: jax.sharding.Mesh | 
         classes=names_of(task, info),
         fit_batches=fit_batches,
         fingerprint=fingerprint_of(selection.source, config.data.source),
-        record=lambda: record_config(config, info, workdir),
+        write_config=lambda: write_config(config, info, workdir),
         say=say,
     )

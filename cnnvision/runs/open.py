@@ -66,7 +66,7 @@ def load(workdir: epath.PathLike, step: int | None = None, mesh: jax.sharding.Me
     batch = empty_batch(task, mesh.size)
     params, model_state = jax.eval_shape(task.init, jax.random.key(0), batch)
     place = lambda tree: with_layout(tree, mesh, split_parameters=False)
-    average = place(params) if config.training.average_decay > 0 else None
+    average = place(params) if config.training.ema_decay > 0 else None
     params, model_state = checkpoints.restore_network(step, place(params), place(model_state), average)
     checkpoints.close()
     return Trained(config, info, task, params, model_state, step, mesh)

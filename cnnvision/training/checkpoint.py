@@ -19,12 +19,13 @@ from cnnvision.errors import RunError
 from cnnvision.training.sharding import state_layout
 from cnnvision.training.state import TrainState
 
-NETWORK = ("params", "model_state", "average")
-TRAINING = ("step", "opt_state", "window", "failed")
+NETWORK = {"params": "params", "model_state": "model_state", "average": "ema_params"}
+TRAINING = {name: name for name in ("step", "opt_state", "window", "failed")}
+"""Name in a checkpoint -> field of `TrainState`."""
 
 
-def _part(state: Any, names: tuple[str, ...]) -> dict[str, Any]:
-    return {name: getattr(state, name) for name in names}
+def _part(state: Any, fields: dict[str, str]) -> dict[str, Any]:
+    return {name: getattr(state, field) for name, field in fields.items()}
 
 
 def with_layout(abstract: Any, mesh: jax.sharding.Mesh, split_parameters: bool) -> Any:
@@ -134,13 +135,16 @@ class Checkpoints:
             training=ocp.args.StandardRestore(_part(abstract, TRAINING)),
         )
         found = self._restore(step, items)
-        return TrainState(**found["network"], **found["training"])
+        fields = {**NETWORK, **TRAINING}
+        return TrainState(
+            **{fields[name]: tree for part in (found["network"], found["training"]) for name, tree in part.items()}
+        )
 
-    def restore_network(self, step: int, params: Any, model_state: Any, average: Any) -> tuple[Any, Any]:
+    def restore_network(self, step: int, params: Any, model_state: Any, ema_params: Any) -> tuple[Any, Any]:
         """(parameters to predict with, model state) of a step; arguments are abstract, from `with_layout`."""
-        wanted = {"params": params, "model_state": model_state, "average": average}
+        wanted = {"params": params, "model_state": model_state, "average": ema_params}
         found = self._restore(step, ocp.args.Composite(network=ocp.args.StandardRestore(wanted)))["network"]
-        return (found["params"] if average is None else found["average"]), found["model_state"]
+        return (found["params"] if ema_params is None else found["average"]), found["model_state"]
 
     def _restore(self, step: int, items: Any) -> Any:
         if step not in self.manager.all_steps():

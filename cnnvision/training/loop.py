@@ -3,8 +3,8 @@
 A run is a function of its config and its data: the batch of a step depends on (seed, step) alone and the random draws inside
 a step on (seed, step), so a run that was killed at any moment and started again ends in the same parameters, bit by bit, on
 a like machine. At a step that is logged, evaluated and saved, this is the order: log, evaluate, save. So whatever a
-checkpoint's step has logged is in the log, and `Records` forgets the rest. A stage that a task has after the training steps
-(`Task.fits`) counts as one step more.
+checkpoint's step has logged is in the log, and `MetricLog` forgets the rest. Each of `Task.host_stages`, which run after the
+training steps, counts as one step more.
 
 Where the first state comes from, in this order:
     1. the latest complete checkpoint of the run folder, if there is one;
@@ -29,10 +29,10 @@ from cnnvision.task import Task
 from cnnvision.training.checkpoint import Checkpoints, with_layout
 from cnnvision.training.evaluate import SplitEvaluation, remarks
 from cnnvision.training.failure import fail
-from cnnvision.training.fitting import Answers, fitted, remove_answers
+from cnnvision.training.host_stages import Answers, fitted, remove_answers
+from cnnvision.training.metric_log import MetricLog
 from cnnvision.training.optimizer import make_optimizer
 from cnnvision.training.progress import Stopwatch, memory_line, progress_line
-from cnnvision.training.records import Records
 from cnnvision.training.sharding import everywhere, put_batch, state_layout
 from cnnvision.training.state import TrainState, begin
 from cnnvision.training.step import CompiledOnce, make_train_step
@@ -56,7 +56,7 @@ class Run:
         classes: names, for pictures.
         fit_batches: (examples, first batch) -> batches of the training split's first examples, without augmentation.
         fingerprint: of what is trained on: ids, classes, labels and masks.
-        record: writes `config.json`, once the run is known to begin.
+        write_config: writes `config.json`, once the run is known to begin.
         say: prints a line.
     """
 
@@ -71,7 +71,7 @@ class Run:
     classes: tuple[str, ...]
     fit_batches: Callable[[int, int], Iterable[Any]]
     fingerprint: str
-    record: Callable[[], None] = lambda: None
+    write_config: Callable[[], None] = lambda: None
     say: Callable[[str], None] = print
 
     @property
@@ -86,7 +86,7 @@ class Run:
 
 def _make(run: Run) -> Callable[[Any, Any], TrainState]:
     """(params, model_state) -> the state of step 0."""
-    average = run.config.training.average_decay > 0
+    average = run.config.training.ema_decay > 0
     return lambda params, model_state: begin(run.task, run.make_optimizer, params, model_state, run.example_batch, average)
 
 
@@ -132,7 +132,7 @@ def compile_step(run: Run, state: TrainState) -> CompiledOnce:
         seed=training.seed,
         log_every=training.log_every,
         accumulate=training.accumulate,
-        average_decay=training.average_decay,
+        ema_decay=training.ema_decay,
     )
     layout = jax.tree.map(lambda leaf: leaf.sharding, state)
     jitted = jax.jit(on_mesh(step, run.mesh), donate_argnums=0, out_shardings=(layout, everywhere(run.mesh)))
@@ -150,13 +150,13 @@ def train(run: Run) -> dict[str, float]:
             has the command that replays the step.
     """
     state = None if Checkpoints.exist(run.workdir) else new_state(run)
-    run.record()
+    run.write_config()
     with contextlib.ExitStack() as opened:
         checkpoints = opened.enter_context(Checkpoints(run.workdir, run.task.best, run.config.training.keep))
         state = state or first_state(run, checkpoints)
-        records = opened.enter_context(Records(run.workdir, int(state.step), write=run.leads))
+        records = opened.enter_context(MetricLog(run.workdir, int(state.step), write=run.leads))
         say = run.say if run.leads else _silent
-        if int(state.step) == run.config.training.steps + len(run.task.fits):
+        if int(state.step) == run.config.training.steps + len(run.task.host_stages):
             say(f"{run.workdir} has all of its {int(state.step)} steps")
             remove_answers(run.workdir)  # of a run that was killed just before it did
             return records.last("val") or evaluate(run, state, records, int(state.step), say)
@@ -164,21 +164,21 @@ def train(run: Run) -> dict[str, float]:
         metrics = {}
         if int(state.step) < run.config.training.steps:
             state, metrics = steps(run, state, checkpoints, records, stop)
-        if int(state.step) >= run.config.training.steps and run.task.fits:
-            metrics = fits(run, state, checkpoints, records, stop)
+        if int(state.step) >= run.config.training.steps and run.task.host_stages:
+            metrics = host_stages(run, state, checkpoints, records, stop)
         return metrics
 
 
 def evaluates_at(run: Run, step: int) -> bool:
     """Whether a step is evaluated: the last of all always, and unless `eval_every` is 0 its multiples and stages' ends."""
     training = run.config.training
-    if step == training.steps + len(run.task.fits):
+    if step == training.steps + len(run.task.host_stages):
         return True
     return training.eval_every > 0 and (step >= training.steps or step % training.eval_every == 0)
 
 
 def steps(
-    run: Run, state: TrainState, checkpoints: Checkpoints, records: Records, stop: StopRequest
+    run: Run, state: TrainState, checkpoints: Checkpoints, records: MetricLog, stop: StopRequest
 ) -> tuple[TrainState, dict[str, float]]:
     """From `state` to the last training step, or to where it was asked to stop; see `train`."""
     training, say = run.config.training, run.say if run.leads else _silent
@@ -236,11 +236,13 @@ def steps(
     return state, metrics
 
 
-def fits(run: Run, state: TrainState, checkpoints: Checkpoints, records: Records, stop: StopRequest) -> dict[str, float]:
-    """The stages after the last training step, each one step more; see `train` and cnnvision/training/fitting.py."""
+def host_stages(
+    run: Run, state: TrainState, checkpoints: Checkpoints, records: MetricLog, stop: StopRequest
+) -> dict[str, float]:
+    """The stages after the last training step, each one step more; see `train` and cnnvision/training/host_stages.py."""
     say, metrics = run.say if run.leads else _silent, {}
-    for number, fit in list(enumerate(run.task.fits))[int(state.step) - run.config.training.steps :]:
-        say(f"stage {number + 1} of {len(run.task.fits)} after the training steps: {fit.name}")
+    for number, fit in list(enumerate(run.task.host_stages))[int(state.step) - run.config.training.steps :]:
+        say(f"stage {number + 1} of {len(run.task.host_stages)} after the training steps: {fit.name}")
         batches = functools.partial(run.fit_batches, fit.examples)
         answers = Answers(run.workdir, fit, state, run.mesh, batches, run.fingerprint)
         if not answers.collect(stop, say):
@@ -279,7 +281,7 @@ def stop_flags(stop: StopRequest, mesh: jax.sharding.Mesh) -> jax.Array:
     return jax.make_array_from_process_local_data(layout, np.full(len(mesh.local_devices), bool(stop.name)))
 
 
-def evaluate(run: Run, state: TrainState, records: Records, step: int, say: Callable[[str], None]) -> dict[str, float]:
+def evaluate(run: Run, state: TrainState, records: MetricLog, step: int, say: Callable[[str], None]) -> dict[str, float]:
     """Evaluates, logs, prints and draws."""
     metrics, shown = run.evaluation.run(state.best_params(), state.model_state, keep=sheets.MOST)
     for line in remarks(run.evaluation, metrics):

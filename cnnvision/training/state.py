@@ -18,7 +18,7 @@ class TrainState:
     step: int32, number of updates made.
     params, model_state: the network.
     opt_state: of optax.
-    average: exponential moving average of the parameters, or None where the config asks for none.
+    ema_params: exponential moving average of the parameters, or None where the config asks for none.
     window: the metrics summed since the last logged step; kept here so that a resumed run logs the same numbers.
     failed: bool, True once a loss or a gradient was not finite: from then on the state stays as it was before it.
     """
@@ -27,13 +27,13 @@ class TrainState:
     params: Any
     model_state: Any
     opt_state: Any
-    average: Any
+    ema_params: Any
     window: dict[str, Mean]
     failed: Array
 
     def best_params(self) -> Any:
         """The parameters to predict with: the average where there is one."""
-        return self.params if self.average is None else self.average
+        return self.params if self.ema_params is None else self.ema_params
 
 
 def metric_names(task: Task, params: Any, model_state: Any, batch: Batch) -> list[str]:
@@ -44,25 +44,23 @@ def metric_names(task: Task, params: Any, model_state: Any, batch: Batch) -> lis
 
 
 def make_init(
-    task: Task, make_optimizer: Callable[[Any], optax.GradientTransformation], seed: int, keep_average: bool
+    task: Task, make_optimizer: Callable[[Any], optax.GradientTransformation], seed: int, keep_ema: bool
 ) -> Callable[[Batch], TrainState]:
     """A function batch -> the state before the first step; the batch gives shapes only.
 
     Args:
         make_optimizer: tree of bools (what may move) -> optimizer.
-        keep_average: whether the run keeps a moving average of its parameters.
+        keep_ema: whether the run keeps a moving average of its parameters.
     """
 
     def init(batch: Batch) -> TrainState:
         params, model_state = task.init(jax.random.key(seed), batch)
-        return begin(task, make_optimizer, params, model_state, batch, keep_average)
+        return begin(task, make_optimizer, params, model_state, batch, keep_ema)
 
     return init
 
 
-def begin(
-    task: Task, make_optimizer: Callable, params: Any, model_state: Any, batch: Batch, keep_average: bool
-) -> TrainState:
+def begin(task: Task, make_optimizer: Callable, params: Any, model_state: Any, batch: Batch, keep_ema: bool) -> TrainState:
     """The state before the first step, from parameters that are already there."""
     zero = lambda: Mean(jnp.zeros((), jnp.float32), jnp.zeros((), jnp.float32))
     return TrainState(
@@ -70,7 +68,7 @@ def begin(
         params=params,
         model_state=model_state,
         opt_state=make_optimizer(task.trainable(params)).init(params),
-        average=jax.tree.map(jnp.copy, params) if keep_average else None,
+        ema_params=jax.tree.map(jnp.copy, params) if keep_ema else None,
         window={name: zero() for name in metric_names(task, params, model_state, batch)},
         failed=jnp.zeros((), bool),
     )

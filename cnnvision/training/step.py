@@ -81,7 +81,7 @@ def make_train_step(
     seed: int,
     log_every: int,
     accumulate: int = 1,
-    average_decay: float = 0.0,
+    ema_decay: float = 0.0,
 ) -> Callable[[TrainState, Batch, Array], tuple[TrainState, StepReport]]:
     """(state, batch, stop) -> (state after the step, report), to be jitted with the state donated.
 
@@ -93,7 +93,7 @@ def make_train_step(
         seed: of the run.
         log_every: the window of metrics is emptied after each step that is a multiple of it.
         accumulate: slices that the batch is cut into.
-        average_decay: d of the parameters' moving average, a ← d·a + (1 − d)·p; 0 for none. It warms up with
+        ema_decay: d of the parameters' moving average, a ← d·a + (1 − d)·p; 0 for none. It warms up with
             min(d, (1 + step) / (10 + step)), so that a short run is not the average of its beginning.
     """
 
@@ -111,10 +111,10 @@ def make_train_step(
         one = jnp.ones((), jnp.float32)
         metrics = {**metrics, "loss": Mean(loss, one), "gradient_norm": Mean(norm, one)}
         window = {name: state.window[name].merge(metric) for name, metric in metrics.items()}
-        average = state.average
-        if average_decay:
+        average = state.ema_params
+        if ema_decay:
             made = state.step.astype(jnp.float32)
-            decay = jnp.minimum(average_decay, (1.0 + made) / (10.0 + made))
+            decay = jnp.minimum(ema_decay, (1.0 + made) / (10.0 + made))
             average = jax.tree.map(lambda a, p: decay * a + (1.0 - decay) * p, average, params)
 
         finite = jnp.isfinite(loss) & jnp.isfinite(norm) & jnp.isfinite(optax.tree.norm(updates))

@@ -88,7 +88,7 @@ def contender(name: str, workdir: epath.Path, say: Any) -> Contender:
     say(f"{name}: mean_iou {metrics['mean_iou']:.4f}, boundary_f {metrics['boundary_f']:.4f}")
     batch = next(iter(evaluation.batches())).batch
     spec = trained.task.inputs
-    tiles = len(all_tiles(source, spec)) / len(source) if spec.fit == "tile" else 1.0
+    tiles = len(all_tiles(source, spec)) / len(source) if spec.resize == "tile" else 1.0
     cost = prediction_cost(trained, len(batch.valid), batch, tiles)
     return Contender(name, trained, metrics, evaluation.evaluator.images, answers, tiles, cost)
 

@@ -82,7 +82,7 @@ GEOMETRY = {
 }
 
 
-def spec_of(fit="stretch", out=(64, 96)):
+def spec_of(resize="stretch", out=(64, 96)):
     return InputSpec(sizes=(out,), target="objects", fit=fit, max_objects=8)
 
 

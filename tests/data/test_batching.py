@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from cnnvision.data.augment import Row, apply, fitted
+from cnnvision.data.augment import Row, apply, resized
 from cnnvision.data.batching import crop_mask, empty_batch, make_batch, validate
 from cnnvision.errors import ConfigError
 from cnnvision.task import InputSpec
@@ -16,14 +16,14 @@ SIZE = (64, 96)
 
 
 def spec_of(target="objects", **changes):
-    return InputSpec(**{"sizes": (SIZE,), "target": target, "fit": "letterbox", "max_objects": 4, **changes})
+    return InputSpec(**{"sizes": (SIZE,), "target": target, "resize": "letterbox", "max_objects": 4, **changes})
 
 
 def rows_of(spec, seeds, label=None):
     rows = []
     for seed in seeds:
         example = draw(f"image {seed}", seed, label=label)
-        rows.append(apply(fitted(example.size, SIZE, spec), example, seed))
+        rows.append(apply(resized(example.size, SIZE, spec), example, seed))
     return rows
 
 

@@ -21,7 +21,7 @@ def test_nothing_given():
 
 
 def test_keys_that_others_read_pass():
-    DataOptions.read({"source": "shapes", "size": (32, 32), "fit": "stretch", "train_split": "train"})
+    DataOptions.read({"source": "shapes", "size": (32, 32), "resize": "stretch", "train_split": "train"})
 
 
 @pytest.mark.parametrize(

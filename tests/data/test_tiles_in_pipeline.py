@@ -27,7 +27,7 @@ def noise(size):
 
 
 def spec_of(size=(64, 96), margin=0, step=1, border=None):
-    return InputSpec(sizes=(size,), target="semantic", fit="tile", margin=margin, tile_step=step, border=border)
+    return InputSpec(sizes=(size,), target="semantic", resize="tile", margin=margin, tile_step=step, border=border)
 
 
 # Tiles --------------------------------------------------------------------------------------------------------------------
@@ -198,7 +198,7 @@ def test_windows_in_batches_are_those_of_the_example_and_epoch():
 
 
 def test_sizes_of_windows_change_with_the_step():
-    spec = InputSpec(sizes=((32, 48), (40, 40)), target="semantic", fit="tile")
+    spec = InputSpec(sizes=((32, 48), (40, 40)), target="semantic", resize="tile")
     sizes = [loaded.batch.target.labels.shape[1:] for loaded in train(spec=spec)]
     assert sizes == [spec.sizes[order.bucket(3, step, 2)] for step in range(6)] and len(set(sizes)) == 2
 
@@ -209,9 +209,9 @@ def test_sizes_of_windows_change_with_the_step():
 @pytest.mark.parametrize(
     ("fit", "augment", "message"),
     [
-        ("tile", {"crop_area": (0.5, 1.0)}, r"augment.crop_area = \(0.5, 1.0\): is for other fits, and .* 'tile'"),
-        ("tile", {"crop_aspect": (0.5, 1.0)}, r"crop_aspect .*: is for other fits"),
-        ("tile", {"translate": 0.1}, r"translate = 0.1: is for other fits"),
+        ("tile", {"crop_area": (0.5, 1.0)}, r"augment.crop_area = \(0.5, 1.0\): is for other ways to resize, and .* 'tile'"),
+        ("tile", {"crop_aspect": (0.5, 1.0)}, r"crop_aspect .*: is for other ways to resize"),
+        ("tile", {"translate": 0.1}, r"translate = 0.1: is for other ways to resize"),
         ("stretch", {"zoom": (0.5, 1.0)}, r"augment.zoom = \(0.5, 1.0\): is for fit \"tile\" alone, and .* 'stretch'"),
         ("letterbox", {"quarter_turns": True}, r"quarter_turns = True: is for fit \"tile\" alone, and .* 'letterbox'"),
         ("crop", {"elastic": 10.0}, r"elastic = 10.0: is for fit \"tile\" alone"),
@@ -227,14 +227,14 @@ def test_options_that_do_nothing_or_cannot_be_are_named(fit, augment, message):
 
 
 def test_options_that_fit_pass():
-    AugmentOptions.read({**WINDOW, "rotate": 3.0}).check_fit("tile")
-    AugmentOptions(flip=0.5, rotate=3.0, crop_area=(0.5, 1.0), translate=0.1).check_fit("stretch")
-    AugmentOptions(zoom=(1.0, 1.0), translate=0.0).check_fit("crop")
+    AugmentOptions.read({**WINDOW, "rotate": 3.0}).check_resize("tile")
+    AugmentOptions(flip=0.5, rotate=3.0, crop_area=(0.5, 1.0), translate=0.1).check_resize("stretch")
+    AugmentOptions(zoom=(1.0, 1.0), translate=0.0).check_resize("crop")
 
 
 @pytest.mark.parametrize("target", ["class", "objects"])
 def test_tiles_are_for_answers_pixel_by_pixel(target):
-    with pytest.raises(ConfigError, match=r'config.data.fit: "tile" is for models that answer pixel by pixel'):
+    with pytest.raises(ConfigError, match=r'config.data.resize: "tile" is for models that answer pixel by pixel'):
         pipeline.eval_batches(Drawn(), dataclasses.replace(SPEC, target=target), options())
 
 

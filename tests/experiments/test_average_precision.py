@@ -86,7 +86,7 @@ def recognize(params, model_state, batch):
 def trained(data):
     """mesh -> a run that knows what to answer to each image."""
     config, rng = base(), np.random.default_rng(1)
-    config.data.update(size=SIZE, fit="letterbox", eval_batch_size=8)
+    config.data.update(size=SIZE, resize="letterbox", eval_batch_size=8)
     # The order of classes is that of training, which is not that of the file.
     source, sums, answers = open_source(f"coco:{data}", "train", CLASSES), [], []
     for loaded in eval_batches(source, INPUTS, loading(config)):

@@ -97,7 +97,7 @@ def test_values_are_taken_as_their_types():
         ([("data.size", "(64.0, 64.0)")], "config.data.size"),
         ([("data.size", "((64, 64), (64, 64))")], "config.data.size"),
         ([("training.steps", "0")], "config.training.steps: 0 must be at least 1"),
-        ([("training.average_decay", "1")], "config.training.average_decay"),
+        ([("training.ema_decay", "1")], "config.training.ema_decay"),
         ([("training.accumulate", "3")], "config.data.batch_size: 8 is no multiple"),
         ([("training.matmul_precision", "best")], "config.training.matmul_precision"),
         ([("data.size", "(50, 50)")], "config.data.size"),

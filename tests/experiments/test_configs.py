@@ -44,7 +44,7 @@ def test_the_smoke_variant_runs_from_end_to_end(name, tmp_path, few_shapes):
     said.clear()
     assert train.run(config, tmp_path / "run", say=said.append) == metrics  # it is finished: nothing is trained
     trained = load(tmp_path / "run")
-    last, task = 4 + len(trained.task.fits), trained.task
+    last, task = 4 + len(trained.task.host_stages), trained.task
     assert f"has all of its {last} steps" in said[-1] and trained.step == last
     if FIRST[config.model.name] != name:
         return

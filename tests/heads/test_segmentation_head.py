@@ -208,7 +208,7 @@ def test_averages_that_cannot_be_used_are_named():
     for average in AVERAGES:
         assert check_average(average, (64, 64)) == average
     assert check_average("flips", (64, 96)) == "flips"
-    with pytest.raises(ConfigError, match=r"config.model.average: .*'rotation'. Did you mean 'rotations'"):
+    with pytest.raises(ConfigError, match=r"config.model.tta: .*'rotation'. Did you mean 'rotations'"):
         check_average("rotation", (64, 64))
     with pytest.raises(ConfigError, match=r"'rotations' needs a square input, and config.data.size is \(64, 96\)"):
         check_average("rotations", (64, 96))

@@ -128,17 +128,17 @@ def test_a_logit_depends_on_exactly_the_pixels_within_depth(depth):
 
 
 def test_a_fit_that_leaves_pixels_without_an_answer_is_refused():
-    with pytest.raises(ConfigError, match=r'config\.data\.fit = "crop" leaves the rim .* "letterbox" or "tile"'):
-        task_of("fullres", fit="crop")
+    with pytest.raises(ConfigError, match=r'config\.data\.resize = "crop" leaves the rim .* "letterbox" or "tile"'):
+        task_of("fullres", resize="crop")
 
 
 def test_a_margin_without_tiles_is_refused():
     assert task_of("fullres", (64, 64), "tile", margin=0).inputs.margin == 0
     assert task_of("fullres").inputs.margin == 0
-    with pytest.raises(ConfigError, match=r'config\.data\.margin = 8, but .* no tiles: config\.data\.fit is "stretch"'):
+    with pytest.raises(ConfigError, match=r'config\.data\.margin = 8, but .* no tiles: config\.data\.resize is "stretch"'):
         task_of("fullres", margin=8)
     with pytest.raises(ConfigError, match=r"config\.data\.margin = 8, but the network sets the margin itself"):
-        unet_task(valid=True, size=(44, 52), fit="tile", margin=8)
+        unet_task(valid=True, size=(44, 52), resize="tile", margin=8)
 
 
 # Doubling ---------------------------------------------------------------------------------------------------------------

@@ -21,7 +21,7 @@ SMALL = {"name": "small", "width": 4, "layers": 2, "norm": "batch", "frozen_stag
 COMMON = {"backbone": SMALL, "pretrained": "", "label_smoothing": 0.1, "dropout": 0.3}
 BOX = {"alpha": 0.5, "box_loss": "mean_squared_error", "box_pooling": "attention", "class_pooling": "attention", "stride": 0}
 PATH = {"name": "contracting_path", "width": 4, "depth": 2, "padding": "same", "norm": "batch", "dropout": 0.3}
-PIXELS = {"loss": {**pixel_loss().to_dict(), "dice": 0.5, "focal": 0.5}, "average": "none"}
+PIXELS = {"loss": {**pixel_loss().to_dict(), "dice": 0.5, "focal": 0.5}, "tta": "none"}
 DECODER = {"widths": (), "upsampling": "transposed", "norm": "batch"}
 PLAIN = {"width": 4, "dtype": "float32"}
 RPN, MADE = detector("", learnt_proposals()), detector("", made_proposals())
@@ -66,7 +66,7 @@ ROWS = 4
 
 
 def task_of(name, more_sizes=(), **model):
-    data = {"size": [64, 64], "more_sizes": more_sizes, "fit": "stretch", "margin": -1}
+    data = {"size": [64, 64], "more_sizes": more_sizes, "resize": "stretch", "margin": -1}
     config = {"model": {**CONFIGS[name], **model}, "data": data}
     return make_task(from_json(to_json(config)), DataInfo(CLASSES, CLASSES))
 

@@ -106,7 +106,7 @@ def predicted(task, params, state, source, mesh=None, targets=True):
 @functools.cache
 def prepared(norm="none", upsampling="transposed"):
     """task, params, model_state, image -> logits: a U-Net of depth 2 and width 4."""
-    task = unet_task(DEPTH, norm=norm, upsampling=upsampling, size=SIZE, fit="tile")
+    task = unet_task(DEPTH, norm=norm, upsampling=upsampling, size=SIZE, resize="tile")
     network = unet_of(DEPTH, norm=norm, upsampling=upsampling)
     params, state = start(task)
     apply = jax.jit(lambda params, image: network.apply({"params": params, **state}, image, jnp.ones(1, bool), False))
@@ -152,7 +152,7 @@ def test_tiles_of_a_large_image_are_one_pass_over_it():
 
 def test_a_margin_below_the_reach_shows_at_the_seams():
     """That the margin is needed, and that tests like those above would see it missing."""
-    task = unet_task(DEPTH, size=SIZE, fit="tile", margin=4)
+    task = unet_task(DEPTH, size=SIZE, resize="tile", margin=4)
     logits_of, example = prepared()[3], Pictures((300, 210)).example(0)
     part = inside(example.size)
     wrong = np.abs(logits_by_tiles(logits_of, example, task.inputs)[part] - whole(logits_of, example.image, 4)[part])
@@ -181,7 +181,7 @@ def test_without_padding_tiles_are_the_same_up_to_the_border(upsampling, edge):
     Interpolation repeats the edges of maps: 1 pixel of each upsampled map is not as in the middle, and, since a pair of
     convolutions loses two and spreads over two, 1 of its output; then 3 and 3. So of 4 answers at each edge none is used.
     """
-    task = unet_task(DEPTH, valid=True, upsampling=upsampling, size=(60, 76), fit="tile")
+    task = unet_task(DEPTH, valid=True, upsampling=upsampling, size=(60, 76), resize="tile")
     network, lost = unet_of(DEPTH, valid=True, upsampling=upsampling), (60 - output_side(60, DEPTH)) // 2
     assert lost == 20 and task.inputs.margin == 20 + edge
     params, state = start(task)
@@ -226,7 +226,7 @@ def test_images_of_any_size_are_answered_in_their_own_with_one_program():
 
 def test_the_loss_of_a_split_is_that_of_its_pixels():
     task, params, state, logits_of = prepared()
-    task = unet_task(DEPTH, size=SIZE, fit="tile", loss=pixel_loss().to_dict())
+    task = unet_task(DEPTH, size=SIZE, resize="tile", loss=pixel_loss().to_dict())
     source = Pictures((37, 151), (100, 3), (1, 1))
     metrics, _, _ = predicted(task, params, state, source)
     total, count = 0.0, 0

@@ -58,7 +58,7 @@ def stages():
     with jax.numpy_dtype_promotion("strict"), jax.numpy_rank_promotion("raise"):
         task, params, state, _, predict = prepared("rcnn")
         batches, after = [batch_with_near_proposals(task, seed) for seed in range(3)], [params]
-        for fit in task.fits:
+        for fit in task.host_stages:
             answers = jax.jit(fit.answers)
             found = [jax.device_get(answers(after[-1], state, batch)) for batch in batches]
             after.append(fit.fit(after[-1], lambda found=found: iter(found)))
@@ -106,7 +106,7 @@ def test_regions_to_regress_from_overlap_an_object_enough_and_their_deltas_lead_
     """Drawn among all of them: not the nearest alone, and the same ones wherever the image stands in a batch."""
     task, state, batches, after, _ = stages
     backwards = jax.tree.map(lambda leaf: leaf[::-1], batches[0])
-    again = jax.jit(task.fits[1].answers)(without(after[1]), state, backwards)
+    again = jax.jit(task.host_stages[1].answers)(without(after[1]), state, backwards)
     np.testing.assert_array_equal(again["deltas"][::-1], after[2]["found"][0]["deltas"])
     counted, nearest = 0, 0
     for batch, found in zip(batches, after[2]["found"], strict=True):

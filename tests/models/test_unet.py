@@ -47,7 +47,7 @@ def test_the_papers_network_has_so_many_parameters():
     )  # fmt: skip
     by_hand = down + up + 64 * 2 + 2
     assert by_hand - 9 * (3 - 1) * 64 == 31_030_658  # grey images, as in the paper: 31.0 million
-    task = unet_task(depth=4, width=64, valid=True, size=(572, 572), fit="tile", classes=("membrane", "cell"))
+    task = unet_task(depth=4, width=64, valid=True, size=(572, 572), resize="tile", classes=("membrane", "cell"))
     params, state = jax.eval_shape(task.init, jax.random.key(0), segmenters.empty_batch(task.inputs, 1))
     assert parameters_in(params) == by_hand == 31_031_810
     assert not state
@@ -210,7 +210,7 @@ def test_without_padding_the_logits_are_those_of_the_middle(depth, upsampling):
 @functools.cache
 def without_padding():
     """A task at 44×52 pixels, of which it answers for 4×12: 44 -> 40 -> 20 -> 16 -> 8 -> 4, up 8 -> 4, up 8 -> 4."""
-    task = unet_task(depth=2, width=2, valid=True, size=(44, 52), fit="tile")
+    task = unet_task(depth=2, width=2, valid=True, size=(44, 52), resize="tile")
     return task, *start(task)
 
 
@@ -236,7 +236,7 @@ def test_without_padding_only_labels_and_weights_of_the_middle_count():
 @pytest.mark.parametrize("average", ["none", "flips"])
 def test_without_padding_the_rim_has_no_answer(average):
     task, params, state = without_padding()
-    task = unet_task(depth=2, width=2, valid=True, size=(44, 52), fit="tile", average=average)
+    task = unet_task(depth=2, width=2, valid=True, size=(44, 52), resize="tile", tta=average)
     labels = np.asarray(jax.jit(task.predict)(params, state, batch_of(task)).labels)
     assert labels.shape == (2, 44, 52) and labels.dtype == np.uint8
     assert (labels[:, 20:24, 20:32] < 3).all()
@@ -260,15 +260,15 @@ def test_a_size_that_does_not_fit_without_padding_is_refused_and_one_that_does_i
     with pytest.raises(
         ConfigError, match=r"config\.data\.size: .* does not fit a U-Net without padding: .*; e\.g\. \("
     ) as error:
-        unet_task(depth=depth, valid=True, size=size, fit="tile")
+        unet_task(depth=depth, valid=True, size=size, resize="tile")
     named = tuple(int(side) for side in str(error.value).rpartition("(")[2].rstrip(")").split(", "))
-    assert unet_task(depth=depth, valid=True, size=named, fit="tile").inputs.sizes == (named,)
+    assert unet_task(depth=depth, valid=True, size=named, resize="tile").inputs.sizes == (named,)
 
 
-@pytest.mark.parametrize("fit", ["stretch", "letterbox"])
-def test_without_padding_there_must_be_tiles(fit):
-    with pytest.raises(ConfigError, match=r'config\.data\.fit = "\w+": .* 20 pixels less at each side; take .*"tile"'):
-        unet_task(depth=2, valid=True, size=(44, 52), fit=fit)
+@pytest.mark.parametrize("resize", ["stretch", "letterbox"])
+def test_without_padding_there_must_be_tiles(resize):
+    with pytest.raises(ConfigError, match=r'config\.data\.resize = "\w+": .* 20 pixels less at each side; take .*"tile"'):
+        unet_task(depth=2, valid=True, size=(44, 52), resize=resize)
 
 
 # Other variants ---------------------------------------------------------------------------------------------------------

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from cnnvision.data.augment import fitted
+from cnnvision.data.augment import resized
 from cnnvision.ops.geometry import clip_boxes, invert, map_boxes, overlaps, paste_original, to_original
 from cnnvision.task import InputSpec
 from cnnvision.types import IGNORE
@@ -93,23 +93,23 @@ def test_classes_come_back_by_hand():
 
 
 @pytest.mark.parametrize("size", [(1, 1), (20, 30), (37, 501), (90, 61)])
-@pytest.mark.parametrize("fit", ["stretch", "letterbox", "crop"])
-def test_classes_come_back_as_pixel_by_pixel(fit, size):
+@pytest.mark.parametrize("resize", ["stretch", "letterbox", "crop"])
+def test_classes_come_back_as_pixel_by_pixel(resize, size):
     out = (24, 32)
-    spec = InputSpec(sizes=(out,), target="semantic", fit=fit)
-    fit = fitted(size, out, spec)
+    spec = InputSpec(sizes=(out,), target="semantic", resize=resize)
+    fit = resized(size, out, spec)
     labels = np.random.default_rng(0).integers(0, 9, out).astype(np.uint8)
     transform, core = fit.transform.astype(np.float32), (0, 0, fit.size[1], fit.size[0])
     found = back_of(labels, transform, core, size)
     np.testing.assert_array_equal(found, reference.pasted(labels, transform, core, size))
-    if spec.fit != "crop":
+    if spec.resize != "crop":
         assert (found != IGNORE).all()
 
 
-@pytest.mark.parametrize("fit", ["stretch", "letterbox"])
-def test_a_map_that_was_not_resized_comes_back_as_it_was(fit):
+@pytest.mark.parametrize("resize", ["stretch", "letterbox"])
+def test_a_map_that_was_not_resized_comes_back_as_it_was(resize):
     labels = np.random.default_rng(0).integers(0, 9, (24, 32)).astype(np.uint8)
-    transform = fitted((24, 32), (24, 32), InputSpec(sizes=((24, 32),), target="semantic", fit=fit)).transform
+    transform = resized((24, 32), (24, 32), InputSpec(sizes=((24, 32),), target="semantic", resize=resize)).transform
     np.testing.assert_array_equal(back_of(labels, transform, (0, 0, 32, 24), (24, 32)), labels)
 
 

@@ -171,7 +171,7 @@ def test_each_of_coco_s_classes_takes_the_rows_of_its_id(tmp_path):
         config, (network, params, model_state) = detector(name, proposals), shapes_of(len(classes))
         config.update(pretrained=str(file), backbone=model().backbone)
         params = {key: tree for key, tree in params.items() if name == "faster_rcnn" or key != "rpn"}
-        data = {"size": (64, 64), "more_sizes": (), "fit": "stretch"}
+        data = {"size": (64, 64), "more_sizes": (), "resize": "stretch"}
         task = make_task(ConfigDict({"model": config, "data": data}), DataInfo(tuple(classes)))
         params, _, report = task.warm_start(params, model_state)
         return answers(network, params), report

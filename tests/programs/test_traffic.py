@@ -83,7 +83,7 @@ SEGMENTERS = {
     },
     "fullres": {"width": 2, "depth": 1},
     "encdec": {"backbone": PATH},
-    "unet": {"backbone": PATH, "average": "flips"},
+    "unet": {"backbone": PATH, "tta": "flips"},
 }
 
 

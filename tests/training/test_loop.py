@@ -16,7 +16,7 @@ from cnnvision.training import loop
 from cnnvision.training.checkpoint import Checkpoints
 from cnnvision.training.evaluate import SplitEvaluation
 from cnnvision.training.failure import replay
-from cnnvision.training.records import read_records
+from cnnvision.training.metric_log import read_records
 from cnnvision.training.sharding import make_mesh
 from cnnvision.types import COCO_AREA_RANGES, Example, Problem
 from tests.training import toy

@@ -23,7 +23,7 @@ from tests.data.drawn import SEMANTIC, Drawn
 from tests.data.loading import options
 from tests.training import toy
 
-SPEC = InputSpec(sizes=((48, 48),), target="semantic", fit="tile", margin=8, tile_step=8)
+SPEC = InputSpec(sizes=((48, 48),), target="semantic", resize="tile", margin=8, tile_step=8)
 STRETCHED = InputSpec(sizes=((40, 56),), target="semantic")
 
 
@@ -197,11 +197,11 @@ def test_an_evaluation_in_tiles_is_that_of_whole_images(margin, size):
     assert isinstance(kept[0][0], Batch) and all(len(batch.index) == len(found.labels) for batch, found in kept)
 
 
-def evaluated(source, keep, fit="tile"):
+def evaluated(source, keep, resize="tile"):
     """What an evaluation in small batches keeps for pictures."""
-    spec = SPEC if fit == "tile" else STRETCHED
+    spec = SPEC if resize == "tile" else STRETCHED
     batches = lambda: pipeline.eval_batches(source, spec, options(eval_batch_size=2))
-    pictures = functools.partial(wholes.Wholes, source) if fit == "tile" else None
+    pictures = functools.partial(wholes.Wholes, source) if resize == "tile" else None
     return SplitEvaluation(task_of(spec), source, batches, make_mesh(jax.devices()[:1]), pictures).run({}, {}, keep=keep)[1]
 
 
@@ -241,7 +241,7 @@ def test_pictures_of_tiled_images_are_few_and_small(monkeypatch):
 
 
 def test_pictures_of_other_inputs_show_the_inputs():
-    kept = evaluated(Drawn(5), keep=16, fit="stretch")
+    kept = evaluated(Drawn(5), keep=16, resize="stretch")
     assert [batch.index.tolist() for batch, _ in kept] == [[0, 1], [2, 3], [4]]
     assert all(batch.image.shape[1:3] == found.labels.shape[1:] == (40, 56) for batch, found in kept)
     assert evaluated(Drawn(5), keep=0) == []

@@ -70,7 +70,7 @@ def test_a_step_that_is_not_finite_leaves_everything_as_it_was():
     good, bad = make_batch(1), make_batch(2)
     good = good.replace(image=good.image.at[:, 0, 0, 0].set(8))
     bad = bad.replace(image=bad.image.at[3, 0, 0, 0].set(7))
-    step = jax.jit(make_train_step(task, optimizer_of(base().optimizer), seed=0, log_every=5, average_decay=0.9))
+    step = jax.jit(make_train_step(task, optimizer_of(base().optimizer), seed=0, log_every=5, ema_decay=0.9))
     stop = jnp.zeros(1, bool)
     state, report = step(first_state(task, average=True), good, stop)
     assert not report.failed and int(state.step) == 1
@@ -146,15 +146,15 @@ def test_weight_decay_spares_norms_and_biases():
 
 def test_average_follows_the_parameters():
     task = toy.make_task()
-    step = jax.jit(make_train_step(task, optimizer_of(base().optimizer), seed=0, log_every=5, average_decay=0.9))
+    step = jax.jit(make_train_step(task, optimizer_of(base().optimizer), seed=0, log_every=5, ema_decay=0.9))
     state = first_state(task, average=True)
     expected = jax.tree.map(np.asarray, state.params)
     for i in range(3):
         state, _ = step(state, make_batch(i), jnp.zeros(1, bool))
         decay = min(0.9, (1 + i) / (10 + i))
         expected = jax.tree.map(lambda a, p, d=decay: d * a + (1 - d) * np.asarray(p), expected, state.params)
-    assert difference(state.average, expected) < 1e-6
-    assert difference(state.average, state.params) > 1e-4
+    assert difference(state.ema_params, expected) < 1e-6
+    assert difference(state.ema_params, state.params) > 1e-4
 
 
 def test_split_parameters_change_nothing():

@@ -98,7 +98,7 @@ class Row:
     proposals: np.ndarray | None = None
 
 
-def fitted(size: tuple[int, int], out: tuple[int, int], spec: InputSpec) -> Augmentation:
+def resized(size: tuple[int, int], out: tuple[int, int], spec: InputSpec) -> Augmentation:
     """The fit alone: what evaluation does to an image of `size` (height, width) for an input of `out` (height, width)."""
     return _placed(_base_window(size, out, spec), size, out, spec)
 
@@ -137,7 +137,7 @@ def sample(
         drawn = dataclasses.replace(_placed(window, size, out, spec), angle=angle, **common)
         if keep is None or _visible(keep[None], drawn)[1][0] >= max(options.min_visible, 1e-6):
             return drawn
-    return dataclasses.replace(fitted(size, out, spec), **common)
+    return dataclasses.replace(resized(size, out, spec), **common)
 
 
 def draw_colours(draws: np.ndarray, options: AugmentOptions) -> Colours:
@@ -154,7 +154,7 @@ def draw_colours(draws: np.ndarray, options: AugmentOptions) -> Colours:
 def _base_window(size: tuple[int, int], out: tuple[int, int], spec: InputSpec) -> tuple[float, float, float, float]:
     """(x, y, width, height), original pixels, of what is fitted without augmentation."""
     height, width = size
-    if spec.fit != "crop":
+    if spec.resize != "crop":
         return 0.0, 0.0, float(width), float(height)
     scale = max(out[0] / height, out[1] / width) / spec.crop_fraction
     return (width - out[1] / scale) / 2.0, (height - out[0] / scale) / 2.0, out[1] / scale, out[0] / scale
@@ -184,7 +184,7 @@ def _placed(
 ) -> Augmentation:
     """The map that brings a window (x, y, width, height) to the input: rounded to whole pixels on both sides."""
     x, y, width, height = window
-    if spec.fit == "letterbox":
+    if spec.resize == "letterbox":
         scale = min(out[0] / height, out[1] / width)
         out = tuple(min(most, max(1, round(length * scale))) for most, length in zip(out, (height, width), strict=True))
     sx1, sx2, tx1, tx2 = _along_axis(x, width, size[1], out[1])

@@ -1,4 +1,4 @@
-"""Parts of images at their own resolution, for networks that answer pixel by pixel: `fit` "tile".
+"""Parts of images at their own resolution, for networks that answer pixel by pixel: `resize` "tile".
 
 Evaluation cuts an image into overlapping tiles (Ronneberger et al. 2015, figure 2): each answers for its core, and sees a
 margin around it. Training draws one window an image and epoch, moved, turned, zoomed and bent. What lies beyond the image is

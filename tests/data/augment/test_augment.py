@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from cnnvision.data import order
-from cnnvision.data.augment import apply, fitted, sample
+from cnnvision.data.augment import apply, resized, sample
 from cnnvision.data.options import AugmentOptions
 from cnnvision.ops.geometry import map_boxes, to_original
 from cnnvision.task import InputSpec
@@ -17,20 +17,20 @@ from tests.data.drawn import FITS, GEOMETRY, bare, drawn_with, ramp, spec_of
 
 
 def test_stretch_by_hand():
-    augmentation = fitted((50, 200), (100, 100), spec_of("stretch"))
+    augmentation = resized((50, 200), (100, 100), spec_of("stretch"))
     np.testing.assert_allclose(augmentation.transform, [[0.5, 0, 0], [0, 2, 0]])
     assert augmentation.size == (100, 100)
 
 
 def test_letterbox_by_hand():
-    augmentation = fitted((50, 200), (100, 100), spec_of("letterbox"))
+    augmentation = resized((50, 200), (100, 100), spec_of("letterbox"))
     np.testing.assert_allclose(augmentation.transform, [[0.5, 0, 0], [0, 0.5, 0]])
     assert augmentation.size == (25, 100)  # at the top left; the batch pads below
 
 
 def test_crop_by_hand():
     """Shorter side 100 -> 128 (= 112 / 0.875), then the centre: 87.5 original pixels, rounded to whole ones."""
-    augmentation = fitted((100, 300), (112, 112), dataclasses.replace(spec_of("crop"), crop_fraction=0.875))
+    augmentation = resized((100, 300), (112, 112), dataclasses.replace(spec_of("crop"), crop_fraction=0.875))
     x1, y1, x2, y2 = augmentation.source
     assert (x2 - x1, y2 - y1) == (88, 88) and abs((x1 + x2) / 2 - 150) <= 0.5 and abs((y1 + y2) / 2 - 50) <= 0.5
     assert augmentation.size == (112, 112)
@@ -40,7 +40,7 @@ def test_crop_by_hand():
 @pytest.mark.parametrize("size", [(1, 1), (50, 2000), (2000, 50), (64, 96), (97, 31)])
 def test_any_size_fits(fit, size):
     image = np.full((*size, 3), 77, np.uint8)
-    row = apply(fitted(size, (64, 96), spec_of(fit)), bare(image), 3)
+    row = apply(resized(size, (64, 96), spec_of(fit)), bare(image), 3)
     assert row.index == 3 and row.image.dtype == np.uint8
     assert 1 <= row.image.shape[0] <= 64 and 1 <= row.image.shape[1] <= 96
     assert (row.image == 77).all()
@@ -53,7 +53,7 @@ def test_any_size_fits(fit, size):
 @pytest.mark.parametrize("fit", FITS)
 def test_boxes_come_back_from_the_input(fit):
     size, boxes = (375, 500), np.array([[200, 150, 300, 250], [190, 180, 240, 300.0]], np.float32)
-    transform = fitted(size, (300, 300), spec_of(fit)).transform.astype(np.float32)
+    transform = resized(size, (300, 300), spec_of(fit)).transform.astype(np.float32)
     back = to_original(map_boxes(boxes, transform).astype(np.float32), transform, size)
     np.testing.assert_allclose(back, boxes, atol=1e-2)
 
@@ -92,7 +92,7 @@ def test_flips_are_exact():
     image = np.random.default_rng(0).integers(0, 256, (64, 96, 3)).astype(np.uint8)
     semantic = np.random.default_rng(1).integers(0, 9, (64, 96)).astype(np.uint8)
     example = dataclasses.replace(bare(image), semantic=semantic)
-    plain = fitted((64, 96), (64, 96), spec_of())
+    plain = resized((64, 96), (64, 96), spec_of())
     for flip, flip_vertical in [(True, False), (False, True), (True, True)]:
         row = apply(dataclasses.replace(plain, flip=flip, flip_vertical=flip_vertical), example, 0)
         x, y = (-1 if flip else 1), (-1 if flip_vertical else 1)
@@ -102,7 +102,7 @@ def test_flips_are_exact():
 
 def test_quarter_turn_is_nearly_exact():
     image = np.random.default_rng(0).integers(0, 256, (32, 32, 3)).astype(np.uint8)
-    turned = dataclasses.replace(fitted((32, 32), (32, 32), spec_of()), angle=90.0)
+    turned = dataclasses.replace(resized((32, 32), (32, 32), spec_of()), angle=90.0)
     row = apply(turned, dataclasses.replace(bare(image), semantic=image[..., 0]), 0)
     np.testing.assert_array_equal(row.semantic, np.rot90(image[..., 0], -1))  # clockwise as seen
     np.testing.assert_allclose(row.image, np.rot90(image, -1), atol=1)
@@ -114,7 +114,7 @@ def test_quarter_turn_is_nearly_exact():
 def test_nothing_asked_nothing_changed():
     for fit in FITS:
         for augmentation in drawn_with(AugmentOptions(), bare(ramp(50, 80)), (64, 64), fit, draws=3):
-            plain = fitted((50, 80), (64, 64), spec_of(fit))
+            plain = resized((50, 80), (64, 64), spec_of(fit))
             assert dataclasses.replace(augmentation, fill=(0, 0, 0)) == plain
 
 

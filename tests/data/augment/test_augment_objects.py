@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from cnnvision.data.augment import apply, fitted, tight_boxes
+from cnnvision.data.augment import apply, resized, tight_boxes
 from cnnvision.data.options import AugmentOptions
 from cnnvision.types import IGNORE, Example, Objects
 from tests.data.drawn import FITS, GEOMETRY, bare, draw, drawn_with, spec_of
@@ -76,7 +76,7 @@ def one_box(box, size=(100, 100), crowd=False):
 @pytest.mark.parametrize(("min_visible", "kept"), [(0.0, 1), (0.4, 1), (0.6, 0)])
 def test_objects_that_hardly_show_are_dropped(min_visible, kept):
     example = one_box([40, 40, 60, 60])
-    half = dataclasses.replace(fitted((100, 100), (50, 50), spec_of()), source=(50, 0, 100, 100))
+    half = dataclasses.replace(resized((100, 100), (50, 50), spec_of()), source=(50, 0, 100, 100))
     row = apply(half, example, 0, min_visible)
     assert len(row.objects.boxes) == kept
     if kept:
@@ -86,7 +86,7 @@ def test_objects_that_hardly_show_are_dropped(min_visible, kept):
 
 
 def test_objects_outside_are_dropped_even_at_zero():
-    half = dataclasses.replace(fitted((100, 100), (50, 50), spec_of()), source=(50, 0, 100, 100))
+    half = dataclasses.replace(resized((100, 100), (50, 50), spec_of()), source=(50, 0, 100, 100))
     assert len(apply(half, one_box([10, 10, 50, 30]), 0, 0.0).objects.boxes) == 0
 
 
@@ -94,7 +94,7 @@ def test_largest_is_followed_by_identity():
     boxes = np.array([[0, 0, 40, 40], [60, 60, 80, 80], [50, 0, 100, 10]], np.float32)
     objects = Objects(boxes, np.arange(3, dtype=np.int32), np.zeros(3, bool), np.array([1600, 400, 500], np.float32))
     example = Example("three", (100, 100), np.zeros((100, 100, 3), np.uint8), objects=objects)
-    whole = fitted((100, 100), (100, 100), spec_of())
+    whole = resized((100, 100), (100, 100), spec_of())
     assert apply(whole, example, 0).largest == 0
     right = dataclasses.replace(whole, source=(50, 0, 100, 100))
     row = apply(right, example, 0)
@@ -111,7 +111,7 @@ def test_images_without_objects():
         row = apply(augmentation, example, 0)
         assert row.objects.boxes.shape == (0, 4) and row.objects.masks.shape[0] == 0
         assert row.largest is None and row.label is None
-    row = apply(fitted((9, 9), (5, 5), spec_of()), bare(np.zeros((9, 9, 3), np.uint8)), 0)
+    row = apply(resized((9, 9), (5, 5), spec_of()), bare(np.zeros((9, 9, 3), np.uint8)), 0)
     assert row.objects is None and row.semantic is None and row.label is None
 
 

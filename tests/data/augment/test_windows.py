@@ -26,7 +26,7 @@ IMAGE, MAPS = noise((90, 120))
 
 
 def spec_of(size=(64, 96), margin=0, step=1, border=None):
-    return InputSpec(sizes=(size,), target="semantic", fit="tile", margin=margin, tile_step=step, border=border)
+    return InputSpec(sizes=(size,), target="semantic", resize="tile", margin=margin, tile_step=step, border=border)
 
 
 def example_of(image=IMAGE, maps=MAPS, objects=None):

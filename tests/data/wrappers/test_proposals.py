@@ -7,7 +7,7 @@ import threading
 import numpy as np
 import pytest
 
-from cnnvision.data.augment import apply, fitted
+from cnnvision.data.augment import apply, resized
 from cnnvision.data.batching import make_batch, validate
 from cnnvision.data.order import batch_indices, seen
 from cnnvision.data.sources import open_source
@@ -231,7 +231,7 @@ def test_proposals_go_through_the_same_map_as_the_image():
     boxes = np.concatenate([objects, [[0, 0, 90, 60]]]).astype(np.float32)
     truth = Objects(objects, np.zeros(2, np.int32), np.zeros(2, bool), np.ones(2, np.float32))
     example = Example("a", (60, 90), image, None, truth, proposals=boxes)
-    flipped = dataclasses.replace(fitted((60, 90), (120, 90), spec), flip=True)
+    flipped = dataclasses.replace(resized((60, 90), (120, 90), spec), flip=True)
     batch, _ = make_batch([apply(flipped, example, 0), None], spec, (120, 90))
     validate(batch, 1)
     np.testing.assert_array_equal(batch.proposals.boxes[0, :2], batch.target.boxes[0, :2])
@@ -247,7 +247,7 @@ def test_what_leaves_the_window_is_left_out():
     image, objects = picture()
     spec = InputSpec(sizes=((60, 90),), target="objects", objects="all", max_objects=4, proposals=ProposalSpec("random", 6))
     example = Example("a", (60, 90), image, None, None, proposals=objects)
-    right_half = dataclasses.replace(fitted((60, 90), (60, 90), spec), source=(45, 0, 90, 60))
+    right_half = dataclasses.replace(resized((60, 90), (60, 90), spec), source=(45, 0, 90, 60))
     row = apply(right_half, example, 0)
     np.testing.assert_allclose(row.proposals, [[0, 20, 70, 50]])
 

@@ -9,10 +9,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from cnnvision.task import Fit
+from cnnvision.task import HostStage
 from cnnvision.training import loop
 from cnnvision.training.checkpoint import Checkpoints
-from cnnvision.training.records import read_records
+from cnnvision.training.metric_log import read_records
 from tests.training import toy
 from tests.training.test_loop import Killed, final_state, make_run, without_times
 
@@ -39,9 +39,8 @@ def make_task(before_fit=lambda name: None, answered=lambda: None, best=None):
         np.testing.assert_array_equal(bias, params["level"]["bias"])  # of the weights after stage one
         return {**params, "level": {**params["level"], "bias": 2 * bias}}
 
-    return dataclasses.replace(
-        toy.make_task(), fits=(Fit("mean", 20, answers, fit_mean), Fit("twice", 0, answers, fit_twice)), best=best
-    )
+    stages = (HostStage("mean", 20, answers, fit_mean), HostStage("twice", 0, answers, fit_twice))
+    return dataclasses.replace(toy.make_task(), host_stages=stages, best=best)
 
 
 @pytest.fixture(scope="module")
@@ -136,7 +135,7 @@ def test_sigterm_between_the_training_steps_and_the_stages_is_not_lost(whole, tm
 
 
 def test_an_average_is_fitted_to_and_gets_the_result(tmp_path):
-    config = toy.make_config(average_decay=0.9)
+    config = toy.make_config(ema_decay=0.9)
     loop.train(make_run(tmp_path, config, make_task()))
     state = final_state(tmp_path, config, make_task())
-    jax.tree.map(np.testing.assert_array_equal, state.params, state.average)
+    jax.tree.map(np.testing.assert_array_equal, state.params, state.ema_params)

@@ -1,4 +1,4 @@
-"""The stages after the training steps: parameters fitted to what the network answers (`cnnvision.task.Fit`).
+"""The stages after the training steps: parameters fitted to what the network answers (`cnnvision.task.HostStage`).
 
 The answers go to files in the run folder, `answers/`, one a batch and process, under a name that comes from the weights;
 they are read from there as often as the fit wants, and removed when its result is saved. So a stage that was killed goes on
@@ -16,7 +16,7 @@ from etils import epath
 from jax.experimental import multihost_utils
 
 from cnnvision.ops.per_image import on_mesh
-from cnnvision.task import Fit
+from cnnvision.task import HostStage
 from cnnvision.training.sharding import from_first, gather, local_rows, put_batch
 from cnnvision.training.state import TrainState
 from cnnvision.training.stopping import StopRequest
@@ -40,7 +40,7 @@ class Answers:
     def __init__(
         self,
         folder: epath.PathLike,
-        fit: Fit,
+        fit: HostStage,
         state: TrainState,
         mesh: jax.sharding.Mesh,
         batches: Callable[[int], Any],
@@ -108,8 +108,8 @@ def fitted(state: TrainState, answers: Answers) -> TrainState:
     result = answers.fit.fit(host, answers.read) if jax.process_index() == 0 else host
     same = jax.tree.map(lambda new, old: np.asarray(new, old.dtype), result, host)
     placed = from_first(same, params)
-    average = None if state.average is None else jax.tree.map(lambda x: x.copy(), placed)
-    return state.replace(step=state.step + 1, params=placed, average=average)
+    average = None if state.ema_params is None else jax.tree.map(lambda x: x.copy(), placed)
+    return state.replace(step=state.step + 1, params=placed, ema_params=average)
 
 
 def _asked(stop: StopRequest) -> bool:

@@ -9,7 +9,7 @@ from etils import epath
 from cnnvision.errors import RunError
 
 
-class Records:
+class MetricLog:
     """Appends one JSON object a logged step: {"step", "split", metric: value, …}; NaN and infinities are null.
 
     A resumed run forgets what was logged after the step that it resumes from, so the file has each (step, split) once, in
@@ -66,7 +66,7 @@ class Records:
         if self.tensorboard:
             self.tensorboard.close()
 
-    def __enter__(self) -> "Records":
+    def __enter__(self) -> "MetricLog":
         return self
 
     def __exit__(self, *_: object) -> None:
