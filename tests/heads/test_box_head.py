@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from cnnvision.heads import box_head
-from cnnvision.ops.deltas import encode
+from cnnvision.ops.boxes import encode
 from cnnvision.types import ObjectTarget
 from tests.ops.drawn_boxes import random_boxes
 from tests.reference import anchors as reference_deltas

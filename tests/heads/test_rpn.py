@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 
 from cnnvision.heads import rpn
-from cnnvision.ops.boxes import iou, pairwise
-from cnnvision.ops.deltas import decode, encode
+from cnnvision.ops.boxes import decode, encode, iou, pairwise
 from cnnvision.types import ObjectTarget
 from tests.reference import nms as reference
 

@@ -1,4 +1,4 @@
-"""ops/anchors.py and ops/deltas.py against one-box-at-a-time arithmetic, papers and hand-worked numbers."""
+"""ops/anchors.py and ops/boxes.py against one-box-at-a-time arithmetic, papers and hand-worked numbers."""
 
 import jax
 import jax.numpy as jnp
