@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from cnnvision.errors import ConfigError, check_range
+from cnnvision.errors import ConfigError
 from cnnvision.heads.segmentation import border_weights, check_loss, check_tta
 from cnnvision.models.binding import input_sizes
 from cnnvision.task import DataInfo, InputSpec
@@ -28,10 +28,9 @@ def pixel_inputs(config: Any, info: DataInfo, reach: int, stride: int, lost: int
     sizes, margin = input_sizes(config), config.data.margin
     size = sizes[0]
     check_tta(config.model.tta, size)
-    check_range("config.data.margin", margin, -1, 10**6)
     _check_fit(config.data.resize, margin, lost)
     if config.data.resize == "tile":
-        margin = lost + -(-(reach if margin < 0 else margin) // stride) * stride
+        margin = lost + -(-(reach if margin is None else margin) // stride) * stride
         if min(size) - 2 * margin < stride:
             raise ConfigError(
                 f"config.data.size: of tiles of {size} pixels nothing is left between margins of {margin} pixels at each "
@@ -42,14 +41,14 @@ def pixel_inputs(config: Any, info: DataInfo, reach: int, stride: int, lost: int
         target="semantic",
         resize=config.data.resize,
         multiple_of=1 if lost else stride,
-        margin=max(margin, 0),
+        margin=margin or 0,
         lost=lost,
         tile_step=stride,
         border=border_weights(config.model.loss, info),
     )
 
 
-def _check_fit(resize: str, margin: int, lost: int) -> None:
+def _check_fit(resize: str, margin: int | None, lost: int) -> None:
     if lost and resize != "tile":
         raise ConfigError(
             f'config.data.resize = "{resize}": without padding logits are of the middle of the input alone, {lost} '
@@ -60,6 +59,6 @@ def _check_fit(resize: str, margin: int, lost: int) -> None:
             'config.data.resize = "crop" leaves the rim of each image without an answer; models that answer for every pixel '
             'take "stretch", "letterbox" or "tile"'
         )
-    if margin >= 0 and (resize != "tile" or lost):
+    if margin is not None and (resize != "tile" or lost):
         why = "sets the margin itself: it has no padding" if lost else f'has no tiles: config.data.resize is "{resize}"'
-        raise ConfigError(f"config.data.margin = {margin}, but the network {why}; leave it at -1")
+        raise ConfigError(f"config.data.margin = {margin}, but the network {why}; leave it at None")
