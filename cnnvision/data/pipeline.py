@@ -22,7 +22,7 @@ from cnnvision.data.augment import Row, apply, resized, sample
 from cnnvision.data.augment.windows import Tile, all_tiles, cut_tile, cut_window, sample_window
 from cnnvision.data.batching import make_batch, validate
 from cnnvision.data.faults import RecordError
-from cnnvision.data.options import DataOptions
+from cnnvision.data.options import DataSettings
 from cnnvision.data.worker import WorkerStart, from_workers, parse_flags, release_shared_memory
 from cnnvision.data.wrappers.cache import LastRead, cached
 from cnnvision.errors import ConfigError, DataError
@@ -96,19 +96,19 @@ class TrainLoader:
 
     Attributes:
         rows: the source and what to make of it.
-        options: batch size of all processes, and augmentation.
+        settings: batch size of all processes, and augmentation.
         seed: of the run.
         share: rows of this process within the global batch.
     """
 
     rows: Rows
-    options: DataOptions
+    settings: DataSettings
     seed: int
     share: slice
 
     def __call__(self, step: int) -> Loaded:
         source, spec = self.rows.source, self.rows.spec
-        indices, epochs = order.batch_indices(len(source), self.options.batch_size, self.seed, step)
+        indices, epochs = order.batch_indices(len(source), self.settings.batch_size, self.seed, step)
         size = spec.sizes[order.bucket(self.seed, step, len(spec.sizes))]
         rows = [
             self._row(int(index), int(epoch), size)
@@ -117,7 +117,7 @@ class TrainLoader:
         return self.rows.load(step, rows, size)
 
     def _row(self, index: int, epoch: int, size: tuple[int, int]) -> Row | Problem:
-        spec, augment = self.rows.spec, self.options.augment
+        spec, augment = self.rows.spec, self.settings.augment
 
         def place(example):
             rng = order.example_rng(self.seed, epoch, example.id)
@@ -175,7 +175,7 @@ class EvalLoader:
 def train_batches(
     source: Source,
     spec: InputSpec,
-    data_config: Any,
+    settings: DataSettings,
     seed: int,
     start_step: int,
     stop_step: int,
@@ -187,7 +187,7 @@ def train_batches(
     Args:
         source: the training split.
         spec: what goes into a batch.
-        data_config: a mapping of `DataOptions`.
+        settings: sizes of batches, augmentation, and how they are loaded.
         seed: of the run.
         process_index, process_count: which process of how many this is; it gets its share of each batch's rows.
 
@@ -195,21 +195,21 @@ def train_batches(
         A generator. Closing it (or leaving it to be collected) stops its threads and processes.
 
     Raises:
-        ConfigError: an option cannot be used, or the batch size is no multiple of the number of processes.
+        ConfigError: an augmentation does nothing with the spec's `resize`, or the batch size is no multiple of the number of
+            processes.
         DataError: the source is empty; later, while batches are drawn: nothing can be read any more.
     """
-    options = DataOptions.read(data_config)
     _check(source, spec)
-    options.augment.check_resize(spec.resize)
-    share = order.rows_of_process(options.batch_size, process_index, process_count)
-    rows = Rows(cached(source, options.cache_mb), spec)
-    return _closed_at_exit(_ahead(TrainLoader(rows, options, seed, share), rows, start_step, stop_step, options))
+    settings.augment.check_resize(spec.resize)
+    share = order.rows_of_process(settings.batch_size, process_index, process_count)
+    rows = Rows(cached(source, settings.cache_mb), spec)
+    return _closed_at_exit(_ahead(TrainLoader(rows, settings, seed, share), rows, start_step, stop_step, settings))
 
 
 def eval_batches(
     source: Source,
     spec: InputSpec,
-    data_config: Any,
+    settings: DataSettings,
     process_index: int = 0,
     process_count: int = 1,
     start: int = 0,
@@ -219,8 +219,7 @@ def eval_batches(
     Args:
         source: the split.
         spec: what goes into a batch; the first of its sizes is used.
-        data_config: a mapping of `DataOptions`; `eval_batch_size` rows of all processes make a batch, and the last batch
-            is filled up with rows that are not valid.
+        settings: `eval_batch_size` rows of all processes make a batch (the last is padded); and how they are loaded.
         process_index, process_count: as for `train_batches`; each process gets equally many batches.
         start: the batch to begin with.
 
@@ -230,12 +229,11 @@ def eval_batches(
     Raises:
         ConfigError, DataError: as `train_batches`.
     """
-    options = DataOptions.read(data_config)
     _check(source, spec)
-    share = order.rows_of_process(options.eval_batch_size, process_index, process_count, "eval_batch_size")
-    rows = Rows(LastRead(cached(source, options.cache_mb)), spec)
-    loader = EvalLoader(rows, options.eval_batch_size, share, all_tiles(source, spec) if spec.resize == "tile" else None)
-    return _closed_at_exit(_ahead(loader, rows, start, loader.steps, options, patient=True))
+    share = order.rows_of_process(settings.eval_batch_size, process_index, process_count, "eval_batch_size")
+    rows = Rows(LastRead(cached(source, settings.cache_mb)), spec)
+    loader = EvalLoader(rows, settings.eval_batch_size, share, all_tiles(source, spec) if spec.resize == "tile" else None)
+    return _closed_at_exit(_ahead(loader, rows, start, loader.steps, settings, patient=True))
 
 
 def _check(source: Source, spec: InputSpec) -> None:
@@ -249,22 +247,22 @@ def _check(source: Source, spec: InputSpec) -> None:
 
 
 def _ahead(
-    load: Callable[[int], Loaded], rows: Rows, start: int, stop: int, options: DataOptions, patient: bool = False
+    load: Callable[[int], Loaded], rows: Rows, start: int, stop: int, settings: DataSettings, patient: bool = False
 ) -> Generator[Loaded, None, None]:
-    """Yields load(start) … load(stop − 1) in order, loaded ahead of time as `options` say.
+    """Yields load(start) … load(stop − 1) in order, loaded ahead of time as `settings` say.
 
     Raises DataError after several batches in a row of which nothing could be read, unless `patient`.
     """
     if stop <= start:
         return
     steps = grain.MapDataset.range(start, stop).map(load)
-    threads = min(options.threads, options.prefetch)
-    ahead = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=options.prefetch if threads else 0)
+    threads = min(settings.threads, settings.prefetch)
+    ahead = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=settings.prefetch if threads else 0)
     dataset = steps.to_iter_dataset(ahead)
-    workers = min(options.workers, stop - start)
+    workers = min(settings.workers, stop - start)
     if workers:
         parse_flags()
-        processes = grain.MultiprocessingOptions(num_workers=workers, per_worker_buffer_size=options.prefetch)
+        processes = grain.MultiprocessingOptions(num_workers=workers, per_worker_buffer_size=settings.prefetch)
         dataset = dataset.mp_prefetch(processes, worker_init_fn=WorkerStart())
     batches = iter(dataset)
     failed = 0

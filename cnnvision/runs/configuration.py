@@ -149,7 +149,7 @@ def from_json(value: Any) -> Any:
 
 def completed(config: dict[str, Any]) -> dict[str, Any]:
     """A config in JSON form with the keys that the run it describes did not have yet: their default is what held before."""
-    from configs.common import base
+    from cnnvision.runs.defaults import base
 
     def added(there: Any, default: Any) -> Any:
         if not (isinstance(there, dict) and isinstance(default, dict)):

@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-from typing import Any
 
 import jax
 from etils import epath
@@ -11,26 +10,23 @@ from ml_collections import ConfigDict
 from cnnvision.data import batching, faults, order, pipeline
 from cnnvision.data.augment.wholes import Wholes
 from cnnvision.data.fingerprint import fingerprint_of
-from cnnvision.data.options import DataOptions
+from cnnvision.data.options import DataSettings
 from cnnvision.data.sources import open_source
 from cnnvision.data.wrappers.cache import cached
 from cnnvision.data.wrappers.proposals import prepare, with_proposals
 from cnnvision.data.wrappers.subset import Subset, usable, with_semantic_classes
-from cnnvision.errors import ConfigError, DataError, check_name, check_range
+from cnnvision.errors import ConfigError, DataError
 from cnnvision.models import make_task
 from cnnvision.models.binding import named_sizes
 from cnnvision.runs.descriptions import check_config_file, write_config
+from cnnvision.settings import read
 from cnnvision.task import DataInfo, InputSpec, Task
 from cnnvision.training.evaluate import SplitEvaluation
 from cnnvision.training.loop import Run
 from cnnvision.training.optimizer import make_optimizer
+from cnnvision.training.settings import TrainingSettings
 from cnnvision.training.sharding import check_batch_size, make_mesh
 from cnnvision.types import Batch, Source
-
-MOST_STEPS = 2**31 - 1
-
-PRECISIONS = ("default", "high", "highest")
-RESIZES = ("stretch", "letterbox", "crop", "tile")
 
 
 def data_info(source: Source) -> DataInfo:
@@ -39,29 +35,12 @@ def data_info(source: Source) -> DataInfo:
 
 
 def check_config(config: ConfigDict, mesh: jax.sharding.Mesh) -> None:
-    """Raises ConfigError for values of `training` and `data` that no run can use."""
-    for key, least in (("steps", 1), ("log_every", 1), ("eval_every", 0), ("save_every", 0), ("keep", 1), ("accumulate", 1)):
-        if config.training[key] < least:
-            raise ConfigError(f"config.training.{key}: {config.training[key]} must be at least {least}")
-        if config.training[key] > MOST_STEPS:
-            raise ConfigError(f"config.training.{key}: {config.training[key]} must be at most {MOST_STEPS}")
-    check_range("config.training.seed", config.training.seed, 0, MOST_STEPS)
-    check_range("config.training.ema_decay", config.training.ema_decay, 0, 0.999999)
-    check_name("config.training.matmul_precision", config.training.matmul_precision, PRECISIONS)
-    check_name("config.data.resize", config.data.resize, RESIZES)
-    check_range("config.data.eval_examples", config.data.eval_examples, 0, 10**9)
-    loading(config).augment.check_resize(config.data.resize)
-    make_optimizer(config.optimizer, config.training.steps, {})
-    if not _is_size(config.data.size):
-        raise ConfigError(f"config.data.size: {config.data.size} must be (height, width), in whole pixels")
-    if not all(map(_is_size, config.data.more_sizes)):
-        raise ConfigError(f"config.data.more_sizes: {config.data.more_sizes} must be ((height, width), …), in whole pixels")
-    check_batch_size(config.data.batch_size, mesh, config.training.accumulate)
-    check_batch_size(config.data.eval_batch_size, mesh, key="config.data.eval_batch_size")
-
-
-def _is_size(value: Any) -> bool:
-    return isinstance(value, tuple | list) and len(value) == 2 and all(type(side) is int and side >= 1 for side in value)
+    """Raises ConfigError for values of `data`, `optimizer` and `training` that no run can use."""
+    data, training = loading(config), read(TrainingSettings, config.training, "config.training")
+    data.augment.check_resize(data.resize)
+    make_optimizer(config.optimizer, training.steps, {})
+    check_batch_size(data.batch_size, mesh, training.accumulate)
+    check_batch_size(data.eval_batch_size, mesh, key="config.data.eval_batch_size")
 
 
 def check_size(task: Task, config: ConfigDict) -> None:
@@ -73,9 +52,9 @@ def check_size(task: Task, config: ConfigDict) -> None:
             raise ConfigError(f"{key}: {size} must be multiples of {multiple} for this network, e.g. {near}")
 
 
-def loading(config: ConfigDict) -> DataOptions:
-    """The keys of `config.data` that the pipeline reads."""
-    return DataOptions.read({field.name: config.data[field.name] for field in dataclasses.fields(DataOptions)})
+def loading(config: ConfigDict) -> DataSettings:
+    """The settings of `config.data`."""
+    return read(DataSettings, config.data, "config.data")
 
 
 def names_of(task: Task, info: DataInfo) -> tuple[str, ...]:
@@ -94,9 +73,9 @@ def open_for(task: Task, info: DataInfo, name: str, split: str) -> Source:
     return with_semantic_classes(source, info.semantic_classes) if task.inputs.target == "semantic" else source
 
 
-def first(source: Source, count: int) -> Source:
-    """The first `count` examples; all for 0."""
-    return Subset(source, range(min(count, len(source)))) if count else source
+def first(source: Source, count: int | None) -> Source:
+    """The first `count` examples; all for None."""
+    return source if count is None else Subset(source, range(min(count, len(source))))
 
 
 def evaluation_of(
@@ -160,7 +139,7 @@ def join(config: ConfigDict, workdir: epath.PathLike, mesh: jax.sharding.Mesh | 
         return pipeline.train_batches(source, task.inputs, options, config.training.seed, start, stop, *processes)
 
     def fit_batches(examples, start):
-        some = cached(first(proposing, examples), options.cache_mb)
+        some = cached(first(proposing, examples or None), options.cache_mb)
         return pipeline.eval_batches(some, task.inputs, options, *processes, start)
 
     return Run(

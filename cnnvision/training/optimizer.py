@@ -12,44 +12,59 @@ Deviations: first and last layers are Muon's, too. Every kernel is read by its l
 and .656 with its own matrix and the last layer AdamW's).
 """
 
-import math
+import dataclasses
 from collections.abc import Callable
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import jax
 import optax
 from optax import contrib
 
-from cnnvision.errors import ConfigError, check_name, check_range
+from cnnvision.errors import ConfigError
+from cnnvision.settings import Between, Share, Weight, read
 
-OPTIMIZERS = ("sgd", "adamw", "muon")
-SCHEDULES = ("constant", "cosine", "step")
 MUON_RMS = 0.2
 """Root mean square of Muon's update at learning rate 1: about what AdamW's has."""
 
 
-def make_schedule(config: Any, steps: int) -> Callable[[int], float]:
-    """Step -> learning rate: a linear warm-up from 0, then `config.schedule`.
+Momentum = Annotated[float, Between(0, 0.999999)]
 
-    Args:
-        config: learning_rate; warmup_steps; schedule: "constant", "cosine" (to 0 at `steps`) or "step" (multiplied by
-            `decay_factor` at each fraction of `steps` in `decay_at`).
-        steps: of the whole run.
+
+@dataclasses.dataclass(frozen=True)
+class OptimizerSettings:
+    """`config.optimizer`."""
+
+    name: Literal["sgd", "adamw", "muon"] = "adamw"
+    learning_rate: Annotated[float, Between(1e-12, 10**6)] = 1e-3  # at its highest
+    backbone_factor: Weight = 1.0  # on the learning rate of the backbone: below 1 where it is pretrained
+    schedule: Literal["constant", "cosine", "step"] = "cosine"  # after the warm-up; "cosine" ends at 0
+    warmup_steps: Annotated[int, Between(0, 2**31 - 1)] = 0  # linear, from 0
+    decay_at: tuple[Share, ...] = (0.667, 0.889)  # "step": after these shares of the run, rising, …
+    decay_factor: Share = 0.1  # … the learning rate is multiplied by this
+    weight_decay: Weight = 1e-4  # on weights of layers only, not on biases or norms; "sgd" adds it to the gradient, the
+    # others decouple it, and "muon" applies it to matrices alone
+    clip_norm: Annotated[float, Between(1e-9, 10**9)] | None = None  # most global norm of the trainable gradient; None: any
+    momentum: Momentum = 0.9  # "sgd", "muon" (Nesterov's always)
+    nesterov: bool = False  # "sgd"
+    beta1: Momentum = 0.9  # "adamw", and what is no matrix under "muon"
+    beta2: Momentum = 0.999  # likewise
+    epsilon: Annotated[float, Between(1e-30, 1)] = 1e-8  # likewise; above 0, or a gradient that is always 0 gives 0 / 0
+
+
+def make_schedule(config: OptimizerSettings, steps: int) -> Callable[[int], float]:
+    """Step -> learning rate: a linear warm-up from 0, then `config.schedule`, of a run of `steps`.
+
+    Raises:
+        ConfigError: the warm-up is longer than the run, or `decay_at` does not rise.
     """
-    check_name("config.optimizer.schedule", config.schedule, SCHEDULES)
     peak, warmup = config.learning_rate, config.warmup_steps
-    if not 0 < peak < math.inf:
-        raise ConfigError(f"config.optimizer.learning_rate: {peak} must be positive, and a number")
-    if not 0 <= warmup < max(steps, 1):
-        raise ConfigError(f"config.optimizer.warmup_steps: {warmup} must lie in [0, config.training.steps = {steps})")
+    if warmup >= steps:
+        raise ConfigError(f"config.optimizer.warmup_steps = {warmup}: must be below config.training.steps = {steps}")
     if config.schedule == "cosine":
         main = optax.cosine_decay_schedule(peak, max(steps - warmup, 1))
     elif config.schedule == "step":
-        shares = tuple(config.decay_at)
-        rising = all(isinstance(share, int | float) for share in shares) and sorted({0, *shares, 1}) == [0, *shares, 1]
-        if not rising:
-            raise ConfigError(f"config.optimizer.decay_at: {shares} must be rising fractions of the run in (0, 1)")
-        check_range("config.optimizer.decay_factor", config.decay_factor, 0, 1)
+        if sorted({0, *config.decay_at, 1}) != [0, *config.decay_at, 1]:
+            raise ConfigError(f"config.optimizer.decay_at = {config.decay_at}: must be rising shares of the run in (0, 1)")
         drops: dict[int, float] = {}
         for share in config.decay_at:
             at = round(share * steps) - warmup
@@ -82,26 +97,16 @@ def of_backbone(params: Any) -> Any:
 
 
 def make_optimizer(config: Any, steps: int, trainable: Any) -> tuple[optax.GradientTransformation, Callable]:
-    """The optimizer of `config`, and its schedule.
+    """The optimizer of `config.optimizer`, and its schedule.
 
     Args:
-        config: name: "sgd" (with `momentum`, `nesterov`; decay added to the gradient, as in the R-CNN papers), "adamw"
-            (`beta1`, `beta2`, `epsilon`; decay apart from the gradient) or "muon" (`momentum`, Nesterov's always; AdamW's
-            betas for what is no matrix, Nesterov's too; decay of matrices alone); weight_decay; clip_norm: most global norm
-            of the trainable gradient, 0 for none; backbone_factor: on the learning rate of what is called "backbone" at the
-            top of the parameters; the keys of `make_schedule`.
+        config: `OptimizerSettings`, or the section that holds them.
         steps: of the whole run.
         trainable: tree of bools, False at the leaves that must not move; they get no optimizer state.
     """
-    check_name("config.optimizer.name", config.name, OPTIMIZERS)
-    for key in ("weight_decay", "clip_norm", "backbone_factor"):
-        if not 0 <= config[key] < math.inf:
-            raise ConfigError(f"config.optimizer.{key}: {config[key]} must not be negative, nor infinite")
-    for key in ("momentum", "beta1", "beta2"):
-        check_range(f"config.optimizer.{key}", config[key], 0, 0.999999)
-    check_range("config.optimizer.epsilon", config.epsilon, 1e-30, 1)  # 0 / 0 where a gradient has been 0 throughout
+    config = read(OptimizerSettings, config, "config.optimizer")
     schedule = make_schedule(config, steps)
-    parts = [optax.clip_by_global_norm(config.clip_norm)] if config.clip_norm else []
+    parts = [optax.clip_by_global_norm(config.clip_norm)] if config.clip_norm is not None else []
     if config.name == "sgd":
         if config.weight_decay:
             parts.append(optax.add_decayed_weights(config.weight_decay, mask=decayed))

@@ -8,7 +8,7 @@ import numpy as np
 
 from cnnvision.data import order
 from cnnvision.data.augment import sample
-from cnnvision.data.options import AugmentOptions
+from cnnvision.data.options import AugmentSettings
 from cnnvision.errors import DataError
 from cnnvision.task import InputSpec
 from cnnvision.types import Example, Objects
@@ -72,13 +72,13 @@ def draw(name, seed, image=True, masks=True, label=None):
 
 FITS = ("stretch", "letterbox", "crop")
 GEOMETRY = {
-    "flip": AugmentOptions(flip=1.0),
-    "flip_vertical": AugmentOptions(flip_vertical=1.0),
-    "crop": AugmentOptions(crop_area=(0.3, 0.9), crop_aspect=(0.7, 1.4)),
-    "zoom out": AugmentOptions(crop_area=(1.2, 4.0)),
-    "translate": AugmentOptions(translate=0.3),
-    "rotate": AugmentOptions(rotate=40.0),
-    "all": AugmentOptions(0.5, 0.5, (0.4, 2.0), (0.75, 1.33), 0.1, 15.0),
+    "flip": AugmentSettings(flip=1.0),
+    "flip_vertical": AugmentSettings(flip_vertical=1.0),
+    "crop": AugmentSettings(crop_area=(0.3, 0.9), crop_aspect=(0.7, 1.4)),
+    "zoom out": AugmentSettings(crop_area=(1.2, 4.0)),
+    "translate": AugmentSettings(translate=0.3),
+    "rotate": AugmentSettings(rotate=40.0),
+    "all": AugmentSettings(0.5, 0.5, (0.4, 2.0), (0.75, 1.33), 0.1, 15.0),
 }
 
 

@@ -5,6 +5,8 @@ import time
 import jax
 import numpy as np
 
+from cnnvision.data.options import DataSettings
+from cnnvision.settings import read
 from cnnvision.task import InputSpec
 
 AUGMENT = {"flip": 0.5, "crop_area": (0.4, 1.5), "rotate": 10.0, "brightness": 0.3, "hue": 0.1}
@@ -12,7 +14,8 @@ SPEC = InputSpec(sizes=((32, 32), (48, 40)), target="objects", max_objects=3, ma
 
 
 def options(**changes):
-    return {"batch_size": 6, "eval_batch_size": 6, "augment": AUGMENT, "threads": 0, **changes}
+    section = {"batch_size": 6, "eval_batch_size": 6, "augment": AUGMENT, "threads": 0, "cache_mb": 0, **changes}
+    return read(DataSettings, section, "config.data")
 
 
 def same(one, other):

@@ -141,8 +141,6 @@ def test_wrong_requests_are_refused_when_asked_for():
         pipeline.train_batches(Drawn(), SPEC, options(), 0, 0, 1, 0, 4)
     with pytest.raises(ConfigError, match="eval_batch_size = 6"):
         pipeline.eval_batches(Drawn(), SPEC, options(), 0, 4)
-    with pytest.raises(ConfigError, match=r"config.data.augment.flop"):
-        pipeline.train_batches(Drawn(), SPEC, {"augment": {"flop": 1}}, 0, 0, 1)
     with pytest.raises(DataError, match=r"drawn \(train\): no usable example"):
         pipeline.eval_batches(Drawn(0), SPEC, options())
 

@@ -9,7 +9,7 @@ import pytest
 from cnnvision.data import order, pipeline
 from cnnvision.data.augment.windows import all_tiles, core_of, cut_tile, cut_window, mirrored, sample_window, tiles
 from cnnvision.data.batching import make_batch
-from cnnvision.data.options import AugmentOptions
+from cnnvision.data.options import AugmentSettings
 from cnnvision.errors import ConfigError
 from cnnvision.task import BorderWeights, InputSpec
 from cnnvision.types import IGNORE, Example
@@ -191,7 +191,7 @@ def test_windows_in_batches_are_those_of_the_example_and_epoch():
         for row, (index, epoch) in enumerate(zip(indices, epochs, strict=True)):
             example = source.read(index, masks=True)
             rng = order.example_rng(3, epoch, example.id)
-            cut = cut_window(sample_window(rng, AugmentOptions(**WINDOW), example.size, (48, 48)), example, index, SPEC)
+            cut = cut_window(sample_window(rng, AugmentSettings(**WINDOW), example.size, (48, 48)), example, index, SPEC)
             np.testing.assert_array_equal(loaded.batch.image[row], cut.image)
             np.testing.assert_array_equal(loaded.batch.target.labels[row], cut.semantic)
             np.testing.assert_array_equal(loaded.batch.transform[row], cut.transform)
@@ -207,34 +207,34 @@ def test_sizes_of_windows_change_with_the_step():
 
 
 @pytest.mark.parametrize(
-    ("fit", "augment", "message"),
+    ("resize", "augment", "message"),
     [
         ("tile", {"crop_area": (0.5, 1.0)}, r"augment.crop_area = \(0.5, 1.0\): is for other ways to resize, and .* 'tile'"),
         ("tile", {"crop_aspect": (0.5, 1.0)}, r"crop_aspect .*: is for other ways to resize"),
         ("tile", {"translate": 0.1}, r"translate = 0.1: is for other ways to resize"),
-        ("stretch", {"zoom": (0.5, 1.0)}, r"augment.zoom = \(0.5, 1.0\): is for fit \"tile\" alone, and .* 'stretch'"),
-        ("letterbox", {"quarter_turns": True}, r"quarter_turns = True: is for fit \"tile\" alone, and .* 'letterbox'"),
-        ("crop", {"elastic": 10.0}, r"elastic = 10.0: is for fit \"tile\" alone"),
-        ("tile", {"zoom": (0.0, 1.0)}, r"augment.zoom = \(0.0, 1.0\): must hold 0 < least <= most <= 16"),
-        ("tile", {"elastic": -1.0}, r"augment.elastic = -1.0: must be a number in \[0, 1000\]"),
-        ("tile", {"elastic_grid": 1}, r"augment.elastic_grid = 1: must be an integer in 2 … 64"),
+        ("stretch", {"zoom": (0.5, 1.0)}, r"augment.zoom = \(0.5, 1.0\): is for resize \"tile\" alone, and .* 'stretch'"),
+        ("letterbox", {"quarter_turns": True}, r"quarter_turns = True: is for resize \"tile\" alone, and .* 'letterbox'"),
+        ("crop", {"elastic": 10.0}, r"elastic = 10.0: is for resize \"tile\" alone"),
+        ("tile", {"zoom": (0.0, 1.0)}, r"augment.zoom = 0.0: must be a number in 1e-06 … 16"),
+        ("tile", {"elastic": -1.0}, r"augment.elastic = -1.0: must be a number in 0 … 1,000"),
+        ("tile", {"elastic_grid": 1}, r"augment.elastic_grid = 1: must be a whole number in 2 … 64"),
         ("tile", {"quarter_turns": 1}, r"augment.quarter_turns = 1: must be true or false"),
     ],
 )
-def test_options_that_do_nothing_or_cannot_be_are_named(fit, augment, message):
+def test_options_that_do_nothing_or_cannot_be_are_named(resize, augment, message):
     with pytest.raises(ConfigError, match=message):
-        pipeline.train_batches(Drawn(), dataclasses.replace(SPEC, fit=fit), options(augment=augment), 0, 0, 1)
+        pipeline.train_batches(Drawn(), dataclasses.replace(SPEC, resize=resize), options(augment=augment), 0, 0, 1)
 
 
 def test_options_that_fit_pass():
-    AugmentOptions.read({**WINDOW, "rotate": 3.0}).check_resize("tile")
-    AugmentOptions(flip=0.5, rotate=3.0, crop_area=(0.5, 1.0), translate=0.1).check_resize("stretch")
-    AugmentOptions(zoom=(1.0, 1.0), translate=0.0).check_resize("crop")
+    AugmentSettings(**{**WINDOW, "rotate": 3.0}).check_resize("tile")
+    AugmentSettings(flip=0.5, rotate=3.0, crop_area=(0.5, 1.0), translate=0.1).check_resize("stretch")
+    AugmentSettings(zoom=(1.0, 1.0), translate=0.0).check_resize("crop")
 
 
 @pytest.mark.parametrize("target", ["class", "objects"])
-def test_tiles_are_for_answers_pixel_by_pixel(target):
-    with pytest.raises(ConfigError, match=r'config.data.resize: "tile" is for models that answer pixel by pixel'):
+def test_tiles_are_for_semantic_segmentation(target):
+    with pytest.raises(ConfigError, match=r'config.data.resize: "tile" is for semantic segmentation'):
         pipeline.eval_batches(Drawn(), dataclasses.replace(SPEC, target=target), options())
 
 

@@ -32,6 +32,7 @@ UNGUARDED = """
     import os, sys
     print("main runs", flush=True)
     from cnnvision.data import pipeline
+    from cnnvision.data.options import DataSettings
     from cnnvision.task import InputSpec
     from tests.data.drawn import Drawn
 
@@ -40,7 +41,7 @@ UNGUARDED = """
             return 10
 
     spec = InputSpec(sizes=((16, 16),), target="class")
-    options = {"batch_size": 4, "workers": 2, "threads": 1}
+    options = DataSettings(batch_size=4, workers=2, threads=1)
     batches = pipeline.train_batches(Mine(), spec, options, 0, 0, 10**6)
     first = next(batches)
     import multiprocessing

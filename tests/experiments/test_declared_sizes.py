@@ -56,7 +56,7 @@ def run(tmp_path, monkeypatch):
     config = load_config(f"{ROOT}/configs/faster_rcnn_shapes.py:smoke")
     config.model.max_objects = MOST
     config.data.update(size=(32, 48), more_sizes=((48, 32),), resize="letterbox", batch_size=50, eval_batch_size=50)
-    config.data.eval_examples, config.training.steps = 0, 10
+    config.data.eval_examples, config.training.steps = None, 10
     with jax.numpy_dtype_promotion("standard"):
         yield join(config, tmp_path, make_mesh(jax.devices()[:1]), say=lambda line: None)
 

@@ -257,7 +257,7 @@ def counted(name, **model):
     else:
         config["width"] = 16
     task = make_task(
-        from_json({"model": config, "data": {"size": [64, 64], "more_sizes": [], "resize": "stretch", "margin": -1}}),
+        from_json({"model": config, "data": {"size": [64, 64], "more_sizes": [], "resize": "stretch", "margin": None}}),
         DataInfo(("a", "b", "c"), ("a", "b", "c")),
     )
     batch = empty_batch(task, 2)

@@ -21,7 +21,7 @@ PLAIN_PATH = {**PATH, "norm": "none", "dropout": 0.0, "frozen_stages": 0, "dtype
 """The contracting path without norm and dropout: width 4, depth 2, same padding."""
 
 
-def task_of(name, size=(64, 64), resize="stretch", margin=-1, classes=CLASSES, **model):
+def task_of(name, size=(64, 64), resize="stretch", margin=None, classes=CLASSES, **model):
     """The task of a model as the laws have it, but for the input and what `model` sets."""
     data = {"size": list(size), "more_sizes": [], "resize": resize, "margin": margin}
     return make_task(from_json(to_json({"model": {**CONFIGS[name], **model}, "data": data})), DataInfo(classes, classes))

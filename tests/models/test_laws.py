@@ -66,7 +66,7 @@ ROWS = 4
 
 
 def task_of(name, more_sizes=(), **model):
-    data = {"size": [64, 64], "more_sizes": more_sizes, "resize": "stretch", "margin": -1}
+    data = {"size": [64, 64], "more_sizes": more_sizes, "resize": "stretch", "margin": None}
     config = {"model": {**CONFIGS[name], **model}, "data": data}
     return make_task(from_json(to_json(config)), DataInfo(CLASSES, CLASSES))
 

@@ -10,6 +10,7 @@ import pytest
 
 from cnnvision.backbones.backbone import IMAGENET_MEAN, IMAGENET_STD
 from cnnvision.data import pipeline
+from cnnvision.data.options import DataSettings
 from cnnvision.data.augment.windows import cut_tile, tiles
 from cnnvision.models.patchnet import PatchNet, mirrored
 from cnnvision.models.unet import fitting_side, output_side, reach
@@ -90,7 +91,7 @@ def inside(size, far=REACH):
 def predicted(task, params, state, source, mesh=None, targets=True):
     """(metrics, label maps in original pixels by id, the evaluation) of a split, eight rows a batch."""
     inputs = task.inputs if targets else dataclasses.replace(task.inputs, target="")
-    options = {"eval_batch_size": 8, "threads": 0}
+    options = DataSettings(eval_batch_size=8, threads=0)
     batches = lambda: pipeline.eval_batches(source, inputs, options)
     evaluation, maps = SplitEvaluation(task, source, batches, mesh or make_mesh(jax.devices()[:1])), {}
 
@@ -167,7 +168,7 @@ def test_the_patch_classifier_is_the_same_up_to_the_border():
     params, state = start(task)
     network = PatchNet(3, (4, 4), 21, 4, 8)
     balance(params, lambda image: network.apply({"params": params}, mirrored(image, 21)))
-    (row,) = pipeline.eval_batches(source, one_pass.inputs, {"eval_batch_size": 1, "threads": 0})
+    (row,) = pipeline.eval_batches(source, one_pass.inputs, DataSettings(eval_batch_size=1, threads=0))
     expected = jax.jit(one_pass.predict)(params, state, jax.tree.map(jnp.asarray, row.batch)).labels[0]
     found = predicted(task, params, state, source)[1]["90×141"]
     np.testing.assert_array_equal(found, expected)

@@ -16,7 +16,7 @@ import numpy as np
 
 from cnnvision.data.augment.photometric import UNCHANGED, Colours
 from cnnvision.data.augment.resampling import Rectangle, place_image, place_maps, warp_image, warp_maps
-from cnnvision.data.options import AugmentOptions
+from cnnvision.data.options import AugmentSettings
 from cnnvision.ops.geometry import clip_boxes, map_boxes
 from cnnvision.task import InputSpec
 from cnnvision.types import IGNORE, Example, Objects
@@ -105,7 +105,7 @@ def resized(size: tuple[int, int], out: tuple[int, int], spec: InputSpec) -> Aug
 
 def sample(
     rng: np.random.Generator,
-    options: AugmentOptions,
+    options: AugmentSettings,
     size: tuple[int, int],
     out: tuple[int, int],
     spec: InputSpec,
@@ -140,7 +140,7 @@ def sample(
     return dataclasses.replace(resized(size, out, spec), **common)
 
 
-def draw_colours(draws: np.ndarray, options: AugmentOptions) -> Colours:
+def draw_colours(draws: np.ndarray, options: AugmentSettings) -> Colours:
     """The change of colours from four draws in [−1, 1]."""
     brightness, contrast, saturation, hue = draws
     return Colours(
@@ -161,7 +161,7 @@ def _base_window(size: tuple[int, int], out: tuple[int, int], spec: InputSpec) -
 
 
 def _window(
-    draws: np.ndarray, options: AugmentOptions, size: tuple[int, int], out: tuple[int, int], spec: InputSpec
+    draws: np.ndarray, options: AugmentSettings, size: tuple[int, int], out: tuple[int, int], spec: InputSpec
 ) -> tuple[float, float, float, float]:
     """(x, y, width, height), original pixels, of a window drawn from `draws` [6]; it may reach beyond the image."""
     x, y, width, height = _base_window(size, out, spec)

@@ -15,7 +15,7 @@ from cnnvision.data.augment import Row, draw_colours
 from cnnvision.data.augment.photometric import UNCHANGED, Colours
 from cnnvision.data.augment.resampling import Rectangle
 from cnnvision.data.maps.borders import connected_cells
-from cnnvision.data.options import AugmentOptions
+from cnnvision.data.options import AugmentSettings
 from cnnvision.errors import DataError
 from cnnvision.ops.geometry import invert
 from cnnvision.task import InputSpec
@@ -104,7 +104,7 @@ class Window:
 
 
 def sample_window(
-    rng: np.random.Generator, options: AugmentOptions, size: tuple[int, int], out: tuple[int, int], lost: int = 0
+    rng: np.random.Generator, options: AugmentSettings, size: tuple[int, int], out: tuple[int, int], lost: int = 0
 ) -> Window:
     """Draws one training window.
 

@@ -7,7 +7,7 @@ import pytest
 
 from cnnvision.data import order
 from cnnvision.data.augment import apply, resized, sample
-from cnnvision.data.options import AugmentOptions
+from cnnvision.data.options import AugmentSettings
 from cnnvision.ops.geometry import map_boxes, to_original
 from cnnvision.task import InputSpec
 from cnnvision.types import IGNORE, Example
@@ -67,7 +67,7 @@ def test_boxes_come_back_from_the_input(fit):
 def test_pixels_come_from_where_the_transform_says(name, fit, size):
     out, (height, width) = (64, 96), size
     example = bare(ramp(*size))
-    fill = np.array(AugmentOptions().fill)
+    fill = np.array(AugmentSettings().fill)
     for augmentation in drawn_with(GEOMETRY[name], example, out, fit):
         row = apply(augmentation, example, 0)
         inverse = np.linalg.inv(np.vstack([row.transform, [0, 0, 1]]))
@@ -113,7 +113,7 @@ def test_quarter_turn_is_nearly_exact():
 
 def test_nothing_asked_nothing_changed():
     for fit in FITS:
-        for augmentation in drawn_with(AugmentOptions(), bare(ramp(50, 80)), (64, 64), fit, draws=3):
+        for augmentation in drawn_with(AugmentSettings(), bare(ramp(50, 80)), (64, 64), fit, draws=3):
             plain = resized((50, 80), (64, 64), spec_of(fit))
             assert dataclasses.replace(augmentation, fill=(0, 0, 0)) == plain
 
@@ -137,8 +137,8 @@ def test_every_option_changes_the_image_and_nothing_else_that_is_drawn(option):
     """Beside it, the draws of all other options stay the same: one may be switched on without another experiment."""
     example = bare(np.random.default_rng(0).integers(0, 256, (60, 60, 3)).astype(np.uint8))
     others = dataclasses.replace(
-        AugmentOptions(0.5, 0.5, (0.5, 0.9), (0.8, 1.25), 0.1, 10.0, 0.2, 0.2, 0.2, 0.05),
-        **{option: getattr(AugmentOptions(), option)},
+        AugmentSettings(0.5, 0.5, (0.5, 0.9), (0.8, 1.25), 0.1, 10.0, 0.2, 0.2, 0.2, 0.05),
+        **{option: getattr(AugmentSettings(), option)},
     )
     value = {key: value for key, value in CHANGES[option].items() if value is not None}
     with_it = dataclasses.replace(others, **value)
@@ -159,7 +159,7 @@ def test_every_option_changes_the_image_and_nothing_else_that_is_drawn(option):
 
 
 def test_draws_stay_within_their_ranges():
-    options = AugmentOptions(crop_area=(0.3, 0.8), crop_aspect=(0.5, 2.0), brightness=0.2, hue=0.1, rotate=5.0)
+    options = AugmentSettings(crop_area=(0.3, 0.8), crop_aspect=(0.5, 2.0), brightness=0.2, hue=0.1, rotate=5.0)
     seen = list(drawn_with(options, bare(ramp(400, 400)), (64, 64), "stretch", draws=200))
     areas = [(a.source[2] - a.source[0]) * (a.source[3] - a.source[1]) / 400**2 for a in seen]
     aspects = [(a.source[2] - a.source[0]) / (a.source[3] - a.source[1]) for a in seen]
@@ -173,14 +173,14 @@ def test_draws_stay_within_their_ranges():
 
 def test_window_keeps_its_shape_where_it_does_not_fit():
     """A square window of the whole area of a 4:1 image does not fit: the largest square that does is taken."""
-    options = AugmentOptions(crop_area=(1.0, 1.0), crop_aspect=(1.0 + 1e-9, 1.0 + 1e-9))
+    options = AugmentSettings(crop_area=(1.0, 1.0), crop_aspect=(1.0 + 1e-9, 1.0 + 1e-9))
     for augmentation in drawn_with(options, bare(ramp(50, 200)), (64, 64), "crop"):
         x1, y1, x2, y2 = augmentation.source
         assert y2 - y1 == 50 and abs((x2 - x1) - 50) <= 1
 
 
 def test_windows_within_the_image_leave_nothing_to_fill():
-    for augmentation in drawn_with(AugmentOptions(crop_area=(0.5, 1.0)), bare(ramp(30, 40)), (64, 96), "stretch", 100):
+    for augmentation in drawn_with(AugmentSettings(crop_area=(0.5, 1.0)), bare(ramp(30, 40)), (64, 96), "stretch", 100):
         assert augmentation.target == (0, 0, 96, 64)
 
 
@@ -190,7 +190,7 @@ def test_what_lies_outside_carries_no_class(name):
     filled = 0
     for augmentation in drawn_with(GEOMETRY[name], example, (64, 64), "stretch"):
         row = apply(augmentation, example, 0)
-        outside = (row.image == AugmentOptions().fill).all(-1)
+        outside = (row.image == AugmentSettings().fill).all(-1)
         filled += outside.sum()
         assert (row.semantic[outside] == IGNORE).all() and (row.semantic != 0).all()
         assert (row.semantic == 1).any()
@@ -198,7 +198,7 @@ def test_what_lies_outside_carries_no_class(name):
 
 
 def test_zoom_out_shows_the_whole_image():
-    for augmentation in drawn_with(AugmentOptions(crop_area=(4.0, 4.0)), bare(ramp(50, 70)), (64, 64), "stretch"):
+    for augmentation in drawn_with(AugmentSettings(crop_area=(4.0, 4.0)), bare(ramp(50, 70)), (64, 64), "stretch"):
         assert augmentation.source == (0, 0, 70, 50)
         x1, y1, x2, y2 = augmentation.target
         assert abs((x2 - x1) - 32) <= 1 and abs((y2 - y1) - 32) <= 1
@@ -221,7 +221,7 @@ def test_cells_go_with_the_labels_and_keep_their_numbers(options):
     )
     spec = InputSpec(sizes=((64, 64),), target="semantic")
     for seed in range(10):
-        drawn = sample(np.random.default_rng(seed), AugmentOptions(**options), (90, 120), (64, 64), spec)
+        drawn = sample(np.random.default_rng(seed), AugmentSettings(**options), (90, 120), (64, 64), spec)
         row = apply(drawn, example, 0)
         assert row.cells.dtype == np.int32 and set(np.unique(row.cells)) <= {0, 1, 300, 70_000}
         known = row.semantic != IGNORE

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from cnnvision.data.augment import apply, resized, tight_boxes
-from cnnvision.data.options import AugmentOptions
+from cnnvision.data.options import AugmentSettings
 from cnnvision.types import IGNORE, Example, Objects
 from tests.data.drawn import FITS, GEOMETRY, bare, draw, drawn_with, spec_of
 
@@ -128,7 +128,7 @@ def test_the_example_is_left_as_it_is():
 
 def test_the_object_that_must_stay_stays():
     example = one_box([2, 2, 12, 12], (100, 100))
-    options = AugmentOptions(crop_area=(0.1, 0.3), translate=0.3, rotate=30.0, min_visible=0.5)
+    options = AugmentSettings(crop_area=(0.1, 0.3), translate=0.3, rotate=30.0, min_visible=0.5)
     keep = example.objects.boxes[0]
     free = [apply(a, example, 0, 0.5).largest for a in drawn_with(options, example, (64, 64), "stretch", 60)]
     held = [apply(a, example, 0, 0.5).largest for a in drawn_with(options, example, (64, 64), "stretch", 60, keep)]
@@ -137,7 +137,7 @@ def test_the_object_that_must_stay_stays():
 
 def test_geometry_falls_back_to_the_whole_image_but_keeps_flip_and_colours():
     example = one_box([0, 0, 1, 1], (100, 100))
-    options = AugmentOptions(flip=1.0, crop_area=(0.05, 0.05), brightness=0.5)
+    options = AugmentSettings(flip=1.0, crop_area=(0.05, 0.05), brightness=0.5)
     drawn = list(drawn_with(options, example, (64, 64), "stretch", 20, example.objects.boxes[0]))
     whole = [a for a in drawn if a.source == (0, 0, 100, 100)]
     assert len(whole) > 10 and all(a.flip and a.colours.brightness != 1.0 for a in whole)

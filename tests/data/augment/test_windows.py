@@ -9,7 +9,7 @@ import pytest
 from cnnvision.data import order
 from cnnvision.data.augment.windows import cells_of, cut_tile, cut_window, sample_window, tiles
 from cnnvision.data.maps.borders import border_weights
-from cnnvision.data.options import AugmentOptions
+from cnnvision.data.options import AugmentSettings
 from cnnvision.ops.geometry import invert
 from cnnvision.task import BorderWeights, InputSpec
 from cnnvision.types import IGNORE, Example
@@ -34,7 +34,7 @@ def example_of(image=IMAGE, maps=MAPS, objects=None):
 
 
 def windows_of(options, size=(90, 120), out=(64, 96), draws=40):
-    return [sample_window(order.example_rng(0, i, "a"), AugmentOptions(**options), size, out) for i in range(draws)]
+    return [sample_window(order.example_rng(0, i, "a"), AugmentSettings(**options), size, out) for i in range(draws)]
 
 
 def blobs(height, width, classes=4, seed=0):
@@ -66,7 +66,7 @@ def test_what_a_window_answers_for_is_image_and_every_pixel_has_its_turn(lost):
     """Without padding the window reaches beyond the image, so that the image's rim is learnt too."""
     spec, answered = dataclasses.replace(spec_of(), lost=lost), np.zeros((90, 120), int)
     for i in range(200):
-        window = sample_window(order.example_rng(0, i, "a"), AugmentOptions(), (90, 120), (64, 96), lost)
+        window = sample_window(order.example_rng(0, i, "a"), AugmentSettings(), (90, 120), (64, 96), lost)
         row = cut_window(window, example_of(), 0, spec)
         x, y = (int(-offset) + lost for offset in window.transform[:, 2])
         inner = np.s_[y : y + 64 - 2 * lost, x : x + 96 - 2 * lost]

@@ -9,13 +9,13 @@ import pytest
 from cnnvision.data import order
 from cnnvision.data.augment.photometric import UNCHANGED
 from cnnvision.data.augment.windows import _cubic, _spread, sample_window
-from cnnvision.data.options import AugmentOptions
+from cnnvision.data.options import AugmentSettings
 from cnnvision.ops.geometry import invert
 from tests.reference import windows as reference
 
 
 def windows_of(options, size=(90, 120), out=(64, 96), draws=40):
-    return [sample_window(order.example_rng(0, i, "a"), AugmentOptions(**options), size, out) for i in range(draws)]
+    return [sample_window(order.example_rng(0, i, "a"), AugmentSettings(**options), size, out) for i in range(draws)]
 
 
 # The bend -----------------------------------------------------------------------------------------------------------------
@@ -129,7 +129,7 @@ def test_no_draw_serves_two_options():
 
 
 def test_draws_belong_to_the_generator():
-    options = AugmentOptions(**ALL, **COLOURS)
+    options = AugmentSettings(**ALL, **COLOURS)
     first, again, other = (
         parts(sample_window(order.example_rng(seed, 3, "a"), options, (90, 120), (64, 96))) for seed in (1, 1, 2)
     )
