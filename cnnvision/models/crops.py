@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from cnnvision.backbones.backbone import Backbone
+from cnnvision.backbones import Backbone
 from cnnvision.errors import ConfigError, check_range
 from cnnvision.heads.box_head import RegionSample, sample_regions, with_background
 from cnnvision.heads.rpn import recalled

@@ -16,8 +16,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from cnnvision.backbones import read_dtype
-from cnnvision.backbones.backbone import IMAGENET_MEAN, IMAGENET_STD
-from cnnvision.backbones.layers import Conv, Norm
+from cnnvision.backbones.layers import IMAGENET_MEAN, IMAGENET_STD, Conv, Norm
 from cnnvision.errors import check_name, check_range
 from cnnvision.evaluation.segmentation import SegmentationEvaluator
 from cnnvision.heads.segmentation import (

@@ -26,9 +26,8 @@ from jax import lax
 from jaxtyping import Array, Bool, Float, Int, UInt8
 
 from cnnvision.backbones import read_dtype
-from cnnvision.backbones.backbone import IMAGENET_MEAN, IMAGENET_STD
 from cnnvision.backbones.convolution import max_pool
-from cnnvision.backbones.layers import Conv
+from cnnvision.backbones.layers import IMAGENET_MEAN, IMAGENET_STD, Conv
 from cnnvision.errors import ConfigError, check_name, check_range
 from cnnvision.evaluation.segmentation import SegmentationEvaluator
 from cnnvision.heads.segmentation import (

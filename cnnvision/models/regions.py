@@ -6,7 +6,7 @@ from typing import Any, get_args, get_type_hints
 
 import jax
 
-from cnnvision.backbones.backbone import Backbone
+from cnnvision.backbones import Backbone
 from cnnvision.errors import ConfigError, check_name, check_range, check_whole
 from cnnvision.heads.box_head import POOLINGS, BoxHead, find, pool_regions
 from cnnvision.models.binding import input_sizes

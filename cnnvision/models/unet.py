@@ -26,8 +26,7 @@ import flax.linen as nn
 import jax
 from jaxtyping import Array, Bool, Float
 
-from cnnvision.backbones import make_backbone
-from cnnvision.backbones.backbone import Backbone
+from cnnvision.backbones import Backbone, make_backbone
 from cnnvision.backbones.contracting_path import ContractingPath
 from cnnvision.errors import ConfigError, check_name
 from cnnvision.evaluation.segmentation import SegmentationEvaluator

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from cnnvision.backbones.backbone import IMAGENET_MEAN, IMAGENET_STD
+from cnnvision.backbones.layers import IMAGENET_MEAN, IMAGENET_STD
 from cnnvision.data import pipeline
 from cnnvision.data.augment.windows import cut_tile, tiles
 from cnnvision.models.patchnet import PatchNet, mirrored
