@@ -12,9 +12,9 @@ from typing import Any, get_args
 
 import jax.numpy as jnp
 
-from cnnvision.backbones.backbone import Backbone
 from cnnvision.backbones.contracting_path import ContractingPath
 from cnnvision.backbones.efficientnet_lite import EfficientNetLite0
+from cnnvision.backbones.layers import Backbone
 from cnnvision.backbones.resnet import ResNet
 from cnnvision.backbones.small import SmallNet
 from cnnvision.backbones.vgg import VGG16, VGG16BN

@@ -14,9 +14,8 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Bool, Float
 
-from cnnvision.backbones.backbone import Backbone
 from cnnvision.backbones.convolution import Padding, max_pool
-from cnnvision.backbones.layers import Conv, Norm
+from cnnvision.backbones.layers import Backbone, Conv, Norm
 from cnnvision.settings import Between, Dropout
 
 

@@ -6,8 +6,7 @@ import jax
 from flax import linen as nn
 from jaxtyping import Array, Bool, Float
 
-from cnnvision.backbones.backbone import Backbone
-from cnnvision.backbones.layers import Conv, Norm
+from cnnvision.backbones.layers import Backbone, Conv, Norm
 from cnnvision.backbones.resnet import Layer
 from cnnvision.settings import Between
 

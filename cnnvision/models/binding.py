@@ -6,7 +6,7 @@ from typing import Any
 import flax.linen as nn
 import jax
 
-from cnnvision.backbones.backbone import Backbone
+from cnnvision.backbones import Backbone
 from cnnvision.ops.images import normalize
 from cnnvision.task import InputSpec, Key, ModelState, Params
 from cnnvision.types import Array, Batch

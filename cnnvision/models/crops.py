@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from cnnvision.backbones.backbone import Backbone
+from cnnvision.backbones.layers import Backbone
 from cnnvision.errors import ConfigError
 from cnnvision.heads.box_head import RegionSample, SamplingSettings, sample_regions, with_background
 from cnnvision.heads.rpn import proposal_recall

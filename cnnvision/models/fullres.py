@@ -16,8 +16,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-from cnnvision.backbones.backbone import IMAGENET_MEAN, IMAGENET_STD
-from cnnvision.backbones.layers import Conv, Norm
+from cnnvision.backbones.layers import IMAGENET_MEAN, IMAGENET_STD, Conv, Norm
 from cnnvision.heads.segmentation import SegmentationHead
 from cnnvision.models.pixels import PixelSettings, of_whole_images, pixel_inputs, pixel_task
 from cnnvision.settings import Between, Dtype, read

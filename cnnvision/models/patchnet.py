@@ -26,9 +26,8 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int, UInt8
 
-from cnnvision.backbones.backbone import IMAGENET_MEAN, IMAGENET_STD
 from cnnvision.backbones.convolution import max_pool
-from cnnvision.backbones.layers import Conv
+from cnnvision.backbones.layers import IMAGENET_MEAN, IMAGENET_STD, Conv
 from cnnvision.errors import ConfigError
 from cnnvision.heads.segmentation import SegmentationHead
 from cnnvision.models.binding import bind, named_sizes, normalized

@@ -26,8 +26,7 @@ from typing import Any
 import flax.linen as nn
 from jaxtyping import Array, Bool, Float
 
-from cnnvision.backbones import make_backbone
-from cnnvision.backbones.backbone import Backbone
+from cnnvision.backbones import Backbone, make_backbone
 from cnnvision.backbones.contracting_path import ContractingPath
 from cnnvision.errors import ConfigError
 from cnnvision.heads.segmentation import SegmentationHead

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from ml_collections import ConfigDict
 
-from cnnvision.backbones.backbone import IMAGENET_MEAN, IMAGENET_STD
+from cnnvision.backbones.layers import IMAGENET_MEAN, IMAGENET_STD
 from cnnvision.errors import WeightsError
 from cnnvision.heads import rpn
 from cnnvision.heads.box_head import find
