@@ -69,9 +69,7 @@ def make_task(config: Any, info: DataInfo) -> Task:
         return ClassPrediction(scores=jax.nn.softmax(logits.astype(jnp.float32), axis=-1))
 
     return Task(
-        inputs=InputSpec(
-            sizes=input_sizes(config), target="class", resize=config.data.resize, multiple_of=max(backbone.strides)
-        ),
+        inputs=inputs_of(config.data, "class", multiple_of=max(backbone.strides)),
         init=init,
         warm_start=warm_start(settings.pretrained, settings.backbone["name"]),
         trainable=trainable_with(backbone),

@@ -9,7 +9,7 @@ from cnnvision.pretrained.torch_files import read_weights
 
 
 def warm_start(
-    weights: str, backbone: str, head: str = "head", classes: Sequence[str] | None = None
+    weights: str | None, backbone: str, head: str = "head", classes: Sequence[str] | None = None
 ) -> Callable[[Mapping, Mapping], tuple[Any, Any, str]]:
     """`Task.warm_start` for a network with a backbone of this name.
 

@@ -23,7 +23,6 @@ from cnnvision.heads.segmentation import (
 from cnnvision.ops.images import centre
 from cnnvision.task import BorderWeights, DataInfo, Mean
 from cnnvision.types import IGNORE, SemanticTarget
-from configs.common import pixel_loss
 
 INFO = DataInfo(classes=(), semantic_classes=("ground", "cell", "dirt"))
 

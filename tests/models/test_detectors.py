@@ -9,7 +9,7 @@ from cnnvision.errors import ConfigError
 from cnnvision.models.random_crops import outside, within
 from cnnvision.ops.boxes import to_fractions
 from cnnvision.ops.nms import nms
-from tests.models.test_laws import CONFIGS, REGIONS, make_batch, prepared, task_of
+from tests.models.tasks import CONFIGS, REGIONS, make_batch, prepared, task_of
 from tests.ops.drawn_boxes import random_boxes
 
 NMS = jax.jit(nms, static_argnums=3)

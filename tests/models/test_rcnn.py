@@ -8,7 +8,7 @@ import pytest
 from cnnvision.models.rcnn import examples_of_classes
 from cnnvision.ops.nms import nms
 from cnnvision.types import ObjectTarget
-from tests.models.test_laws import CLASSES, make_batch, prepared
+from tests.models.tasks import CLASSES, make_batch, prepared
 from tests.reference.boxes import iou
 
 
