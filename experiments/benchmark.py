@@ -29,21 +29,19 @@ OBJECTS = 10
 
 def make_task_of(network: str, size: int, dtype: str) -> Any:
     """The task of `--network` on inputs of size × size."""
-    from cnnvision.models import make_task
-    from cnnvision.runs.configuration import from_json, to_json
+    from cnnvision.models import classifier, faster_rcnn, make_task
+    from cnnvision.runs.defaults import base, section
     from cnnvision.task import DataInfo
-    from configs.common import detector, learnt_proposals
 
     if network == DETECTOR:
-        model = to_json(detector("faster_rcnn", learnt_proposals()))
-        model["backbone"] = {"name": "resnet50", "norm": "frozen", "frozen_stages": 2, "dtype": dtype}
-        model["max_objects"], classes = OBJECTS, 90
+        backbone = {"name": "resnet50", "norm": "frozen", "frozen_stages": 2, "dtype": dtype}
+        model, classes = faster_rcnn.Settings(backbone=backbone, max_objects=OBJECTS), 90
     else:
         norm = "none" if network == "vgg16" else "batch"
         backbone = {"name": network, "norm": norm, "frozen_stages": 0, "dtype": dtype}
-        model = {"name": "classifier", "backbone": backbone, "pretrained": "", "label_smoothing": 0.0, "dropout": 0.0}
-        classes = 1000
-    config = from_json({"model": model, "data": {"size": [size, size], "more_sizes": [], "resize": "stretch"}})
+        model, classes = classifier.Settings(backbone=backbone), 1000
+    config = base()
+    config.model, config.data.size = section(model), (size, size)
     return make_task(config, DataInfo(tuple(f"class{i}" for i in range(classes))))
 
 

@@ -98,9 +98,8 @@ class FastRCNN(nn.Module):
         return self.box_head(per_image(partial(pool_regions, settings=self.regions), maps, boxes), train)
 
 
-def parts_of(settings: Settings, classes: int, coarser: bool = False) -> dict[str, Any]:
-    """The attributes of `FastRCNN` that settings describe; `coarser`: whether the pyramid has a map of twice the largest
-    stride."""
+def parts_of(settings: Settings, classes: int, coarser: int = 0) -> dict[str, Any]:
+    """The attributes of `FastRCNN` that settings describe; `coarser`: maps of the pyramid beyond the largest stride."""
     backbone = make_backbone(**settings.backbone)
     for stride in settings.strides:
         check_name("config.model.strides", stride, backbone.strides)

@@ -87,6 +87,13 @@ class FasterRCNN(fast_rcnn.FastRCNN):
         return self.rpn(maps)
 
 
+def make_network(settings: Settings, classes: int) -> FasterRCNN:
+    """The module that settings describe."""
+    parts = fast_rcnn.parts_of(settings, classes, coarser=1)
+    of_position = len(settings.anchors.sizes[0]) * len(settings.anchors.ratios)
+    return FasterRCNN(**parts, rpn=RegionProposalHead(of_position, dtype=parts["backbone"].dtype))
+
+
 def make_task(config: Any, info: DataInfo) -> Task:
     """Faster R-CNN as the training loop sees it.
 
@@ -95,9 +102,7 @@ def make_task(config: Any, info: DataInfo) -> Task:
         info: the classes.
     """
     settings = read(Settings, config.model, "config.model")
-    parts = fast_rcnn.parts_of(settings, len(info.classes), coarser=True)
-    of_position = len(settings.anchors.sizes[0]) * len(settings.anchors.ratios)
-    network = FasterRCNN(**parts, rpn=RegionProposalHead(of_position, dtype=parts["backbone"].dtype))
+    network = make_network(settings, len(info.classes))
     images = normalized(network.backbone)
     init, apply = bind(network, lambda batch: (*images(batch), jnp.zeros((len(batch.valid), 1, 4))))
 

@@ -5,7 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from cnnvision.ops import anchors, deltas
+from cnnvision.ops import anchors
+from cnnvision.ops import boxes as deltas
 from tests.ops.drawn_boxes import random_boxes
 from tests.reference import anchors as reference
 
