@@ -3,8 +3,8 @@ of one width, each with what coarser maps know.
 
 A 1×1 convolution brings each of the backbone's maps to the width; from the coarsest down, each is added to the one above it,
 doubled by nearest neighbours; a 3×3 convolution makes the output. Coarser maps may be added: by taking every second position
-of the coarsest (section 4.1's footnote: for the RPN's largest anchors), or by 3×3 convolutions of stride 2, a ReLU between (P6
-and P7 of Lin et al. 2017, "Focal loss", section 4, from P5 as Tian et al. 2019 have it).
+of the coarsest (section 4.1's footnote: for the RPN's largest anchors), or by 3×3 convolutions of stride 2 with a ReLU
+between (P6 and P7 of Lin et al. 2017, "Focal loss", section 4, from P5 as Tian et al. 2019 have it).
 """
 
 from collections.abc import Mapping
