@@ -70,7 +70,5 @@ class DataSettings:
     threads: Threads = 2  # that read and augment ahead, in this process or in each worker; 0 loads when a batch is needed
     workers: Threads = 0  # processes that do it instead; 0 for none
     prefetch: Annotated[int, Between(1, 1024)] = 4  # batches held ready, in this process or for each worker
-    cache_mb: Annotated[int, Between(0, 2**30)] = (
-        1024  # MiB of decoded images kept in memory, here or in each worker
-    )
+    cache_mb: Annotated[int, Between(0, 2**30)] = 1024  # MiB of decoded images kept in memory, here or in each worker
     augment: AugmentSettings = AugmentSettings()
