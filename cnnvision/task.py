@@ -218,13 +218,13 @@ class HostStage:
     Attributes:
         name: for the log.
         examples: of the training split, the first so many; 0 for all.
-        answers: (params, model_state, batch) -> name -> [b, ...]: what is fitted to, computed on the devices.
-        fit: (params, read) -> params; read() goes through the answers again, batch by batch: NumPy, valid examples only.
+        outputs: (params, model_state, batch) -> name -> [b, ...]: what is fitted to, computed on the devices.
+        fit: (params, read) -> params; read() iterates over the outputs, batch by batch: NumPy, valid examples only.
     """
 
     name: str
     examples: int
-    answers: Callable[[Params, ModelState, Batch], dict[str, Array]]
+    outputs: Callable[[Params, ModelState, Batch], dict[str, Array]]
     fit: Callable[[Params, Callable[[], Iterator[dict[str, Any]]]], Params]
 
 

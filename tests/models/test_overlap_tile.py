@@ -10,8 +10,8 @@ import pytest
 
 from cnnvision.backbones.backbone import IMAGENET_MEAN, IMAGENET_STD
 from cnnvision.data import pipeline
-from cnnvision.data.options import DataSettings
 from cnnvision.data.augment.windows import cut_tile, tiles
+from cnnvision.data.options import DataSettings
 from cnnvision.models.patchnet import PatchNet, mirrored
 from cnnvision.models.unet import fitting_side, output_side, reach
 from cnnvision.ops.images import normalize
