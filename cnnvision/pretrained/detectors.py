@@ -4,6 +4,7 @@ What torchvision calls `backbone.body` is our backbone, `backbone.fpn` our neck;
 of its box head are ours, but for the order of axes.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -18,12 +19,15 @@ from cnnvision.pretrained.torch_names import Naming, Path
 BODY = "backbone.body."
 """How the keys of the backbone begin."""
 
-RPN = {"conv": "rpn.head.conv.0.0", "objectness": "rpn.head.cls_logits", "deltas": "rpn.head.bbox_pred"}
-BOX_HEAD = {
-    "hidden0": "roi_heads.box_head.fc6",
-    "hidden1": "roi_heads.box_head.fc7",
-    "class": "roi_heads.box_predictor.cls_score",
-    "box": "roi_heads.box_predictor.bbox_pred",
+FPN = {"lateral": "inner_blocks", "output": "layer_blocks"}
+LAYERS = {
+    "rpn": {"conv": "rpn.head.conv.0.0", "objectness": "rpn.head.cls_logits", "deltas": "rpn.head.bbox_pred"},
+    "box_head": {
+        "hidden0": "roi_heads.box_head.fc6",
+        "hidden1": "roi_heads.box_head.fc7",
+        "class": "roi_heads.box_predictor.cls_score",
+        "box": "roi_heads.box_predictor.bbox_pred",
+    },
 }
 """Our layer -> torchvision's."""
 
@@ -52,7 +56,7 @@ def from_torchvision_detector(
     source: str = "the state dict",
     classes: Sequence[str] = (),
 ) -> tuple[dict[str, Any], dict[str, Any], str]:
-    """The same trees with the file's weights, and a report of one or two sentences.
+    """The same trees with the file's weights: the backbone, and what the network has of the file's neck and heads.
 
     Args:
         state: torch's key -> array.
@@ -62,21 +66,28 @@ def from_torchvision_detector(
         classes: names of the network's classes. Where all are COCO's, and the file is for COCO's ids, each class takes the
             rows of its id.
 
+    Returns:
+        (params, model_state, report): a few sentences on what was taken and what was left: layers that torchvision's
+        detector does not have, parts of which the file has nothing, layers of another number of classes.
+
     Raises:
-        WeightsError: something of the network is not in the file, or of another shape. Only the layers of the classes are
-            left as they were where the file has another number of them; the report says so.
+        WeightsError: a layer of the network is of another shape, or is not in the file, which has others of that part.
     """
-    state, chosen = _rows_of(classes, state)
+    state, chosen = _rows_of(classes, state) if "box_head" in params else (state, "")
     only = {"backbone": params["backbone"]}
     loaded, model_state, report = from_torchvision(body_of(state), only, model_state, backbone, head="", source=source)
-    naming = _naming(params)
+    levels = len({key.split(".")[3] for key in state if key.startswith("backbone.fpn.inner_blocks.")})
+    naming = _naming(params, levels)
     ours = {path: leaf for path, leaf in flatten_dict(dict(params)).items() if path[0] != "backbone"}
+    keys = {path: _present(naming.key(path), state) for path in ours if naming.module(path[:-1])}
+    parts = {path[0] for path, key in keys.items() if key}
+    keys = {path: key for path, key in keys.items() if path[0] in parts}
+    left = {"/".join(path[:-1]) if path[0] in parts else path[0] for path in ours if path not in keys}
     found, other = {}, []
-    for path, leaf in ours.items():
-        key = _present(_key(naming, path), state)
+    for path, key in keys.items():
         if key is None:
-            raise WeightsError(f"{source}: {_key(naming, path)} is missing, which this network's {'/'.join(path)} needs.")
-        array = our_array(source, naming, key, state)
+            raise WeightsError(f"{source}: {naming.key(path)} is missing, which this network's {'/'.join(path)} needs.")
+        array, leaf = our_array(source, naming, key, state), ours[path]
         if array.shape == leaf.shape:
             found[path] = array
         elif path[:2] in OF_CLASSES:
@@ -84,9 +95,9 @@ def from_torchvision_detector(
         else:
             raise WeightsError(f"{source}: {key} is {state[key].shape}; this network's {'/'.join(path)} is {leaf.shape}.")
     # Both layers or none: a class's scores are of no use with another one's boxes.
-    left = {path for path in ours if other and path[:2] in OF_CLASSES}
-    merged = {path: leaf if path in left else found[path] for path, leaf in ours.items()}
-    report += f" neck and heads: {len(merged) - len(left)} tensors.{chosen}"
+    found = {path: array for path, array in found.items() if not (other and path[:2] in OF_CLASSES)}
+    report += f" neck and heads: {len(found)} tensors.{chosen}"
+    report += "".join(f" {name} was left at its initialisation (the file has none)." for name in sorted(left))
     if other:
         there = next(shape[0] for key, shape, path in other if path[1] == "class")
         here = ours[("box_head", "class", "bias")].shape[0]
@@ -94,14 +105,16 @@ def from_torchvision_detector(
             f" box_head: class and box were left at their initialisation (the file's are for {there - 1} classes and the "
             f"background, this network's for {here - 1})."
         )
-    return {**loaded, **unflatten_dict(merged)}, model_state, report
+    return {**loaded, **unflatten_dict({**ours, **found})}, model_state, report
 
 
 def _rows_of(classes: Sequence[str], state: Mapping[str, np.ndarray]) -> tuple[Mapping[str, np.ndarray], str]:
     """The state dict with the rows of these classes alone, and what the report says of it; as it was, and "", where it is
     not for COCO's ids, or a class is not COCO's.
     """
-    layers = {f"{BOX_HEAD[name]}.{leaf}": width for name, width in (("class", 1), ("box", 4)) for leaf in ("weight", "bias")}
+    layers = {
+        f"{LAYERS[part][name]}.{leaf}": 4 if name == "box" else 1 for part, name in OF_CLASSES for leaf in ("weight", "bias")
+    }
     for_coco = all(key in state and len(state[key]) == OUTPUTS * width for key, width in layers.items())
     if not classes or not for_coco or not COCO_IDS.keys() >= set(classes):
         return state, ""
@@ -122,35 +135,37 @@ def to_torchvision_detector(
     naming = _naming(params)
     for path, leaf in flatten_dict(dict(params)).items():
         if path[0] != "backbone":
-            key = _key(naming, path)
+            if not naming.module(path[:-1]):
+                raise WeightsError(f"torchvision's detectors have nothing like this network's {'/'.join(path)}.")
+            key = naming.key(path)
             state[key] = np.ascontiguousarray(naming.to_torch(key, np.asarray(leaf)))
     return state
 
 
-def _naming(params: Mapping[str, Any]) -> Naming:
-    """Names of all that is not backbone, in a network of these parameters."""
-    inputs = params["box_head"]["hidden0"]["kernel"].shape[0]
-    if inputs % 49:
-        raise WeightsError(
-            f"box_head/hidden0 reads {inputs} values; torchvision's read 7×7 bins (config.model.regions.size)."
-        )
+def _naming(params: Mapping[str, Any], levels: int | None = None) -> Naming:
+    """Names of all that is not backbone, in a network of these parameters; "" for a layer that torchvision does not have.
+
+    levels: of the file's pyramid, whose coarsest is the network's coarsest; None for as many as the network's.
+    """
+    flattened = None
+    if "hidden0" in params.get("box_head", {}):
+        inputs = params["box_head"]["hidden0"]["kernel"].shape[0]
+        if inputs % 49:
+            raise WeightsError(
+                f"box_head/hidden0 reads {inputs} values; torchvision's read 7×7 bins (config.model.regions.size)."
+            )
+        flattened = (inputs // 49, 7, 7)
     strides = sorted(int(name.removeprefix("output")) for name in params.get("neck", {}) if name.startswith("output"))
 
     def module(path: Path) -> str:
-        if path[0] == "neck":
-            kind = path[1].rstrip("0123456789")
-            blocks = {"lateral": "inner_blocks", "output": "layer_blocks"}[kind]
-            return f"backbone.fpn.{blocks}.{strides.index(int(path[1].removeprefix(kind)))}.0"
-        return RPN[path[1]]
+        if path[0] != "neck":
+            return LAYERS.get(path[0], {}).get("/".join(path[1:]), "")
+        kind, stride = re.fullmatch(r"(\D*)(\d*)", path[1]).groups()
+        if kind not in FPN:
+            return ""
+        return f"backbone.fpn.{FPN[kind]}.{(levels or len(strides)) - len(strides) + strides.index(int(stride))}.0"
 
-    return Naming("", module, BOX_HEAD, (inputs // 49, 7, 7))
-
-
-def _key(naming: Naming, path: Path) -> str:
-    """torchvision's key for a leaf that is not of the backbone."""
-    if path[0] == "box_head" and path[1] not in BOX_HEAD:
-        raise WeightsError(f"torchvision's detectors have nothing like this network's {'/'.join(path)}.")
-    return naming.head_key(path[1:]) if path[0] == "box_head" else naming.key(path)
+    return Naming("", module, LAYERS["box_head"], flattened)
 
 
 def _present(key: str, state: Mapping[str, Any]) -> str | None:

@@ -48,6 +48,7 @@ def from_torchvision(
     backbone: str,
     head: str = "head",
     source: str = "the state dict",
+    last: bool = True,
 ) -> tuple[dict[str, Any], dict[str, Any], str]:
     """The same trees with the backbone, and the classification head where it fits, taken from a state dict.
 
@@ -59,6 +60,7 @@ def from_torchvision(
         head: where in `params` the `ClassificationHead` is. Each of its layers is taken if its shape is the file's, and
             left at its initialisation otherwise (another number of classes).
         source: what errors and report call the state dict.
+        last: whether the head's last layer, "class", is taken, too.
 
     Returns:
         (params, model_state, report): one or two sentences on what was taken and what was left.
@@ -77,11 +79,11 @@ def from_torchvision(
             'backbone\'s norm to "frozen" or "batch".'
         )
     loaded = _fit(source, backbone, naming, leaves, found)
-    head_leaves = flatten_dict(params.get(head, {}))
+    head_leaves = {path: leaf for path, leaf in flatten_dict(params.get(head, {})).items() if last or path[0] != "class"}
     fitting = _fit_head(source, naming, head_leaves, found)
     params = {**params, "backbone": _subtree(loaded, ("kernel", "scale", "bias"))}
-    if head_leaves:
-        params[head] = unflatten_dict({**head_leaves, **fitting})
+    if fitting:
+        params[head] = {**params[head], **unflatten_dict(fitting)}
     statistics = _subtree(loaded, ("mean", "var"))
     if statistics:
         model_state = {**model_state, "batch_stats": {**model_state["batch_stats"], "backbone": statistics}}

@@ -14,13 +14,12 @@ def warm_start(
     """`Task.warm_start` for a network with a backbone of this name.
 
     Args:
-        weights: `config.model.pretrained`: "" for none, "imagenet", or a file: of the backbone, or of a whole detector.
+        weights: `config.model.pretrained`: None or "" for none, "imagenet", or a file, of the backbone or of a detector.
         backbone: its name in `BACKBONES`.
-        head: where in the parameters the classification head is.
-        classes: of a detector, the names of its classes: of a file of a whole detector, neck and heads are its own, too.
+        head: name of the classification head in the parameters; a network without one needs no name.
+        classes: of a detector, the names of its classes: it takes what it has of a detector's neck and heads, too.
 
-    The file is looked for when the function is called, by a run that begins: one that goes on, or a trained network, does
-    without it.
+    The file is looked for when the function is called, by a new run: a resumed one, or a trained network, needs none.
 
     Raises:
         WeightsError: when it is called, where there is no such file, or where it does not fit.
@@ -39,13 +38,14 @@ def load_pretrained(
     head: str = "head",
     classes: Sequence[str] | None = None,
 ) -> tuple[dict[str, Any], dict[str, Any], str]:
-    """The same trees with the weights of a file: of the backbone and, where it fits, the head, or of a whole detector.
+    """The same trees with the weights of a file: of the backbone and, where they fit, heads and neck.
 
     Args:
         weights: "imagenet", or the path of a .pth, .pt or .safetensors file with torchvision's names.
         backbone, params, model_state, head: as in `from_torchvision`.
-        classes: as in `warm_start`; of a detector's file another network takes the backbone alone, and of a classifier's
-            file a detector takes the hidden layers, too (VGG's, into the head of Fast and Faster R-CNN).
+        classes: as in `warm_start`. Without them, a network takes a detector's backbone alone. With them, of a classifier's
+            head it takes the hidden layers alone (VGG's fc6 and fc7, in Fast and Faster R-CNN's "box_head"): the last layer
+            is of other classes and the background, whatever its shape.
 
     Returns:
         (params, model_state, report): one or two sentences on what was taken and what was left.
@@ -59,11 +59,6 @@ def load_pretrained(
         if classes is not None:
             return from_torchvision_detector(state, params, model_state, backbone, file, classes)
         state = body_of(state)
-    if classes is None:
-        return from_torchvision(state, params, model_state, backbone, head, source=file)
-    # The last layer is of other classes and the background, whatever its shape.
-    hidden = {name: layer for name, layer in params["box_head"].items() if name.startswith("hidden")}
-    taken, model_state, report = from_torchvision(
-        state, {**params, "box_head": hidden}, model_state, backbone, "box_head", source=file
-    )
-    return {**taken, "box_head": {**params["box_head"], **taken["box_head"]}}, model_state, report
+    if classes is not None:
+        return from_torchvision(state, params, model_state, backbone, "box_head", source=file, last=False)
+    return from_torchvision(state, params, model_state, backbone, head, source=file)

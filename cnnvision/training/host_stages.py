@@ -1,8 +1,8 @@
-"""The stages after the training steps: parameters fitted to what the network answers (`cnnvision.task.HostStage`).
+"""The stages after the training steps: parameters fitted to the network's outputs (`cnnvision.task.HostStage`).
 
-The answers go to files in the run folder, `answers/`, one a batch and process, under a name that comes from the weights;
-they are read from there as often as the fit wants, and removed when its result is saved. So a stage that was killed goes on
-with the batch at which it was, and memory holds no more than the fit itself keeps.
+The outputs are written to `outputs/` in the run folder, one file a batch and process, in a folder named by a digest of the
+weights; the fit reads them as often as it needs, and they are removed when its result is saved. So a stage that was killed
+continues with the batch that it had reached, and memory holds no more than the fit itself keeps.
 """
 
 import hashlib
@@ -25,12 +25,12 @@ SPOKEN = 20
 """Batches between two lines about progress."""
 
 
-class Answers:
-    """What the network answers on the batches of a split, in files.
+class Outputs:
+    """The network's outputs on the batches of a split, in files.
 
     Args:
         folder: of the run.
-        fit: the stage.
+        stage: what computes them.
         state: the weights.
         mesh: the devices.
         batches: first batch -> the pipeline's batches from there on, this process's rows.
@@ -40,22 +40,22 @@ class Answers:
     def __init__(
         self,
         folder: epath.PathLike,
-        fit: HostStage,
+        stage: HostStage,
         state: TrainState,
         mesh: jax.sharding.Mesh,
         batches: Callable[[int], Any],
         data: str,
     ):
-        self.fit, self.state, self.mesh, self.batches = fit, state, mesh, batches
-        digest = hashlib.sha256(f"{fit.name} {fit.examples} {data} {mesh.size} {jax.process_count()}".encode())
+        self.stage, self.state, self.mesh, self.batches = stage, state, mesh, batches
+        digest = hashlib.sha256(f"{stage.name} {stage.examples} {data} {mesh.size} {jax.process_count()}".encode())
         for leaf in jax.tree.leaves(gather((state.best_params(), state.model_state))):
             digest.update(np.ascontiguousarray(leaf).tobytes())
-        self.folder = epath.Path(folder) / "answers" / f"{fit.name}_{digest.hexdigest()[:16]}"
+        self.folder = epath.Path(folder) / "outputs" / f"{stage.name}_{digest.hexdigest()[:16]}"
 
     def collect(self, stop: StopRequest, say: Callable[[str], None]) -> bool:
         """Computes what is not there yet; False where a process was asked to stop before the end."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        program = jax.jit(on_mesh(self.fit.answers, self.mesh))
+        program = jax.jit(on_mesh(self.stage.outputs, self.mesh))
         params, model_state = self.state.best_params(), self.state.model_state
         done = 0
         while self._file(done).exists():
@@ -65,21 +65,21 @@ class Answers:
         for loaded in self.batches(int(_of_all(done).min())):
             for problem in loaded.failures:
                 say(f"not used: {problem}")
-            answers = jax.tree.map(local_rows, program(params, model_state, put_batch(loaded.batch, self.mesh)))
+            outputs = jax.tree.map(local_rows, program(params, model_state, put_batch(loaded.batch, self.mesh)))
             buffer = io.BytesIO()
-            np.savez(buffer, **{name: rows[loaded.batch.valid] for name, rows in answers.items()})
+            np.savez(buffer, **{name: rows[loaded.batch.valid] for name, rows in outputs.items()})
             draft = self.folder / (self._file(loaded.step).name + ".draft")
             draft.write_bytes(buffer.getvalue())
             draft.replace(self._file(loaded.step))
             if loaded.step % SPOKEN == SPOKEN - 1:
-                say(f"{self.fit.name}: the network's answers to {loaded.step + 1} batches")
+                say(f"{self.stage.name}: outputs of {loaded.step + 1} batches")
             if _asked(stop):
                 return False
         _of_all(True)  # nobody reads before all have written
         return True
 
     def read(self) -> Iterator[dict[str, np.ndarray]]:
-        """The answers, batch by batch, in the order of the split."""
+        """The outputs, batch by batch, in the order of the split."""
         step = 0
         while self._file(step, 0).exists():
             for process in range(jax.process_count()):
@@ -91,21 +91,20 @@ class Answers:
         return self.folder / f"{step:06}_{jax.process_index() if process is None else process}.npz"
 
 
-def remove_answers(folder: epath.PathLike) -> None:
-    """Deletes what a run folder has of answers, those of a stage that was begun with other weights, too. All processes
-    call it."""
-    answers = epath.Path(folder) / "answers"
+def remove_outputs(folder: epath.PathLike) -> None:
+    """Deletes the outputs in a run folder, those of a stage begun with other weights, too. All processes call it."""
+    outputs = epath.Path(folder) / "outputs"
     _of_all(True)  # all have read
-    if jax.process_index() == 0 and answers.exists():
-        answers.rmtree()
+    if jax.process_index() == 0 and outputs.exists():
+        outputs.rmtree()
     _of_all(True)  # nobody begins the next stage's folder before
 
 
-def fitted(state: TrainState, answers: Answers) -> TrainState:
-    """The state one step on, with the parameters that the fit gives: of the first process, on all."""
+def fit(state: TrainState, outputs: Outputs) -> TrainState:
+    """The state one step on, with the parameters that the stage fits to its outputs: on the first process, sent to all."""
     params = state.best_params()
     host = gather(params)
-    result = answers.fit.fit(host, answers.read) if jax.process_index() == 0 else host
+    result = outputs.stage.fit(host, outputs.read) if jax.process_index() == 0 else host
     same = jax.tree.map(lambda new, old: np.asarray(new, old.dtype), result, host)
     placed = from_first(same, params)
     average = None if state.ema_params is None else jax.tree.map(lambda x: x.copy(), placed)

@@ -3,7 +3,7 @@
 A run is a function of its config and its data: the batch of a step depends on (seed, step) alone and the random draws inside
 a step on (seed, step), so a run that was killed at any moment and started again ends in the same parameters, bit by bit, on
 a like machine. At a step that is logged, evaluated and saved, this is the order: log, evaluate, save. So whatever a
-checkpoint's step has logged is in the log, and `MetricLog` forgets the rest. Each of `Task.host_stages`, which run after the
+checkpoint's step has logged is in the log, and `MetricLog` drops the rest. Each of `Task.host_stages`, which run after the
 training steps, counts as one step more.
 
 Where the first state comes from, in this order:
@@ -15,7 +15,7 @@ import contextlib
 import dataclasses
 import functools
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import jax
@@ -29,13 +29,13 @@ from cnnvision.task import Task
 from cnnvision.training.checkpoint import Checkpoints, with_layout
 from cnnvision.training.evaluate import SplitEvaluation, remarks
 from cnnvision.training.failure import fail
-from cnnvision.training.host_stages import Answers, fitted, remove_answers
+from cnnvision.training.host_stages import Outputs, fit, remove_outputs
 from cnnvision.training.metric_log import MetricLog
 from cnnvision.training.optimizer import make_optimizer
-from cnnvision.training.progress import Stopwatch, memory_line, progress_line
+from cnnvision.training.progress import InputFaults, Stopwatch, memory_line, progress_line, timed
 from cnnvision.training.sharding import everywhere, put_batch, state_layout
 from cnnvision.training.state import TrainState, begin
-from cnnvision.training.step import CompiledOnce, make_train_step
+from cnnvision.training.step import CompiledOnce, StepReport, make_train_step
 from cnnvision.training.stopping import StopRequest
 from cnnvision.types import Batch
 
@@ -154,18 +154,18 @@ def train(run: Run) -> dict[str, float]:
     with contextlib.ExitStack() as opened:
         checkpoints = opened.enter_context(Checkpoints(run.workdir, run.task.best, run.config.training.keep))
         state = state or first_state(run, checkpoints)
-        records = opened.enter_context(MetricLog(run.workdir, int(state.step), write=run.leads))
+        log = opened.enter_context(MetricLog(run.workdir, int(state.step), write=run.leads))
         say = run.say if run.leads else _silent
         if int(state.step) == run.config.training.steps + len(run.task.host_stages):
             say(f"{run.workdir} has all of its {int(state.step)} steps")
-            remove_answers(run.workdir)  # of a run that was killed just before it did
-            return records.last("val") or evaluate(run, state, records, int(state.step), say)
+            remove_outputs(run.workdir)  # of a run that was killed just before it did
+            return log.last("val") or evaluate(run, state, log, int(state.step), say)
         stop = opened.enter_context(StopRequest())  # one for all, or a signal between two of them would be lost
         metrics = {}
         if int(state.step) < run.config.training.steps:
-            state, metrics = steps(run, state, checkpoints, records, stop)
+            state, metrics = steps(run, state, checkpoints, log, stop)
         if int(state.step) >= run.config.training.steps and run.task.host_stages:
-            metrics = host_stages(run, state, checkpoints, records, stop)
+            metrics = host_stages(run, state, checkpoints, log, stop)
         return metrics
 
 
@@ -178,37 +178,28 @@ def evaluates_at(run: Run, step: int) -> bool:
 
 
 def steps(
-    run: Run, state: TrainState, checkpoints: Checkpoints, records: MetricLog, stop: StopRequest
+    run: Run, state: TrainState, checkpoints: Checkpoints, log: MetricLog, stop: StopRequest
 ) -> tuple[TrainState, dict[str, float]]:
     """From `state` to the last training step, or to where it was asked to stop; see `train`."""
     training, say = run.config.training, run.say if run.leads else _silent
     began_at, info = int(state.step), {"fingerprint": run.fingerprint}
     step_function, schedule = compile_step(run, state), make_optimizer(run.config.optimizer, training.steps, {})[1]
-    watch, metrics, failures, dropped, pending = Stopwatch(), {}, 0, 0, None
-    said = set()  # an example that cannot be used fails again in each epoch
-    pictures = run.workdir / "pictures"
+    watch, faults, metrics, pending = Stopwatch(), InputFaults(), {}, None
     due = lambda every, step: step == training.steps or (every > 0 and step % every == 0)
 
     for loaded in timed(run.train_batches(began_at, training.steps), watch):
         if loaded.step == 0 and run.leads:
-            sheets.write_sheet(pictures / "step_0000000_inputs.png", [(loaded.batch, None)], run.classes)
-        for problem in dict.fromkeys(loaded.failures):
-            if problem not in said:
-                said.add(problem)
-                say(f"not used: {problem}")
-        if loaded.dropped_objects and not dropped:
-            say("some images have more objects than a batch has room for (config.model.max_objects): the smallest are "
-                "left out, and counted as objects_dropped")  # fmt: skip
-        failures, dropped = failures + len(loaded.failures), dropped + loaded.dropped_objects
+            sheets.write_sheet(run.workdir / "pictures" / "step_0000000_inputs.png", [(loaded.batch, None)], run.classes)
+        faults.add(loaded, say)
         state, report = step_function(state, put_batch(loaded.batch, run.mesh), stop_flags(stop, run.mesh))
         done = loaded.step + 1
         watch.steps += 1
+        if done == began_at + 1 or len(step_function.compilations) > 1:
+            say(f"{step_function.compilations[-1]}; {memory_line(step_function)}")
+            del step_function.compilations[1:]
         if done == began_at + 1:
-            say(f"{step_function.compilations[0]}; {memory_line(step_function)}")
             jax.block_until_ready(state)
             watch.reset()
-        elif len(step_function.compilations) > 1:
-            say(f"{step_function.compilations.pop()}; {memory_line(step_function)}")
 
         # The report of the step before is ready by now: to read it does not hold up the device.
         stops, fails = jax.device_get((pending.stop, pending.failed)) if pending else (False, False)
@@ -217,16 +208,10 @@ def steps(
         if fails or ((logs or evaluates or saves) and bool(report.failed)):
             fail(run, state, checkpoints, info)
         if logs:
-            values = {name: float(mean.value()) for name, mean in jax.device_get(report.window).items()}
-            values["learning_rate"] = float(schedule(done - 1))
-            figures = watch.figures(run.batch_size)
-            counts = {"examples_failed": float(failures), "objects_dropped": float(dropped)}
-            records.add(done, "train", {**values, **figures, **counts})
-            say(progress_line(done, training.steps, values, figures))
-            watch.reset()
+            log_step(run, log, done, report, float(schedule(done - 1)), watch, faults, say)
         evaluated, began = {}, time.perf_counter()
         if evaluates:
-            evaluated = metrics = evaluate(run, state, records, done, say)
+            evaluated = metrics = evaluate(run, state, log, done, say)
         if evaluates or stops or saves:
             checkpoints.save(state, info, evaluated)
         watch.paused += time.perf_counter() - began
@@ -236,43 +221,44 @@ def steps(
     return state, metrics
 
 
+def log_step(
+    run: Run,
+    log: MetricLog,
+    step: int,
+    report: StepReport,
+    learning_rate: float,
+    watch: Stopwatch,
+    faults: InputFaults,
+    say: Callable[[str], None],
+) -> None:
+    """Logs and prints the window of metrics that ends with a step, and begins the watch's next window."""
+    values = {name: float(mean.value()) for name, mean in jax.device_get(report.window).items()}
+    values["learning_rate"] = learning_rate
+    figures = watch.figures(run.batch_size)
+    log.add(step, "train", {**values, **figures, **faults.figures()})
+    say(progress_line(step, run.config.training.steps, values, figures))
+    watch.reset()
+
+
 def host_stages(
-    run: Run, state: TrainState, checkpoints: Checkpoints, records: MetricLog, stop: StopRequest
+    run: Run, state: TrainState, checkpoints: Checkpoints, log: MetricLog, stop: StopRequest
 ) -> dict[str, float]:
     """The stages after the last training step, each one step more; see `train` and cnnvision/training/host_stages.py."""
-    say, metrics = run.say if run.leads else _silent, {}
-    for number, fit in list(enumerate(run.task.host_stages))[int(state.step) - run.config.training.steps :]:
-        say(f"stage {number + 1} of {len(run.task.host_stages)} after the training steps: {fit.name}")
-        batches = functools.partial(run.fit_batches, fit.examples)
-        answers = Answers(run.workdir, fit, state, run.mesh, batches, run.fingerprint)
-        if not answers.collect(stop, say):
+    say, metrics, stages = run.say if run.leads else _silent, {}, run.task.host_stages
+    for number in range(int(state.step) - run.config.training.steps, len(stages)):
+        say(f"stage {number + 1} of {len(stages)} after the training steps: {stages[number].name}")
+        batches = functools.partial(run.fit_batches, stages[number].examples)
+        outputs = Outputs(run.workdir, stages[number], state, run.mesh, batches, run.fingerprint)
+        if not outputs.collect(stop, say):
             say(f"Asked to stop ({stop.name or 'by another process'}) in this stage; the same command goes on.")
             return {}
-        state = fitted(state, answers)
+        state = fit(state, outputs)
         done = int(state.step)
-        metrics = evaluate(run, state, records, done, say) if evaluates_at(run, done) else {}
+        metrics = evaluate(run, state, log, done, say) if evaluates_at(run, done) else {}
         checkpoints.save(state, {"fingerprint": run.fingerprint}, metrics)
         checkpoints.wait()
-        remove_answers(run.workdir)
+        remove_outputs(run.workdir)
     return metrics
-
-
-def timed(batches: Iterable[Any], watch: Stopwatch) -> Iterator[Any]:
-    """The same batches; the time spent waiting for them goes to the watch. Closes the pipeline when left."""
-    iterator = iter(batches)
-    try:
-        while True:
-            began = time.perf_counter()
-            try:
-                loaded = next(iterator)
-            except StopIteration:
-                return
-            watch.waited += time.perf_counter() - began
-            yield loaded
-    finally:
-        close = getattr(iterator, "close", None)
-        if close:
-            close()
 
 
 def stop_flags(stop: StopRequest, mesh: jax.sharding.Mesh) -> jax.Array:
@@ -281,17 +267,17 @@ def stop_flags(stop: StopRequest, mesh: jax.sharding.Mesh) -> jax.Array:
     return jax.make_array_from_process_local_data(layout, np.full(len(mesh.local_devices), bool(stop.name)))
 
 
-def evaluate(run: Run, state: TrainState, records: MetricLog, step: int, say: Callable[[str], None]) -> dict[str, float]:
+def evaluate(run: Run, state: TrainState, log: MetricLog, step: int, say: Callable[[str], None]) -> dict[str, float]:
     """Evaluates, logs, prints and draws."""
     metrics, shown = run.evaluation.run(state.best_params(), state.model_state, keep=sheets.MOST)
     for line in remarks(run.evaluation, metrics):
         say(line)
-    records.add(step, "val", metrics)
+    log.add(step, "val", metrics)
     say(f"step {step} val  " + "  ".join(f"{name} {value:.4g}" for name, value in metrics.items() if "/" not in name))
     if run.leads:
         pictures = run.workdir / "pictures"
         sheets.write_sheet(pictures / f"step_{step:07}_val.png", shown, run.classes)
-        sheets.curves(records.all(), pictures / "curves.png")
+        sheets.curves(log.all(), pictures / "curves.png")
     return metrics
 
 

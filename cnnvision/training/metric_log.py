@@ -12,7 +12,7 @@ from cnnvision.errors import RunError
 class MetricLog:
     """Appends one JSON object a logged step: {"step", "split", metric: value, …}; NaN and infinities are null.
 
-    A resumed run forgets what was logged after the step that it resumes from, so the file has each (step, split) once, in
+    A resumed run drops what was logged after the step that it resumes from, so the file has each (step, split) once, in
     order, whenever the run was killed. Local files are appended to; remote ones, which cannot be, are written whole.
 
     Args:
@@ -52,12 +52,12 @@ class MetricLog:
                 self.tensorboard.add_scalar(f"{split}/{name}", value, step)
 
     def all(self) -> list[dict[str, Any]]:
-        """Every record so far, in order."""
+        """Every entry so far, in order."""
         return [json.loads(line) for line in self.lines]
 
     def last(self, split: str) -> dict[str, float]:
-        """The metrics of the last record of a split (null as NaN); empty where there is none."""
-        found = [record for record in self.all() if record["split"] == split]
+        """The metrics of the last entry of a split (null as NaN); empty where there is none."""
+        found = [entry for entry in self.all() if entry["split"] == split]
         values = found[-1].items() if found else ()
         return {name: math.nan if value is None else value for name, value in values if name not in ("step", "split")}
 
@@ -73,13 +73,8 @@ class MetricLog:
         self.close()
 
 
-def read_records(workdir: epath.PathLike) -> list[dict[str, Any]]:
-    """The records of a run folder, without a last line that was cut off."""
-    return [json.loads(line) for line in _complete_lines(epath.Path(workdir) / "metrics.jsonl")]
-
-
 def _complete_lines(path: epath.Path) -> list[str]:
-    """The lines of a log but for a last one that was cut off. Raises RunError for one that is no record."""
+    """The lines of a log but for a last one that was cut off. Raises RunError for one that is no entry."""
     if not path.exists():
         return []
     lines = path.read_bytes().decode(errors="replace").split("\n")[:-1]
@@ -89,7 +84,7 @@ def _complete_lines(path: epath.Path) -> list[str]:
         except (ValueError, KeyError, TypeError):
             whole = False
         if not whole:
-            raise RunError(f"{path}, line {number}: this is no record of a run ({line[:40]!r}). Delete the line.")
+            raise RunError(f"{path}, line {number}: this is no entry of a run's log ({line[:40]!r}). Delete the line.")
     return lines
 
 

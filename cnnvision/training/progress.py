@@ -2,6 +2,8 @@
 
 import resource
 import time
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
 
 import jax
 
@@ -38,6 +40,46 @@ class Stopwatch:
             "time/input_wait": self.waited / seconds,
             "time/examples_per_second": batch_size / step,
         }
+
+
+def timed(batches: Iterable[Any], watch: Stopwatch) -> Iterator[Any]:
+    """The same batches; the time spent waiting for them goes to the watch. Closes the pipeline when left."""
+    iterator = iter(batches)
+    try:
+        while True:
+            began = time.perf_counter()
+            try:
+                loaded = next(iterator)
+            except StopIteration:
+                return
+            watch.waited += time.perf_counter() - began
+            yield loaded
+    finally:
+        close = getattr(iterator, "close", None)
+        if close:
+            close()
+
+
+class InputFaults:
+    """Counts what the training batches lack, and says it: each unreadable example once, full batches once."""
+
+    def __init__(self):
+        self.failed, self.dropped, self.said = 0, 0, set()
+
+    def add(self, loaded: Any, say: Callable[[str], None]) -> None:
+        """Takes what the pipeline loaded for a step. An example that cannot be read fails again in each epoch."""
+        for problem in dict.fromkeys(loaded.failures):
+            if problem not in self.said:
+                self.said.add(problem)
+                say(f"not used: {problem}")
+        if loaded.dropped_objects and not self.dropped:
+            say("some images have more objects than a batch has room for (config.model.max_objects): the smallest are "
+                "left out, and counted as objects_dropped")  # fmt: skip
+        self.failed, self.dropped = self.failed + len(loaded.failures), self.dropped + loaded.dropped_objects
+
+    def figures(self) -> dict[str, float]:
+        """`examples_failed`, `objects_dropped` since the run, or its resumption, began."""
+        return {"examples_failed": float(self.failed), "objects_dropped": float(self.dropped)}
 
 
 def duration(seconds: float) -> str:

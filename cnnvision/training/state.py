@@ -5,7 +5,6 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import optax
 from flax import struct
 
 from cnnvision.task import Array, Mean, Task
@@ -43,25 +42,14 @@ def metric_names(task: Task, params: Any, model_state: Any, batch: Batch) -> lis
     return [*aux.metrics, "loss", "gradient_norm"]
 
 
-def make_init(
-    task: Task, make_optimizer: Callable[[Any], optax.GradientTransformation], seed: int, keep_ema: bool
-) -> Callable[[Batch], TrainState]:
-    """A function batch -> the state before the first step; the batch gives shapes only.
+def begin(task: Task, make_optimizer: Callable, params: Any, model_state: Any, batch: Batch, keep_ema: bool) -> TrainState:
+    """The state before the first step, from parameters that are already there.
 
     Args:
         make_optimizer: tree of bools (what may move) -> optimizer.
+        batch: for shapes only.
         keep_ema: whether the run keeps a moving average of its parameters.
     """
-
-    def init(batch: Batch) -> TrainState:
-        params, model_state = task.init(jax.random.key(seed), batch)
-        return begin(task, make_optimizer, params, model_state, batch, keep_ema)
-
-    return init
-
-
-def begin(task: Task, make_optimizer: Callable, params: Any, model_state: Any, batch: Batch, keep_ema: bool) -> TrainState:
-    """The state before the first step, from parameters that are already there."""
     zero = lambda: Mean(jnp.zeros((), jnp.float32), jnp.zeros((), jnp.float32))
     return TrainState(
         step=jnp.zeros((), jnp.int32),

@@ -18,7 +18,7 @@ from cnnvision.models import fast_rcnn, faster_rcnn, make_task
 from cnnvision.ops.anchors import anchors_of_maps
 from cnnvision.ops.detections import detections
 from cnnvision.pretrained.coco_ids import COCO_IDS
-from cnnvision.pretrained.detectors import from_torchvision_detector, to_torchvision_detector
+from cnnvision.pretrained.detectors import body_of, from_torchvision_detector, to_torchvision_detector
 from cnnvision.pretrained.start import load_pretrained
 from cnnvision.runs.defaults import section
 from cnnvision.task import DataInfo
@@ -217,3 +217,27 @@ def test_other_networks_take_what_is_theirs_of_a_detector_s_file(tmp_path):
     loaded, _, report = load_pretrained(str(file), "resnet50", params, model_state, classes=())
     np.testing.assert_array_equal(loaded["box_head"]["class"]["bias"], state["roi_heads.box_predictor.cls_score.bias"])
     assert "rpn" not in loaded and "left" not in report
+
+
+def test_a_one_stage_detector_takes_backbone_and_pyramid(tmp_path):
+    """Its pyramid begins at stride 8 and has a layer that the file's has not; its head is like none of the file's."""
+    state, _ = load_golden("fasterrcnn_resnet50_fpn")
+    file = tmp_path / "detector.safetensors"
+    file.write_bytes(safetensors_file({key: array for key, array in state.items() if array.dtype == np.float32}))
+    _, two_stages, model_state = shapes_of()
+    layer = two_stages["neck"]["output32"]
+    neck = {name: tree for name, tree in two_stages["neck"].items() if not name.endswith("t4") and name != "lateral4"}
+    params = {"backbone": two_stages["backbone"], "neck": {**neck, "coarser64": layer}, "head": {"class": {"conv0": layer}}}
+    loaded, _, report = load_pretrained(str(file), "resnet50", params, model_state, classes=list(COCO_IDS))
+    for ours, theirs in (("lateral8", "inner_blocks.1.0"), ("output32", "layer_blocks.3.0")):
+        np.testing.assert_array_equal(loaded["neck"][ours]["bias"], state[f"backbone.fpn.{theirs}.bias"])
+    assert loaded["backbone"]["stem"]["conv"]["kernel"].any()
+    assert loaded["neck"]["coarser64"] == layer and loaded["head"] == params["head"]
+    assert report.endswith(
+        " neck and heads: 12 tensors. head was left at its initialisation (the file has none). neck/coarser64 was left at "
+        "its initialisation (the file has none)."
+    )
+    file.write_bytes(safetensors_file({key: array for key, array in body_of(state).items() if array.dtype == np.float32}))
+    loaded, _, report = load_pretrained(str(file), "resnet50", params, model_state, classes=list(COCO_IDS))
+    assert loaded["backbone"]["stem"]["conv"]["kernel"].any() and loaded["neck"] == params["neck"]
+    assert report == f"resnet50: 265 tensors from {file}."

@@ -17,11 +17,11 @@ from cnnvision.task import DataInfo
 from cnnvision.training.evaluate import make_predict_step
 from cnnvision.training.optimizer import make_optimizer
 from cnnvision.training.sharding import everywhere, make_mesh, put_batch, state_layout
-from cnnvision.training.state import make_init
 from cnnvision.training.step import make_train_step
 from tests.conftest import ROOT
 from tests.models import tasks
 from tests.models.segmenters import PLAIN_PATH, task_of
+from tests.training.toy import make_init
 
 BATCH = 16
 

@@ -16,7 +16,6 @@ from cnnvision.training import loop
 from cnnvision.training.checkpoint import Checkpoints
 from cnnvision.training.evaluate import SplitEvaluation
 from cnnvision.training.failure import replay
-from cnnvision.training.metric_log import read_records
 from cnnvision.training.sharding import make_mesh
 from cnnvision.types import COCO_AREA_RANGES, Example, Problem
 from tests.training import toy
@@ -76,8 +75,8 @@ def final_state(workdir, config, task=None):
         return jax.device_get(loop.first_state(run, checkpoints))
 
 
-def without_times(records):
-    return [{key: value for key, value in record.items() if not key.startswith("time/")} for record in records]
+def without_times(entries):
+    return [{key: value for key, value in entry.items() if not key.startswith("time/")} for entry in entries]
 
 
 @pytest.fixture(scope="module")
@@ -85,7 +84,7 @@ def uninterrupted(tmp_path_factory):
     workdir, config = tmp_path_factory.mktemp("whole"), toy.make_config()
     with jax.numpy_dtype_promotion("standard"):
         metrics = loop.train(make_run(workdir, config))
-        return workdir, config, metrics, final_state(workdir, config), read_records(workdir)
+        return workdir, config, metrics, final_state(workdir, config), toy.entries(workdir)
 
 
 def test_weights_that_do_not_fit_leave_nothing_behind(tmp_path):
@@ -105,7 +104,7 @@ def test_what_cannot_be_used_is_said_once_and_counted_each_time(tmp_path):
     run.train_batches = lambda *steps: (loaded._replace(failures=(problem,) * 2) for loaded in batches(*steps))
     loop.train(run)
     assert len([line for line in said if line.startswith("not used: ")]) == 1
-    assert [record["examples_failed"] for record in read_records(tmp_path) if record["split"] == "train"][-1] == 24
+    assert [entry["examples_failed"] for entry in toy.entries(tmp_path) if entry["split"] == "train"][-1] == 24
 
 
 def test_an_evaluation_in_which_nothing_counts_has_no_loss(tmp_path):
@@ -118,7 +117,7 @@ def test_an_evaluation_in_which_nothing_counts_has_no_loss(tmp_path):
     metrics = loop.train(run)
     assert np.isnan(metrics["loss"]) and np.isnan(metrics["loss/class"])
     assert len([line for line in said if line.startswith("nothing in what is evaluated on counts")]) == 1
-    assert read_records(tmp_path)[-1]["loss"] is None
+    assert toy.entries(tmp_path)[-1]["loss"] is None
 
 
 def test_a_finished_run_that_lost_its_log_is_evaluated_again(uninterrupted, tmp_path):
@@ -131,8 +130,8 @@ def test_a_finished_run_that_lost_its_log_is_evaluated_again(uninterrupted, tmp_
 @pytest.mark.parametrize("text", ["{garbage}\n", "{}\n", '{"step": "x"}\n', "\x00\n"])
 def test_a_log_that_was_written_into(text, tmp_path):
     (tmp_path / "metrics.jsonl").write_text('{"step": 1, "split": "train"}\n' + text)
-    with pytest.raises(RunError, match=r"metrics\.jsonl, line 2: this is no record"):
-        read_records(tmp_path)
+    with pytest.raises(RunError, match=r"metrics\.jsonl, line 2: this is no entry"):
+        toy.entries(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -154,30 +153,30 @@ def test_objects_that_found_no_room_are_counted(tmp_path):
     batches = run.train_batches
     run.train_batches = lambda *steps: (loaded._replace(dropped_objects=3 * loaded.step) for loaded in batches(*steps))
     loop.train(run)
-    records = [record for record in read_records(tmp_path) if record["split"] == "train"]
-    assert [record["objects_dropped"] for record in records] == [0, 3, 9]
+    entries = [entry for entry in toy.entries(tmp_path) if entry["split"] == "train"]
+    assert [entry["objects_dropped"] for entry in entries] == [0, 3, 9]
     assert len([line for line in said if "config.model.max_objects" in line]) == 1
 
 
 def test_a_run_leaves_what_it_promises(uninterrupted):
-    workdir, _, metrics, state, records = uninterrupted
+    workdir, _, metrics, state, entries = uninterrupted
     assert int(state.step) == 12
     assert 0 <= metrics["accuracy"] <= 1 and metrics["images"] == 20
-    assert [(r["step"], r["split"]) for r in records] == [
+    assert [(r["step"], r["split"]) for r in entries] == [
         (3, "train"), (6, "train"), (6, "val"), (9, "train"), (12, "train"), (12, "val")
     ]  # fmt: skip
-    assert {"loss", "loss/class", "gradient_norm", "learning_rate", "time/step", "time/input_wait"} <= set(records[0])
+    assert {"loss", "loss/class", "gradient_norm", "learning_rate", "time/step", "time/input_wait"} <= set(entries[0])
     pictures = {path.name for path in (workdir / "pictures").iterdir()}
     assert pictures == {"step_0000000_inputs.png", "step_0000006_val.png", "step_0000012_val.png", "curves.png"}
     assert list((workdir / "tensorboard").iterdir())
     kept = {int(path.name) for path in (workdir / "checkpoints").iterdir()}
-    best = max((r["accuracy"], r["step"]) for r in records if r["split"] == "val")[1]
+    best = max((r["accuracy"], r["step"]) for r in entries if r["split"] == "val")[1]
     assert kept == {8, 12, best}
 
 
 @pytest.mark.parametrize("kills", [(0,), (1, 2), (5,), (7,), (9, 10, 11), (4, 8, 11)])
 def test_killed_and_started_again_ends_in_the_same_bits(uninterrupted, tmp_path, kills):
-    _, config, metrics, expected, records = uninterrupted
+    _, config, metrics, expected, entries = uninterrupted
     for kill in kills:
 
         def die(step, kill=kill):
@@ -189,19 +188,19 @@ def test_killed_and_started_again_ends_in_the_same_bits(uninterrupted, tmp_path,
     found_metrics = loop.train(make_run(tmp_path, config))
     jax.tree.map(np.testing.assert_array_equal, final_state(tmp_path, config), expected)
     assert found_metrics == metrics
-    assert without_times(read_records(tmp_path)) == without_times(records)
+    assert without_times(toy.entries(tmp_path)) == without_times(entries)
 
 
 def test_a_finished_run_answers_with_its_metrics(uninterrupted):
-    workdir, config, metrics, _, records = uninterrupted
+    workdir, config, metrics, _, entries = uninterrupted
     said = []
     assert loop.train(make_run(workdir, config, said=said)) == metrics
     assert "has all of its 12 steps" in said[-1]
-    assert read_records(workdir) == records
+    assert toy.entries(workdir) == entries
 
 
 def test_sigterm_saves_and_the_next_start_goes_on(uninterrupted, tmp_path):
-    _, config, _, expected, records = uninterrupted
+    _, config, _, expected, entries = uninterrupted
     said = []
     term = lambda step: os.kill(os.getpid(), signal.SIGTERM) if step == 6 else None
     assert loop.train(make_run(tmp_path, config, before_step=term, said=said)) == {}
@@ -210,7 +209,7 @@ def test_sigterm_saves_and_the_next_start_goes_on(uninterrupted, tmp_path):
     assert 7 <= stopped_at <= 8
     loop.train(make_run(tmp_path, config))
     jax.tree.map(np.testing.assert_array_equal, final_state(tmp_path, config), expected)
-    assert without_times(read_records(tmp_path)) == without_times(records)
+    assert without_times(toy.entries(tmp_path)) == without_times(entries)
 
 
 def test_other_training_data_are_refused(uninterrupted):
@@ -246,7 +245,7 @@ def test_not_finite_stops_with_the_state_before_and_the_batch(tmp_path):
 
 
 def test_a_cut_last_line_of_the_log_is_forgotten(uninterrupted, tmp_path):
-    _, config, _, _, records = uninterrupted
+    _, config, _, _, entries = uninterrupted
 
     def die(step):
         if step == 10:
@@ -257,7 +256,7 @@ def test_a_cut_last_line_of_the_log_is_forgotten(uninterrupted, tmp_path):
     with pytest.raises(Killed):
         loop.train(make_run(tmp_path, config, before_step=die))
     loop.train(make_run(tmp_path, config))
-    assert without_times(read_records(tmp_path)) == without_times(records)
+    assert without_times(toy.entries(tmp_path)) == without_times(entries)
     for line in (tmp_path / "metrics.jsonl").read_text().splitlines():
         json.loads(line)
 

@@ -16,7 +16,6 @@ import pytest
 from cnnvision.runs.defaults import base
 from cnnvision.training.optimizer import make_optimizer
 from cnnvision.training.sharding import everywhere, make_mesh, put_batch
-from cnnvision.training.state import make_init
 from cnnvision.training.step import loss_and_gradient, make_train_step, step_key
 from tests.conftest import ROOT
 from tests.training import toy
@@ -63,7 +62,7 @@ def test_from_each_of_twenty_states_the_loss_and_the_gradient_are_the_same(tmp_p
     one, eight = make_mesh(jax.devices()[:1]), make_mesh()
     run = jax.jit(lambda p, s, b, n: loss_and_gradient(task, p, s, b, step_key(0, n)))
     step = jax.jit(make_train_step(task, optimizer, seed=0, log_every=5))
-    state = jax.jit(make_init(task, optimizer, 0, False))(toy.make_batch(0, ROWS))
+    state = jax.jit(toy.make_init(task, optimizer, 0, False))(toy.make_batch(0, ROWS))
     expected, on_eight = [], []
     for number in range(STATES):
         batch = toy.make_batch(number, ROWS, invalid=number % 4)

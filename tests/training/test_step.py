@@ -13,7 +13,6 @@ from cnnvision.errors import ConfigError
 from cnnvision.runs.defaults import base
 from cnnvision.training.optimizer import make_optimizer, make_schedule
 from cnnvision.training.sharding import make_mesh, put_batch, state_layout
-from cnnvision.training.state import make_init
 from cnnvision.training.step import CompiledOnce, loss_and_gradient, make_train_step
 from tests.training import toy
 
@@ -28,7 +27,7 @@ def optimizer_of(config, steps=12):
 
 def first_state(task, config=None, average=False, seed=0):
     config = config or base().optimizer
-    return jax.jit(make_init(task, optimizer_of(config), seed, average))(make_batch(0))
+    return jax.jit(toy.make_init(task, optimizer_of(config), seed, average))(make_batch(0))
 
 
 def difference(a, b):
@@ -85,7 +84,7 @@ def test_an_update_that_is_not_finite_is_not_made():
     """Loss and gradient are in order, and what an optimizer makes of them is not."""
     task = toy.make_task()
     broken = lambda trainable: optax.stateless(lambda updates, params: jax.tree.map(lambda x: x / 0.0, updates))
-    state = jax.jit(make_init(task, broken, 0, False))(make_batch(0))
+    state = jax.jit(toy.make_init(task, broken, 0, False))(make_batch(0))
     after, report = jax.jit(make_train_step(task, broken, seed=0, log_every=5))(state, make_batch(1), jnp.zeros(1, bool))
     assert bool(report.failed) and int(after.step) == 0
     jax.tree.map(np.testing.assert_array_equal, after.params, state.params)

@@ -10,6 +10,8 @@ from cnnvision.evaluation.classification import ClassificationEvaluator
 from cnnvision.ops import losses
 from cnnvision.runs.defaults import base
 from cnnvision.task import InputSpec, LossAux, Mean, Task
+from cnnvision.training.metric_log import MetricLog
+from cnnvision.training.state import begin
 from cnnvision.types import Batch, ClassPrediction, ClassTarget
 
 CLASSES = ("dark", "light", "striped")
@@ -92,6 +94,16 @@ def make_batch(seed: int, size: int = 16, invalid: int = 0) -> Batch:
         core=np.tile(np.array([0, 0, *SIZE], np.int32), (size, 1)),
         target=ClassTarget(labels=labels, valid=np.ones(size, bool)),
     )
+
+
+def make_init(task, make_optimizer, seed, keep_ema):
+    """batch (for shapes) -> the state before the first step."""
+    return lambda batch: begin(task, make_optimizer, *task.init(jax.random.key(seed), batch), batch, keep_ema)
+
+
+def entries(workdir):
+    """The metric log of a run folder."""
+    return MetricLog(workdir, 10**9, write=False).all()
 
 
 def make_config(**training) -> ConfigDict:
