@@ -8,8 +8,8 @@
     rois = read(RoIs, config.model.rois, "config.model.rois")
 
 A field's type says what is right: bool, int (2.5 and True are no whole numbers), float, str, `Literal`, tuples, other
-settings, `X | None`, each with `Between` where it has bounds. A section without a key gets the field's default. What is wrong
-raises a ConfigError that names the key, the value and what would be right. Rules between fields stand beside the part.
+settings, `X | None`, each with `Between` where it has bounds. A section without a key gets the field's default. What is
+wrong raises a ConfigError that names the key, the value and what would be right. Rules between fields stand beside the part.
 """
 
 import dataclasses
@@ -26,7 +26,7 @@ T = TypeVar("T")
 
 @dataclasses.dataclass(frozen=True)
 class Between:
-    """Bounds of a number, or of a tuple's numbers. Attributes: least, most, both included; why: ends the error's sentence."""
+    """Bounds of a number, or of a tuple's numbers. Attributes: least, most: both included; why: ends the error's text."""
 
     least: float
     most: float
