@@ -19,7 +19,9 @@ from typing import Any
 
 import numpy as np
 
-from experiments.command_line import Parser, cache_compilations, main
+from cnnvision.installation import ROOT
+
+from .command_line import Parser, cache_compilations, main
 
 PASSES = ("forward", "train")
 DETECTOR = "fasterrcnn_resnet50_fpn"
@@ -128,7 +130,7 @@ def measure(run: Callable[[], object], rounds: int) -> list[float]:
 def peer(python: str, network: str, batch: int, size: int) -> subprocess.Popen:
     """torchvision's side: a process that measures one pass a line that it is sent, and answers with the seconds."""
     boxes = json.dumps(boxes_of(batch, size).tolist()) if network == DETECTOR else ""
-    command = [python, "-m", "experiments.benchmark_torchvision", network, str(batch), str(size), boxes]
+    command = [python, str(ROOT / "experiments/benchmark_torchvision.py"), network, str(batch), str(size), boxes]
     return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
 
@@ -179,7 +181,7 @@ def command(arguments: list[str] | None = None) -> int:
     cache_compilations()
     rows = run(flags.network, flags.batch, flags.size, flags.dtype, flags.rounds, flags.against)
 
-    from experiments.reports.tables import markdown
+    from .reports.tables import markdown
 
     print(markdown(list(rows[0]), [list(row.values()) for row in rows]))
     return 0

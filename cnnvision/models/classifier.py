@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from cnnvision.backbones import make_backbone
 from cnnvision.evaluation.classification import ClassificationEvaluator
 from cnnvision.heads.classification import ClassificationHead, accuracy, class_loss
-from cnnvision.models.binding import bind, normalized, trainable_with
+from cnnvision.models.binding import bind, inputs_of, normalized, trainable_with
 from cnnvision.pretrained.start import warm_start
 from cnnvision.settings import Dropout, Share, read
 from cnnvision.task import DataInfo, Loss, LossAux, Task

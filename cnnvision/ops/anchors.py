@@ -73,7 +73,7 @@ def in_image(boxes: Float[Array, "n 4"], size: Int[Array, "2"]) -> Bool[Array, "
     return jnp.all(centres < size[None, ::-1].astype(jnp.float32), axis=1)
 
 
-def best_of_each(scores: Float[Array, "n"], counts: Sequence[int], most: int) -> list[tuple[Array, Int[Array, "_"]]]:
+def best_of_each(scores: Float[Array, "n"], counts: Sequence[int], most: int) -> list[tuple[Array, Array]]:
     """(scores, indices among all n), the best first, of the `most` best of each map; `counts` of the n lie on each map."""
     found, start = [], 0
     for count in counts:
