@@ -10,7 +10,7 @@ from typing import Any
 @dataclasses.dataclass(frozen=True)
 class Case:
     """Attributes:
-    config: a file of configs/; its variant "smoke" is the network that is tested.
+    config: name of a file in configs/; its variant "smoke" is the network that is tested.
     model: values of keys of `config.model` that differ: what is random is switched on, for example.
     learning_rate: of plain gradient descent, by which the loss on one batch of four images falls in forty steps.
     draws: whether training depends on the key (dropout, samples).
