@@ -19,6 +19,7 @@ from cnnvision.models import make_task
 from cnnvision.programs.text import operations
 from cnnvision.runs.configuration import from_json
 from cnnvision.runs.join import empty_batch
+from cnnvision.runs.open import load
 from cnnvision.task import DataInfo
 from experiments import ladder, train
 from experiments.reports import comparison
@@ -60,6 +61,8 @@ def test_the_detection_ladder_from_end_to_end(tmp_path, few_shapes):
         assert row["detector"] == name and row["AP50"] == last["AP50"]
         assert row["AP_low"] <= row["AP"] <= row["AP_high"] and row["AP50_low"] <= row["AP50"] <= row["AP50_high"]
         assert row["proposal_recall"] == last["proposal_recall"] and 0 < row["proposal_recall"] <= 1
+        threshold = load(tmp_path / name.lower().replace(" ", "_")).threshold
+        assert 0 <= threshold == last["score_threshold"] <= 1  # of predict's pictures
         assert row["ms_an_image"] == pytest.approx(sum(row[part] for part in parts)) and row["ms_backbone"] > 0
     # R-CNN and Fast R-CNN look at the same regions, and one of them once only.
     assert rows[1]["proposal_recall"] == rows[2]["proposal_recall"]
