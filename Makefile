@@ -2,9 +2,9 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test lint clean
+.PHONY: demo test check clean
 
-.venv/installed: requirements.txt pyproject.toml
+.venv/installed: requirements.txt pyproject.toml setup.py
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "cnnvision needs Python 3.11 or newer; try: make PYTHON=python3.11 $(MAKECMDGOALS)"; exit 1; }
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install -q --disable-pip-version-check -r requirements.txt
@@ -17,8 +17,9 @@ demo: .venv/installed  ## trains, evaluates and draws a localizer in a few minut
 test: .venv/installed  ## the whole suite
 	@$(BIN)/python -m pytest -n 2 --dist worksteal
 
-lint: .venv/installed
-	$(BIN)/ruff check . && $(BIN)/ruff format --check .
+check: .venv/installed  ## before each commit, in a minute: form, rooms, documents, settings, references of ops
+	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
+	@$(BIN)/python -m pytest -n 2 tests/test_layering.py tests/test_settings.py tests/ops tests/experiments/test_documents.py -k "not notebooks"
 
 clean:
 	rm -rf .venv runs .pytest_cache

@@ -8,8 +8,9 @@
     rois = read(RoIs, config.model.rois, "config.model.rois")
 
 A field's type says what is right: bool, int (2.5 and True are no whole numbers), float, str, `Literal`, tuples, other
-settings, `X | None`, each with `Between` where it has bounds. A section without a key gets the field's default. What is wrong
-raises a ConfigError that names the key, the value and what would be right. Rules between fields stand beside the part.
+settings, `X | None`, each with `Between` where it has bounds. A key that a section lacks has the field's default. What is
+wrong raises a ConfigError that names the key, the value and what would be right. A rule between fields stands in
+`__post_init__`, as a ConfigError whose message begins with the field's name.
 """
 
 import dataclasses
@@ -26,7 +27,7 @@ T = TypeVar("T")
 
 @dataclasses.dataclass(frozen=True)
 class Between:
-    """Bounds of a number, or of a tuple's numbers. Attributes: least, most, both included; why: ends the error's sentence."""
+    """Bounds of a number, or of a tuple's numbers. Attributes: least, most: both included; why: ends the error."""
 
     least: float
     most: float
@@ -56,7 +57,11 @@ def read(kind: type[T], section: Any, where: str) -> T:
         return section
     if not hasattr(section, "items"):
         raise ConfigError(f"{where} = {section!r}: must be a section with keys {', '.join(_fields(kind))}")
-    return kind(**checked(kind, dict(section.items()), where))
+    values = checked(kind, dict(section.items()), where)
+    try:
+        return kind(**values)
+    except ConfigError as error:  # it begins with the field
+        raise ConfigError(f"{where}.{error}") from error
 
 
 def checked(kind: type, options: Mapping[str, Any], where: str, without: tuple[str, ...] = ()) -> dict[str, Any]:
@@ -94,6 +99,8 @@ def _value(kind: Any, value: Any, key: str, bounds: Between | None = None) -> An
         if value not in arguments or type(value) not in {type(each) for each in arguments}:
             raise ConfigError(f"{key}: there is no {value!r}.{nearest(value, arguments)}")
         return value
+    if origin is dict:
+        return dict(value.items())
     if origin is tuple:
         return _tuple(arguments, value, key, bounds)
     if dataclasses.is_dataclass(kind):

@@ -7,11 +7,14 @@ batch or in many, on one device or on many, padded or not: pairs are added, then
 
 import dataclasses
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Literal, Protocol
+from typing import Annotated, Any, Literal, Protocol
 
+import jax
 import jax.numpy as jnp
 from flax import struct
 
+from cnnvision.errors import ConfigError
+from cnnvision.settings import Between, Count
 from cnnvision.types import Array, Batch, Example
 
 Params = Any
@@ -38,7 +41,7 @@ class Mean:
         return cls(jnp.sum(jnp.where(weights > 0, values, 0.0) * weights), jnp.sum(weights))
 
     def over(self, valid: Array) -> "Mean":
-        """Of means with one row for each image, [b]: the mean of all that is in the rows that are valid."""
+        """Reduces per-image means (fields [b]) to the mean over all values of the valid images."""
         rows = lambda x: jnp.sum(jnp.where(valid, x, 0.0))
         return Mean(rows(self.total), rows(self.count))
 
@@ -132,28 +135,28 @@ class BorderWeights:
 
 @dataclasses.dataclass(frozen=True)
 class ProposalSpec:
-    """Boxes where an object may be, made from the image alone, ahead of the network (cnnvision/data/wrappers/proposals.py).
+    """Boxes where an object may be, made from the image alone, ahead of the network (data/wrappers/proposals.py)."""
 
-    Attributes:
-        method: "selective_search", "random" (boxes of any place, size and shape) or "sliding" (a regular grid of them).
-        most: of an image; the first in their order are taken.
-        seed: of the order of selective search's, and of random boxes.
-        quality: selective search's slower, more thorough mode.
-        least_side: selective search sees images whose shorter side is below this enlarged by a whole factor, pixels; the
-            longer side to four times this at most.
-        scales: "random" (least, most), "sliding" all: square roots of areas as shares of that of the image.
-        ratios: "random" (least, most), "sliding" all: height / width.
-        step: "sliding": distance of neighbours, as a share of their sides.
-    """
+    method: Literal[
+        "selective_search", "random", "sliding"
+    ]  # "random": of any place, size, shape; "sliding": a regular grid
+    most: Count  # of an image; the first in their order are taken
+    seed: Annotated[int, Between(0, 2**31 - 1)] = 0  # of the order of selective search's, and of random boxes
+    quality: bool = False  # selective search's slower, more thorough mode
+    least_side: Annotated[int, Between(1, 10**4)] = (
+        256  # images with a shorter side below are enlarged by a whole factor for
+    )
+    # selective search, the longer side to four times this at most, pixels
+    scales: Annotated[tuple[float, ...], Between(0.001, 1)] = (0.1, 1.0)  # square roots of areas as shares of the image's;
+    # "random": (least, most), "sliding": all
+    ratios: Annotated[tuple[float, ...], Between(0.001, 100)] = (0.5, 2.0)  # height / width; likewise
+    step: Annotated[float, Between(0.01, 1)] = 0.25  # "sliding": distance of neighbours, as a share of their sides
 
-    method: Literal["selective_search", "random", "sliding"]
-    most: int
-    seed: int = 0
-    quality: bool = False
-    least_side: int = 256
-    scales: tuple[float, ...] = (0.1, 1.0)
-    ratios: tuple[float, ...] = (0.5, 2.0)
-    step: float = 0.25
+    def __post_init__(self):
+        for name in ("scales", "ratios"):
+            values = getattr(self, name)
+            if not values or (self.method == "random" and (len(values) != 2 or values[0] > values[1])):
+                raise ConfigError(f'{name} = {values!r}: must have one at least; (least, most) where the method is "random"')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -172,9 +175,9 @@ class InputSpec:
         max_objects: rows of an ObjectTarget; further objects are dropped and counted.
         mask_side: side of instance masks, 0 for none.
         multiple_of: every size must be a multiple of this (the network's largest stride).
-        margin: for "tile": pixels at each side of a tile that are seen, but not answered for.
-        lost: for "tile": pixels at each side of an input that the network has no answer for (no padding); training windows
-            reach so far beyond the image, or its rim would never be learnt.
+        margin: for "tile": pixels at each side of a tile that are seen, but not predicted.
+        lost: for "tile": border pixels per side that unpadded convolutions lose. Training windows extend this far beyond the
+            (mirrored) image, so that its border is trained on, too.
         tile_step: for "tile": tiles lie at distances that are a multiple of this, so that all pool the same pixels together.
         border: weights of a SemanticTarget; None for none.
         proposals: what a batch's proposals are; None for none.
@@ -212,18 +215,18 @@ class DataInfo:
 
 @dataclasses.dataclass(frozen=True)
 class HostStage:
-    """A stage after the training steps: parameters that are computed once, on the host, from what the network answers on the
-    training split without augmentation. It counts as one more step: evaluated, and saved.
+    """A stage run once after training: it fits parameters on the host to the network's outputs on the (unaugmented) training
+    split. It counts as one more step: evaluated, and saved.
 
     Attributes:
         name: for the log.
-        examples: of the training split, the first so many; 0 for all.
+        examples: how many of the training split, from the first on; None for all.
         outputs: (params, model_state, batch) -> name -> [b, ...]: what is fitted to, computed on the devices.
-        fit: (params, read) -> params; read() iterates over the outputs, batch by batch: NumPy, valid examples only.
+        fit: (params, read) -> params; read() goes through the outputs again, batch by batch: NumPy, valid examples only.
     """
 
     name: str
-    examples: int
+    examples: int | None
     outputs: Callable[[Params, ModelState, Batch], dict[str, Array]]
     fit: Callable[[Params, Callable[[], Iterator[dict[str, Any]]]], Params]
 
@@ -243,19 +246,19 @@ class Task:
         predict: (params, model_state, batch) -> predictions of fixed shapes; never reads targets.
         evaluator: () -> a fresh Evaluator.
         best: (metric name of the evaluator, "max" or "min"): which checkpoint is the best one; None for the last.
-        parts: name -> (params, model_state, batch) -> what there is after that part of `predict`, in their order and without
-            the last: for measurements of where the time goes.
+        parts: for profiling: stage name -> (params, model_state, batch) -> the intermediate output of `predict` after that
+            stage, in order; the last stage is `predict`.
         host_stages: run once after the training steps, in their order; `init` makes their parameters, too, and `predict`
             does without those that are not fitted yet.
     """
 
     inputs: InputSpec
     init: Callable[[Key, Batch], tuple[Params, ModelState]]
-    warm_start: Callable[[Params, ModelState], tuple[Params, ModelState, str]]
-    trainable: Callable[[Params], Any]
     loss: Callable[[Params, ModelState, Batch, Key, bool], tuple[Loss, LossAux]]
     predict: Callable[[Params, ModelState, Batch], Any]
     evaluator: Callable[[], Evaluator]
     best: tuple[str, Literal["max", "min"]] | None
+    warm_start: Callable[[Params, ModelState], tuple[Params, ModelState, str]] = lambda params, state: (params, state, "")
+    trainable: Callable[[Params], Any] = lambda params: jax.tree.map(lambda leaf: True, params)
     parts: dict[str, Callable[[Params, ModelState, Batch], Any]] = dataclasses.field(default_factory=dict)
     host_stages: tuple[HostStage, ...] = ()

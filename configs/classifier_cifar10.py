@@ -10,21 +10,14 @@ Result      not yet run
 
 from ml_collections import ConfigDict
 
-from configs.common import base, no_variant, smoke
+from cnnvision.models.classifier import Settings
+from cnnvision.runs.defaults import base, no_variant, section, smoke
 
 
 def get_config(variant: str = "") -> ConfigDict:
     """variant: "" or "smoke" (seconds, on `shapes:single`; numbers mean nothing)."""
     config = base()
-    config.model = ConfigDict(
-        dict(
-            name="classifier",
-            backbone=dict(name="resnet18", norm="batch", frozen_stages=0, dtype="float32"),
-            pretrained="",
-            label_smoothing=0.0,
-            dropout=0.0,
-        )
-    )
+    config.model = section(Settings(backbone=dict(name="resnet18", norm="batch", frozen_stages=0, dtype="float32")))
     config.data.source = "tfds:cifar10"
     config.data.eval_split = "test"
     config.data.size = (64, 64)

@@ -10,19 +10,17 @@ Result      accuracy 0.930 on val (one seed)
 
 from ml_collections import ConfigDict
 
-from configs.common import base, no_variant, smoke
+from cnnvision.models.classifier import Settings
+from cnnvision.runs.defaults import base, no_variant, section, smoke
 
 
 def get_config(variant: str = "") -> ConfigDict:
     """variant: "" or "smoke" (seconds, numbers mean nothing)."""
     config = base()
-    config.model = ConfigDict(
-        dict(
-            name="classifier",
+    config.model = section(
+        Settings(
             backbone=dict(name="efficientnet_lite0", head_conv=True, norm="frozen", frozen_stages=3, dtype="float32"),
             pretrained="imagenet",
-            label_smoothing=0.0,
-            dropout=0.0,
         )
     )
     config.data.source = "shapes:single"

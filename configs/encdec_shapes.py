@@ -11,20 +11,17 @@ Result      val, 500 images: mean_iou .359, pixel accuracy .865, boundary_f .078
 
 from ml_collections import ConfigDict
 
-from configs.common import base, no_variant, pixel_loss, smoke
+from cnnvision.models.encdec import Settings
+from cnnvision.runs.defaults import base, no_variant, section, smoke
 
 
 def get_config(variant: str = "") -> ConfigDict:
     """variant: "" or "smoke" (seconds, numbers mean nothing)."""
     config = base()
-    config.model = ConfigDict(
-        dict(
-            name="encdec",
+    config.model = section(
+        Settings(
             backbone=dict(name="efficientnet_lite0", norm="frozen", frozen_stages=8, dtype="float32"),
             pretrained="imagenet",
-            decoder=dict(widths=(), upsampling="transposed", norm="batch"),
-            loss=pixel_loss(),
-            tta="none",
         )
     )
     config.data.source = "shapes"

@@ -13,13 +13,14 @@ Result      val, 500 images: AP .620, AP50 .836, AP75 .734, APs .526, APm .603, 
 
 from ml_collections import ConfigDict
 
-from configs.common import base, detector, made_proposals, no_variant, smoke
+from cnnvision.models.fast_rcnn import Settings
+from cnnvision.runs.defaults import base, no_variant, section, smoke
 
 
 def get_config(variant: str = "") -> ConfigDict:
     """variant: "" or "smoke" (seconds, numbers mean nothing)."""
     config = base()
-    config.model = detector("fast_rcnn", made_proposals())
+    config.model = section(Settings())
     config.model.backbone = ConfigDict(dict(name="efficientnet_lite0", norm="frozen", frozen_stages=3, dtype="float32"))
     config.model.pretrained = "imagenet"
     config.model.strides = (4, 8, 16)
@@ -45,7 +46,15 @@ def get_config(variant: str = "") -> ConfigDict:
     config.training.eval_every = 500
     config.training.save_every = 250
     if variant == "smoke":
-        return smoke(config)
+        config.data.train_split = "val"  # proposals take time: those of few images
+        return smoke(
+            config,
+            strides=(4, 8),
+            width=8,
+            max_objects=8,
+            proposals=dict(most=30, least_side=1),
+            regions=dict(number=16, hidden=(16,)),
+        )
     if variant:
         raise no_variant(variant, "smoke")
     return config

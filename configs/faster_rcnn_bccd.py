@@ -14,13 +14,14 @@ Result      val, 87 images: AP .609, AP50 .911, AP75 .684; AP of platelets .460,
 
 from ml_collections import ConfigDict
 
-from configs.common import base, detector, learnt_proposals, no_variant, smoke
+from cnnvision.models.faster_rcnn import Settings
+from cnnvision.runs.defaults import base, no_variant, section, smoke
 
 
 def get_config(variant: str = "") -> ConfigDict:
     """variant: "" or "smoke" (seconds, numbers mean nothing, on `shapes`)."""
     config = base()
-    config.model = detector("faster_rcnn", learnt_proposals())
+    config.model = section(Settings())
     config.model.backbone = ConfigDict(dict(name="efficientnet_lite0", norm="frozen", frozen_stages=2, dtype="float32"))
     config.model.pretrained = "imagenet"
     config.model.strides = (8, 16, 32)
@@ -48,7 +49,15 @@ def get_config(variant: str = "") -> ConfigDict:
     config.training.save_every = 200
     if variant == "smoke":
         config.data.source = "shapes"
-        return smoke(config)
+        return smoke(
+            config,
+            strides=(4, 8),
+            width=8,
+            max_objects=8,
+            anchors=dict(sizes=((12,), (24,), (48,))),
+            proposals=dict(before_train=50, most_train=50, before=50, most=30),
+            regions=dict(number=16, hidden=(16,)),
+        )
     if variant:
         raise no_variant(variant, "smoke")
     return config

@@ -13,13 +13,14 @@ Result      not yet run; published: AP 37.9 after 90,000 steps (Detectron2's mod
 
 from ml_collections import ConfigDict
 
-from configs.common import base, detector, learnt_proposals, no_variant, smoke
+from cnnvision.models.faster_rcnn import Settings
+from cnnvision.runs.defaults import base, no_variant, section, smoke
 
 
 def get_config(variant: str = "") -> ConfigDict:
     """variant: "" or "smoke" (seconds, on `shapes`, without the weights; numbers mean nothing)."""
     config = base()
-    config.model = detector("faster_rcnn", learnt_proposals())  # torchvision's values
+    config.model = section(Settings())
     config.model.backbone = ConfigDict(dict(name="resnet50", norm="frozen", frozen_stages=2, dtype="bfloat16"))
     config.model.pretrained = "resnet50-0676ba61.pth"
     config.data.source = "coco:data/coco"
@@ -41,7 +42,15 @@ def get_config(variant: str = "") -> ConfigDict:
     config.training.save_every = 5_000
     if variant == "smoke":
         config.data.source, config.data.workers = "shapes", 0
-        return smoke(config)
+        return smoke(
+            config,
+            strides=(4, 8),
+            width=8,
+            max_objects=8,
+            anchors=dict(sizes=((12,), (24,), (48,))),
+            proposals=dict(before_train=50, most_train=50, before=50, most=30),
+            regions=dict(number=16, hidden=(16,)),
+        )
     if variant:
         raise no_variant(variant, "smoke")
     return config

@@ -13,13 +13,14 @@ Result      val, 500 images: AP .610, AP50 .860, AP75 .731, APs .536, APm .601, 
 
 from ml_collections import ConfigDict
 
-from configs.common import base, detector, learnt_proposals, no_variant, smoke
+from cnnvision.models.faster_rcnn import Settings
+from cnnvision.runs.defaults import base, no_variant, section, smoke
 
 
 def get_config(variant: str = "") -> ConfigDict:
     """variant: "" or "smoke" (seconds, numbers mean nothing)."""
     config = base()
-    config.model = detector("faster_rcnn", learnt_proposals())
+    config.model = section(Settings())
     config.model.backbone = ConfigDict(dict(name="efficientnet_lite0", norm="frozen", frozen_stages=3, dtype="float32"))
     config.model.pretrained = "imagenet"
     config.model.strides = (4, 8, 16)
@@ -45,7 +46,15 @@ def get_config(variant: str = "") -> ConfigDict:
     config.training.eval_every = 600
     config.training.save_every = 250
     if variant == "smoke":
-        return smoke(config)
+        return smoke(
+            config,
+            strides=(4, 8),
+            width=8,
+            max_objects=8,
+            anchors=dict(sizes=((12,), (24,), (48,))),
+            proposals=dict(before_train=50, most_train=50, before=50, most=30),
+            regions=dict(number=16, hidden=(16,)),
+        )
     if variant:
         raise no_variant(variant, "smoke")
     return config

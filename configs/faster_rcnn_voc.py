@@ -13,7 +13,8 @@ Result      not yet run; published: mAP 69.9 (`AP50/voc07`), the two networks tr
 
 from ml_collections import ConfigDict
 
-from configs.common import base, detector, learnt_proposals, no_variant, smoke
+from cnnvision.models.faster_rcnn import Settings
+from cnnvision.runs.defaults import base, no_variant, section, smoke
 
 IMAGES_A_STEP = 8
 
@@ -21,7 +22,7 @@ IMAGES_A_STEP = 8
 def get_config(variant: str = "") -> ConfigDict:
     """variant: "" or "smoke" (seconds, on `shapes`, without the weights; numbers mean nothing)."""
     config = base()
-    config.model = detector("faster_rcnn", learnt_proposals())
+    config.model = section(Settings())
     config.model.backbone = ConfigDict(dict(name="vgg16", norm="none", frozen_stages=2, dtype="float32"))
     config.model.pretrained = "vgg16-397923af.pth"
     config.model.neck, config.model.strides, config.model.width = "none", (16,), 512
@@ -56,7 +57,15 @@ def get_config(variant: str = "") -> ConfigDict:
     if variant == "smoke":
         config.data.source = "shapes"
         config.data.train_split, config.data.eval_split = "train", "val"
-        return smoke(config)
+        return smoke(
+            config,
+            strides=(4,),
+            width=8,
+            max_objects=8,
+            anchors=dict(sizes=((12, 24, 48),)),
+            proposals=dict(before_train=50, most_train=50, before=50, most=30),
+            regions=dict(number=16, hidden=(16,)),
+        )
     if variant:
         raise no_variant(variant, "smoke")
     return config

@@ -10,23 +10,14 @@ Result      val, 500 images: mean_iou .116, pixel accuracy .785, boundary_f .010
 
 from ml_collections import ConfigDict
 
-from configs.common import base, no_variant, pixel_loss, smoke
+from cnnvision.models.fullres import Settings
+from cnnvision.runs.defaults import base, no_variant, section, smoke
 
 
 def get_config(variant: str = "") -> ConfigDict:
     """variant: "" or "smoke" (seconds, numbers mean nothing)."""
     config = base()
-    config.model = ConfigDict(
-        dict(
-            name="fullres",
-            width=32,
-            depth=8,  # 3×3 convolutions; each lets a pixel see one pixel further
-            norm="batch",
-            dtype="float32",
-            loss=pixel_loss(),
-            tta="none",
-        )
-    )
+    config.model = section(Settings(width=32, depth=8))
     config.model.loss.class_weights = (0.2,)  # four pixels in five are background, and nothing else would be learnt for long
     config.data.source = "shapes"
     config.data.size = (128, 128)
@@ -44,7 +35,7 @@ def get_config(variant: str = "") -> ConfigDict:
     config.training.eval_every = 0
     config.training.save_every = 100
     if variant == "smoke":
-        return smoke(config)
+        return smoke(config, width=4, depth=2)
     if variant:
         raise no_variant(variant, "smoke")
     return config

@@ -18,23 +18,19 @@ Result      on val, one seed each (`experiments.ablate` makes this table):
 
 from ml_collections import ConfigDict
 
-from configs.common import base, no_variant, smoke
+from cnnvision.models.localizer import Settings
+from cnnvision.runs.defaults import base, no_variant, section, smoke
 
 
 def get_config(variant: str = "") -> ConfigDict:
     """variant: "" or "smoke" (seconds, on `shapes:single`, without the weights; numbers mean nothing)."""
     config = base()
-    config.model = ConfigDict(
-        dict(
-            name="localizer",
+    config.model = section(
+        Settings(
             backbone=dict(name="efficientnet_lite0", norm="frozen", frozen_stages=4, dtype="float32"),
             pretrained="imagenet",
-            stride=0,  # of the feature map that both heads look at; 0 for the last
-            alpha=0.5,  # L = α·Lc + (1 − α)·Lr
-            class_pooling="average",  # or "flatten", "attention": cnnvision/heads/classification.py
-            box_pooling="flatten",  # or "attention": cnnvision/heads/box_regression.py
-            box_loss="mean_squared_error",  # Lr: or "smooth_l1", "giou"
-            label_smoothing=0.0,
+            class_pooling="average",
+            box_pooling="flatten",
             dropout=0.2,
         )
     )
@@ -56,7 +52,7 @@ def get_config(variant: str = "") -> ConfigDict:
     config.training.save_every = 100
     if variant == "smoke":
         config.data.source = "shapes:single"
-        return smoke(config)
+        return smoke(config, stride=None)
     if variant:
         raise no_variant(variant, "smoke")
     return config

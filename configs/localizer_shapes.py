@@ -11,24 +11,19 @@ Result      accuracy 0.930, mean_box_iou 0.747, localization_accuracy 0.864 on v
 
 from ml_collections import ConfigDict
 
-from configs.common import base, no_variant, smoke
+from cnnvision.models.localizer import Settings
+from cnnvision.runs.defaults import base, no_variant, section, smoke
 
 
 def get_config(variant: str = "") -> ConfigDict:
     """variant: "" or "smoke" (seconds, numbers mean nothing)."""
     config = base()
-    config.model = ConfigDict(
-        dict(
-            name="localizer",
+    config.model = section(
+        Settings(
             backbone=dict(name="efficientnet_lite0", norm="frozen", frozen_stages=3, dtype="float32"),
             pretrained="imagenet",
-            stride=16,  # of the feature map that both heads look at; 0 for the last
-            alpha=0.5,  # L = α·Lc + (1 − α)·Lr
-            class_pooling="attention",  # or "average", "flatten": cnnvision/heads/classification.py
-            box_pooling="attention",  # or "flatten": cnnvision/heads/box_regression.py
-            box_loss="giou",  # Lr: or "mean_squared_error", "smooth_l1"
-            label_smoothing=0.0,
-            dropout=0.0,
+            stride=16,
+            box_loss="giou",
         )
     )
     config.data.source = "shapes:single"
@@ -44,7 +39,7 @@ def get_config(variant: str = "") -> ConfigDict:
     config.training.eval_every = 320
     config.training.save_every = 320
     if variant == "smoke":
-        return smoke(config)
+        return smoke(config, stride=None)
     if variant:
         raise no_variant(variant, "smoke")
     return config

@@ -11,27 +11,14 @@ Result      val, 500 images: mean_iou .179, pixel accuracy .776, boundary_f .051
 
 from ml_collections import ConfigDict
 
-from configs.common import base, no_variant, pixel_loss, smoke
+from cnnvision.models.patchnet import Settings
+from cnnvision.runs.defaults import base, no_variant, section, smoke
 
 
 def get_config(variant: str = "") -> ConfigDict:
     """variant: "" or "smoke" (seconds, numbers mean nothing)."""
     config = base()
-    config.model = ConfigDict(
-        dict(
-            name="patchnet",
-            kernels=(4, 4, 4),  # each followed by 2×2 max-pooling
-            window=45,  # pixels; the paper's N4: kernels (4, 5, 4, 4), window 95, width 48, hidden 200
-            width=32,
-            hidden=128,
-            dtype="float32",
-            samples=0,  # pixels drawn from each image in a step, as many of each class (the paper); 0 for all pixels
-            run="dense",  # or "patches": window by window, the same answers
-            chunk=1024,  # windows at a time, for "patches"
-            loss=pixel_loss(),
-            tta="none",
-        )
-    )
+    config.model = section(Settings(kernels=(4, 4, 4), window=45, width=32, hidden=128))
     config.model.loss.class_weights = (0.2,)  # four pixels in five are background, and nothing else would be learnt for long
     config.data.source = "shapes"
     config.data.size = (64, 64)  # half of the images' sides, a quarter of their pixels
@@ -49,7 +36,7 @@ def get_config(variant: str = "") -> ConfigDict:
     config.training.eval_every = 0
     config.training.save_every = 30
     if variant == "smoke":
-        return smoke(config)
+        return smoke(config, kernels=(4, 4), window=21, width=4, hidden=8, samples=16)
     if variant:
         raise no_variant(variant, "smoke")
     return config

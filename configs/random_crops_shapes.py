@@ -11,39 +11,27 @@ Result      val, 500 images: AP .246, AP50 .502, AP75 .208, APs .120, APm .241, 
 
 from ml_collections import ConfigDict
 
-from configs.common import base, made_proposals, no_variant, smoke
+from cnnvision.heads.box_head import SamplingSettings
+from cnnvision.models.random_crops import Settings
+from cnnvision.ops.detections import DetectionSettings
+from cnnvision.runs.defaults import base, no_variant, section, smoke
+from cnnvision.task import ProposalSpec
 
 
 def get_config(variant: str = "") -> ConfigDict:
     """variant: "" or "smoke" (seconds, numbers mean nothing)."""
     config = base()
-    config.model = ConfigDict(
-        dict(
-            name="random_crops",
+    config.model = section(
+        Settings(
             backbone=dict(name="efficientnet_lite0", norm="frozen", frozen_stages=3, dtype="float32"),
             pretrained="imagenet",
-            side=64,  # of a crop as the network sees it, pixels
-            stride=16,  # of the feature map that both heads look at; 0 for the last
-            alpha=0.5,  # L = α·Lc + (1 − α)·Lr
-            class_pooling="attention",
-            box_pooling="attention",
+            stride=16,
             box_loss="giou",
-            label_smoothing=0.0,
-            dropout=0.0,
-            max_objects=8,
-            chunk=50,  # crops of an image that are looked at together, in prediction
-            **made_proposals(),
-            regions=dict(  # the crops to learn from
-                number=8,  # of an image
-                share=0.5,  # with an object, at most
-                positive_from=0.5,  # IoU
-                negative_from=0.0,
-                negative_below=0.5,
-            ),
-            detections=dict(score_above=0.05, threshold=0.3, most=100),
+            proposals=ProposalSpec("random", 400, scales=(0.08, 0.8)),
+            regions=SamplingSettings(number=8, share=0.5),
+            detections=DetectionSettings(threshold=0.3),
         )
     )
-    config.model.proposals.update(method="random", most=400, scales=(0.08, 0.8), ratios=(0.5, 2.0))
     config.data.source = "shapes"
     config.data.augment.flip = 0.5
     config.data.augment.flip_vertical = 0.5
@@ -57,7 +45,8 @@ def get_config(variant: str = "") -> ConfigDict:
     config.training.eval_every = 0
     config.training.save_every = 250
     if variant == "smoke":
-        return smoke(config)
+        config.data.train_split = "val"  # proposals take time: those of few images
+        return smoke(config, stride=None, side=16, chunk=10, proposals=dict(most=30, least_side=1), regions=dict(number=16))
     if variant:
         raise no_variant(variant, "smoke")
     return config

@@ -12,48 +12,27 @@ Result      val, 500 images: AP .637, AP50 .827, AP75 .768, APs .602, APm .632, 
 
 from ml_collections import ConfigDict
 
-from configs.common import base, made_proposals, no_variant, smoke
+from cnnvision.heads.box_head import SamplingSettings
+from cnnvision.models.rcnn import BoxSettings, Settings
+from cnnvision.ops.detections import DetectionSettings
+from cnnvision.runs.defaults import base, no_variant, section, smoke
 
 
 def get_config(variant: str = "") -> ConfigDict:
     """variant: "" or "smoke" (seconds, numbers mean nothing)."""
     config = base()
-    config.model = ConfigDict(
-        dict(
-            name="rcnn",
+    config.model = section(
+        Settings(
             backbone=dict(name="efficientnet_lite0", norm="frozen", frozen_stages=3, dtype="float32"),
             pretrained="imagenet",
-            side=64,  # of a warped region, pixels
-            context=4,  # of them around it, on each side: 16 of 227 in the paper
-            stride=16,  # of the feature map ("pool5"); 0 for the last
-            hidden=(256, 256),  # "fc6" and "fc7"; 4,096 each in the paper
-            dropout=0.0,
-            max_objects=8,
-            chunk=50,  # regions of an image that are looked at together; divides proposals.most
-            **made_proposals(),
-            regions=dict(  # the regions to fine-tune on
-                number=16,  # of an image
-                share=0.25,  # with an object, at most
-                positive_from=0.5,  # IoU
-                negative_from=0.0,
-                negative_below=0.5,
-            ),
-            svm=dict(
-                examples=500,  # images to fit to, the first; 0 for all
-                C=0.001,
-                negative_below=0.3,  # IoU with all objects of the class
-                passes=1,  # of hard negative mining over all images
-            ),
-            boxes=dict(
-                examples=500,  # images to fit to, the first; 0 for all
-                number=32,  # regions of an image at most, drawn among those that overlap an object enough
-                positive_from=0.6,  # IoU
-                regularization=1000.0,  # lambda
-            ),
-            detections=dict(score_above=0.05, threshold=0.3, most=100),
+            context=4,  # 16 of 227 pixels in the paper
+            stride=16,  # "pool5"
+            hidden=(256, 256),  # "fc6" and "fc7"
+            regions=SamplingSettings(number=16),
+            boxes=BoxSettings(number=32),
+            detections=DetectionSettings(threshold=0.3),
         )
     )
-    config.model.proposals.most = 500
     config.data.source = "shapes"
     config.data.augment.flip = 0.5
     config.data.augment.flip_vertical = 0.5
@@ -68,7 +47,19 @@ def get_config(variant: str = "") -> ConfigDict:
     config.training.save_every = 250
     config.training.keep = 3  # the three stages
     if variant == "smoke":
-        return smoke(config)
+        config.data.train_split = "val"  # proposals take time: those of few images
+        return smoke(
+            config,
+            stride=None,
+            hidden=(8,),
+            context=1,
+            svm=dict(examples=24),
+            boxes=dict(examples=24),
+            side=16,
+            chunk=10,
+            proposals=dict(most=30, least_side=1),
+            regions=dict(number=16),
+        )
     if variant:
         raise no_variant(variant, "smoke")
     return config

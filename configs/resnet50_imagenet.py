@@ -11,7 +11,8 @@ Result      not yet run; published: 76.2 to 76.5 % top-1 after 90 epochs (Goyal 
 
 from ml_collections import ConfigDict
 
-from configs.common import base, no_variant, smoke
+from cnnvision.models.classifier import Settings
+from cnnvision.runs.defaults import base, no_variant, section, smoke
 
 IMAGES, EPOCHS = 1_281_167, 90
 
@@ -19,13 +20,10 @@ IMAGES, EPOCHS = 1_281_167, 90
 def get_config(variant: str = "") -> ConfigDict:
     """variant: "" or "smoke" (seconds, on `shapes:single`; numbers mean nothing)."""
     config = base()
-    config.model = ConfigDict(
-        dict(
-            name="classifier",
+    config.model = section(
+        Settings(
             backbone=dict(name="resnet50", norm="batch", frozen_stages=0, dtype="bfloat16"),
-            pretrained="",
             label_smoothing=0.1,  # He et al. 2019, section 5.2
-            dropout=0.0,
         )
     )
     config.data.source = "tfds:imagenet2012"

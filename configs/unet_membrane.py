@@ -15,15 +15,15 @@ Result      mean_iou 0.802, boundary_f 0.967, pixel_accuracy 0.926 on val (one s
 
 from ml_collections import ConfigDict
 
-from configs.common import base, no_variant, pixel_loss, smoke
+from cnnvision.models.unet import Settings
+from cnnvision.runs.defaults import base, no_variant, section, smoke
 
 
 def get_config(variant: str = "") -> ConfigDict:
     """variant: "" or "smoke" (seconds, numbers mean nothing)."""
     config = base()
-    config.model = ConfigDict(
-        dict(
-            name="unet",
+    config.model = section(
+        Settings(
             backbone=dict(
                 name="contracting_path",
                 width=16,
@@ -34,10 +34,6 @@ def get_config(variant: str = "") -> ConfigDict:
                 frozen_stages=0,
                 dtype="float32",
             ),
-            pretrained="",
-            skips=True,
-            decoder=dict(widths=(), upsampling="transposed", norm="batch"),
-            loss=pixel_loss(),
             tta="rotations",
         )
     )
@@ -64,8 +60,7 @@ def get_config(variant: str = "") -> ConfigDict:
     if variant == "smoke":
         config.data.source = "shapes"
         config.data.margin = 0
-        config.model.tta = "flips"
-        return smoke(config)
+        return smoke(config, tta="flips")
     if variant:
         raise no_variant(variant, "smoke")
     return config

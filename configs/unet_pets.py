@@ -12,24 +12,23 @@ Result      not run
 
 from ml_collections import ConfigDict
 
-from configs.common import base, no_variant, pixel_loss, smoke
+from cnnvision.heads.segmentation import PixelLossSettings
+from cnnvision.models.unet import Settings
+from cnnvision.necks.decoder import DecoderSettings
+from cnnvision.runs.defaults import base, no_variant, section, smoke
 
 
 def get_config(variant: str = "") -> ConfigDict:
     """variant: "" or "smoke" (seconds, numbers mean nothing)."""
     config = base()
-    config.model = ConfigDict(
-        dict(
-            name="unet",
+    config.model = section(
+        Settings(
             backbone=dict(name="resnet34", norm="batch", frozen_stages=0, dtype="bfloat16"),
-            pretrained="",
-            skips=True,
-            decoder=dict(widths=(256, 128, 64, 32, 16), upsampling="transposed", norm="batch"),
-            loss=pixel_loss(),
+            decoder=DecoderSettings(widths=(256, 128, 64, 32, 16)),
+            loss=PixelLossSettings(dice=0.5),
             tta="flips",
         )
     )
-    config.model.loss.dice = 0.5
     config.data.source = "tfds:oxford_iiit_pet"
     config.data.eval_split = "test"
     config.data.resize = "letterbox"
@@ -52,7 +51,7 @@ def get_config(variant: str = "") -> ConfigDict:
     if variant == "smoke":
         config.data.source = "shapes"
         config.data.eval_split = "val"
-        return smoke(config)
+        return smoke(config, decoder=dict(widths=()))
     if variant:
         raise no_variant(variant, "smoke")
     return config

@@ -12,21 +12,19 @@ Result      val, 500 images: mean_iou .773, pixel accuracy .959, boundary_f .590
 
 from ml_collections import ConfigDict
 
-from configs.common import base, no_variant, pixel_loss, smoke
+from cnnvision.models.unet import Settings
+from cnnvision.necks.decoder import DecoderSettings
+from cnnvision.runs.defaults import base, no_variant, section, smoke
 
 
 def get_config(variant: str = "") -> ConfigDict:
     """variant: "", "noskips", or "smoke" (seconds, numbers mean nothing)."""
     config = base()
-    config.model = ConfigDict(
-        dict(
-            name="unet",
+    config.model = section(
+        Settings(
             backbone=dict(name="efficientnet_lite0", norm="frozen", frozen_stages=8, dtype="float32"),
             pretrained="imagenet",
-            skips=True,
-            decoder=dict(widths=(128, 96, 32), upsampling="transposed", norm="batch"),
-            loss=pixel_loss(),
-            tta="none",  # or "flips", "rotations": over views of the input, in prediction
+            decoder=DecoderSettings(widths=(128, 96, 32)),
         )
     )
     config.data.source = "shapes"
@@ -48,7 +46,7 @@ def get_config(variant: str = "") -> ConfigDict:
     config.training.save_every = 200
     config.model.skips = not variant.startswith("noskips")
     if variant in ("smoke", "noskips-smoke"):
-        return smoke(config)
+        return smoke(config, decoder=dict(widths=()))
     if variant not in ("", "noskips"):
         raise no_variant(variant, "smoke", "noskips", "noskips-smoke")
     return config

@@ -1,10 +1,15 @@
 """The commands. Each is a thin file: it parses, joins the parts, and calls; each is a plain function for notebooks, too."""
 
-import difflib
 import pathlib
 import sys
 
-COMMANDS = ("train", "evaluate", "predict", "doctor", "convert", "ladder", "ablate", "replay", "benchmark")
+from cnnvision.errors import nearest
+
+COMMANDS = (
+    "train", "evaluate", "predict", "doctor", "convert", "proposals", "ladder", "ablate", "replay", "benchmark",
+    "detection_speed",
+)  # fmt: skip
+"""All of them, in the order in which a newcomer meets them."""
 
 
 def _answer_unknown_command() -> None:
@@ -12,10 +17,8 @@ def _answer_unknown_command() -> None:
     module = sys.orig_argv[sys.orig_argv.index("-m") + 1] if "-m" in sys.orig_argv[:-1] else ""
     package, _, name = module.partition(".")
     if package == "experiments" and not (pathlib.Path(__file__).parent / f"{name}.py").is_file():
-        close = difflib.get_close_matches(name, COMMANDS, n=1)
-        hint = f" Did you mean {close[0]}?" if close else ""
-        what = f"there is no command {module}.{hint}" if name else "name a command: python -m experiments.COMMAND"
-        print(f"{what} Commands: {', '.join(COMMANDS)}", file=sys.stderr)
+        what = f"there is no command {name!r}." if name else "name a command: python -m experiments.COMMAND."
+        print(f"{what}{nearest(name, COMMANDS)}", file=sys.stderr)
         sys.exit(2)
 
 

@@ -6,9 +6,7 @@ Each variant is a run of its own in DIR/NAME. What is finished is not trained ag
 was. One seed each: a small difference is not a finding.
 """
 
-import sys
-
-from experiments.command_line import Parser, cache_compilations, main
+from .command_line import Parser, cache_compilations, main
 
 
 def run(config_argument: str, overrides, workdir, say=print) -> str:
@@ -17,8 +15,9 @@ def run(config_argument: str, overrides, workdir, say=print) -> str:
 
     from cnnvision.errors import ConfigError
     from cnnvision.runs.configuration import load_config, load_module, split_variant
-    from experiments import train
-    from experiments.reports.tables import comma_separated, markdown
+
+    from . import train
+    from .reports.tables import comma_separated, markdown
 
     swept = lambda module: {key for keys in module.sweep().values() for key in keys}
     module = load_module(split_variant(config_argument)[0])
@@ -52,5 +51,4 @@ def command(arguments: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.stdout.reconfigure(line_buffering=True)
     main(command)

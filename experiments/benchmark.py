@@ -19,7 +19,9 @@ from typing import Any
 
 import numpy as np
 
-from experiments.command_line import Parser, cache_compilations, main
+from cnnvision.installation import ROOT
+
+from .command_line import Parser, cache_compilations, main
 
 PASSES = ("forward", "train")
 DETECTOR = "fasterrcnn_resnet50_fpn"
@@ -29,21 +31,19 @@ OBJECTS = 10
 
 def make_task_of(network: str, size: int, dtype: str) -> Any:
     """The task of `--network` on inputs of size × size."""
-    from cnnvision.models import make_task
-    from cnnvision.runs.configuration import from_json, to_json
+    from cnnvision.models import classifier, faster_rcnn, make_task
+    from cnnvision.runs.defaults import base, section
     from cnnvision.task import DataInfo
-    from configs.common import detector, learnt_proposals
 
     if network == DETECTOR:
-        model = to_json(detector("faster_rcnn", learnt_proposals()))
-        model["backbone"] = {"name": "resnet50", "norm": "frozen", "frozen_stages": 2, "dtype": dtype}
-        model["max_objects"], classes = OBJECTS, 90
+        backbone = {"name": "resnet50", "norm": "frozen", "frozen_stages": 2, "dtype": dtype}
+        model, classes = faster_rcnn.Settings(backbone=backbone, max_objects=OBJECTS), 90
     else:
         norm = "none" if network == "vgg16" else "batch"
         backbone = {"name": network, "norm": norm, "frozen_stages": 0, "dtype": dtype}
-        model = {"name": "classifier", "backbone": backbone, "pretrained": "", "label_smoothing": 0.0, "dropout": 0.0}
-        classes = 1000
-    config = from_json({"model": model, "data": {"size": [size, size], "more_sizes": [], "resize": "stretch"}})
+        model, classes = classifier.Settings(backbone=backbone), 1000
+    config = base()
+    config.model, config.data.size = section(model), (size, size)
     return make_task(config, DataInfo(tuple(f"class{i}" for i in range(classes))))
 
 
@@ -130,7 +130,7 @@ def measure(run: Callable[[], object], rounds: int) -> list[float]:
 def peer(python: str, network: str, batch: int, size: int) -> subprocess.Popen:
     """torchvision's side: a process that measures one pass a line that it is sent, and answers with the seconds."""
     boxes = json.dumps(boxes_of(batch, size).tolist()) if network == DETECTOR else ""
-    command = [python, "-m", "experiments.benchmark_torchvision", network, str(batch), str(size), boxes]
+    command = [python, str(ROOT / "experiments/benchmark_torchvision.py"), network, str(batch), str(size), boxes]
     return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
 
@@ -181,7 +181,7 @@ def command(arguments: list[str] | None = None) -> int:
     cache_compilations()
     rows = run(flags.network, flags.batch, flags.size, flags.dtype, flags.rounds, flags.against)
 
-    from experiments.reports.tables import markdown
+    from .reports.tables import markdown
 
     print(markdown(list(rows[0]), [list(row.values()) for row in rows]))
     return 0

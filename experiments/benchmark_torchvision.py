@@ -1,6 +1,6 @@
 """torchvision's side of experiments/benchmark.py, run by the Python of an environment that has it; nothing of ours is in it.
 
-    python -m experiments.benchmark_torchvision NETWORK BATCH SIZE [BOXES]
+    PYTHON experiments/benchmark_torchvision.py NETWORK BATCH SIZE [BOXES]
 
 BOXES: of the objects in each image, JSON, for a detector.
 Reads lines "PASS ROUNDS" and answers each with a JSON list of seconds.

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable
 
 from cnnvision.errors import CnnvisionError, ConfigError
+from cnnvision.installation import typed
 
 
 class Parser(argparse.ArgumentParser):
@@ -21,7 +22,8 @@ class Parser(argparse.ArgumentParser):
 
     def __init__(self, command: str, description: str, keys: bool = False):
         self.keys = keys
-        super().__init__(prog=f"python -m experiments.{command}", description=description, allow_abbrev=False)
+        description = description.replace("python -m experiments.", typed(""))
+        super().__init__(prog=typed(command), description=description, allow_abbrev=False)
         formatter = lambda prog: argparse.RawDescriptionHelpFormatter(prog, max_help_position=32, width=110)
         self.formatter_class = formatter
 
@@ -64,10 +66,11 @@ def cache_compilations() -> None:
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
 
 
-def main(command: Callable[[list[str] | None], int | None]) -> None:
+def main(command: Callable[[list[str] | None], int | None], arguments: list[str] | None = None) -> None:
     """Runs a command as the program: errors that the user can mend are one message on stderr and exit code 2."""
+    sys.stdout.reconfigure(line_buffering=True)
     try:
-        sys.exit(command(None) or 0)
+        sys.exit(command(arguments) or 0)
     except CnnvisionError as error:
         print(f"{'config error' if isinstance(error, ConfigError) else 'error'}: {error}", file=sys.stderr)
         sys.exit(2)

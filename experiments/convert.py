@@ -8,7 +8,9 @@ All splits are written. Exit code 1 where examples had to be left out.
 from typing import TYPE_CHECKING
 
 from cnnvision.errors import DataError, nearest
-from experiments.command_line import Parser, main
+from cnnvision.installation import typed
+
+from .command_line import Parser, main
 
 if TYPE_CHECKING:
     from cnnvision.data.sources.coco.writer import Written
@@ -31,9 +33,7 @@ def run(data: str, output: str, suffix: str = "", progress: bool = True, say=pri
         sources.append(open_source(data, split, sources[0].classes if sources else None))
         left_out = sum(problem.effect in ("left out", "object left out") for problem in sources[-1].problems)
         if left_out:
-            say(
-                f"{split}: {left_out} faults of the data are left out; python -m experiments.doctor --data={data} lists them"
-            )
+            say(f"{split}: {left_out} faults of the data are left out; {typed(f'doctor --data={data}')} lists them")
     if sources[0].semantic_classes:
         say("semantic maps are not written: COCO's files of instances have no place for them")
     written = write_coco(sources, folder, suffix, progress)

@@ -10,10 +10,10 @@ on `--crops` proposals, `--chunk` of them at a time, and counts as often as thes
 import dataclasses
 import math
 import os
-import sys
 
 from cnnvision.errors import DataError
-from experiments.command_line import Parser, cache_compilations, main
+
+from .command_line import Parser, cache_compilations, main
 
 CLASSES = 20
 SIDE, MULTIPLE = 600, 16
@@ -26,10 +26,12 @@ def configs(proposals: int, crops: int, chunk: int, size: tuple[int, int], smoke
     """Name -> config; `smoke`: the smallest backbone, narrow heads."""
     from ml_collections import ConfigDict
 
-    from configs import fast_rcnn_shapes, faster_rcnn_voc, rcnn_shapes
+    from cnnvision.installation import CONFIGS
+    from cnnvision.runs.configuration import load_module
 
-    made = {"R-CNN": rcnn_shapes, "Fast R-CNN": fast_rcnn_shapes, "Faster R-CNN": faster_rcnn_voc}
-    made = {name: module.get_config() for name, module in made.items()}
+    get_config = lambda name: load_module(f"{CONFIGS}/{name}.py").get_config()
+    made = {"R-CNN": "rcnn_shapes", "Fast R-CNN": "fast_rcnn_shapes", "Faster R-CNN": "faster_rcnn_voc"}
+    made = {name: get_config(file) for name, file in made.items()}
     rcnn, fast, faster = (config.model for config in made.values())
     rcnn.update(side=224, context=16, stride=0 if smoke else 32, hidden=(4096, 4096), chunk=chunk)
     fast.update(neck="none", strides=faster.strides)
@@ -37,7 +39,7 @@ def configs(proposals: int, crops: int, chunk: int, size: tuple[int, int], smoke
     rcnn.proposals.most, fast.proposals.most = crops, proposals
     faster.proposals.most = min(faster.proposals.most, proposals)
     for config in made.values():
-        config.model.backbone, config.model.pretrained = faster_rcnn_voc.get_config().model.backbone, ""
+        config.model.backbone, config.model.pretrained = get_config("faster_rcnn_voc").model.backbone, ""
         config.model.detections.score_above = 0.0
         config.data.size, config.data.resize = size, "stretch"
         if smoke:
@@ -80,7 +82,8 @@ def run(
     from cnnvision.models import make_task
     from cnnvision.runs.join import loading
     from cnnvision.task import DataInfo, ProposalSpec
-    from experiments.reports.costs import detector_cost, on_one_device, proposal_seconds
+
+    from .reports.costs import detector_cost, on_one_device, proposal_seconds
 
     if image and not os.path.isfile(image):
         raise DataError(f"--image: {image} is no file")
@@ -109,8 +112,8 @@ def run(
 
 def report(costs) -> str:
     """The table, and how each compares with the one before it."""
-    from experiments.reports.costs import PARTS, steps
-    from experiments.reports.tables import markdown
+    from .reports.costs import PARTS, steps
+    from .reports.tables import markdown
 
     rows = [
         [
@@ -148,5 +151,4 @@ def command(arguments: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.stdout.reconfigure(line_buffering=True)
     main(command)

@@ -7,8 +7,8 @@ Decodes every image. Exit code 0: nothing has to be left out; 1: something has; 
 
 from typing import TYPE_CHECKING
 
-from experiments.command_line import Parser, main
-from experiments.reports.tables import markdown
+from .command_line import Parser, main
+from .reports.tables import markdown
 
 if TYPE_CHECKING:
     from cnnvision.data.doctor import Report

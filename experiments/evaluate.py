@@ -8,10 +8,11 @@ worst of all; a confusion matrix, or of detectors precision over recall.
 
 import hashlib
 import json
-import sys
 
+from cnnvision.installation import typed
 from cnnvision.runs.configuration import to_json
-from experiments.command_line import Parser, cache_compilations, main
+
+from .command_line import Parser, cache_compilations, main
 
 
 def run(workdir, data: str | None = None, split: str | None = None, step: int | None = None, say=print) -> dict[str, float]:
@@ -33,7 +34,7 @@ def run(workdir, data: str | None = None, split: str | None = None, step: int | 
     for problem in source.problems[:5]:
         say(str(problem))
     if len(source.problems) > 5:
-        say(f"… and {len(source.problems) - 5} more problems: python -m experiments.doctor --data={name}")
+        say(f"… and {len(source.problems) - 5} more problems: {typed(f'doctor --data={name}')}")
     evaluation = evaluation_of(trained.task, source, trained.config, trained.mesh)
     classes = names_of(trained.task, trained.info)
     worst = Worst(sheets.MOST)
@@ -75,12 +76,11 @@ def command(arguments: list[str] | None = None) -> int:
     cache_compilations()
     metrics = run(flags.workdir, flags.data, flags.split, flags.step)
 
-    from experiments.reports.tables import markdown
+    from .reports.tables import markdown
 
     print(markdown(("metric", "value"), list(metrics.items())))
     return 0
 
 
 if __name__ == "__main__":
-    sys.stdout.reconfigure(line_buffering=True)
     main(command)

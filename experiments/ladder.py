@@ -9,9 +9,8 @@ on the same images. Families: segmentation, detection.
 """
 
 import os
-import sys
 
-from experiments.command_line import Parser, cache_compilations, main
+from .command_line import Parser, cache_compilations, main
 
 FAMILIES = {
     "segmentation": {
@@ -49,8 +48,9 @@ def run(family: str, data: str, workdir, smoke: bool = False, say=print, overrid
 
     from cnnvision.errors import ConfigError, check_name
     from cnnvision.runs.configuration import load_config
-    from experiments import train
-    from experiments.reports import detection_ladder, segmentation_ladder
+
+    from . import train
+    from .reports import detection_ladder, segmentation_ladder
 
     if any(key == "data.source" for key, _ in overrides):
         raise ConfigError("--config.data.source: the ladder takes its data from --data")
@@ -74,11 +74,11 @@ def run(family: str, data: str, workdir, smoke: bool = False, say=print, overrid
 def check_data(workdir, data: str) -> None:
     """Raises RunError where a folder holds a run on other data than `data`; paths are compared as absolute ones."""
     from cnnvision.errors import RunError
-    from cnnvision.runs.descriptions import read_description
+    from cnnvision.runs import config_json
 
     if not (workdir / "config.json").exists():
         return
-    there = read_description(workdir)["config"]["data"]["source"]
+    there = config_json.read(workdir)["config"]["data"]["source"]
     kind_and_folder = lambda source: (source.partition(":")[0], os.path.realpath(source.partition(":")[2]))
     if kind_and_folder(there) != kind_and_folder(data):
         raise RunError(
@@ -101,5 +101,4 @@ def command(arguments: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.stdout.reconfigure(line_buffering=True)
     main(command)

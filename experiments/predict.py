@@ -11,10 +11,9 @@ predicted on again.
 
 import json
 import pathlib
-import sys
 from typing import Any
 
-from experiments.command_line import Parser, cache_compilations, main
+from .command_line import Parser, cache_compilations, main
 
 
 def describe(prediction: Any, classes: tuple[str, ...]) -> dict[str, Any]:
@@ -103,5 +102,4 @@ def command(arguments: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.stdout.reconfigure(line_buffering=True)
     main(command)

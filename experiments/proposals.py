@@ -8,11 +8,10 @@ for the first 10, 100, 1,000 and 2,000 of each image: average recall (IoU .50 â€
 objects, and recall at IoU .50 and .75.
 """
 
-import sys
 import time
 
-from experiments.command_line import Parser, main
-from experiments.reports.tables import markdown
+from .command_line import Parser, main
+from .reports.tables import markdown
 
 
 def run(config, split: str = "", say=print) -> dict[int, dict[str, float]]:
@@ -70,5 +69,4 @@ def command(arguments: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.stdout.reconfigure(line_buffering=True)
     main(command)

@@ -5,21 +5,21 @@
 For a run that stopped because a loss or a gradient was not finite: it saved the state before that step.
 """
 
-from experiments.command_line import Parser, cache_compilations, main
+from .command_line import Parser, cache_compilations, main
 
 
 def run(workdir, step: int | None = None) -> list[str]:
     """Replays step `step` (the last checkpoint's by default); returns what was found, a line each."""
     from cnnvision.errors import RunError
+    from cnnvision.runs import config_json
     from cnnvision.runs.configuration import from_json
-    from cnnvision.runs.descriptions import read_description
     from cnnvision.runs.join import join
     from cnnvision.training.checkpoint import Checkpoints
     from cnnvision.training.failure import replay
     from cnnvision.training.loop import first_state
     from cnnvision.training.sharding import put_batch
 
-    config = from_json(read_description(workdir)["config"])
+    config = from_json(config_json.read(workdir)["config"])
     made = join(config, workdir, say=lambda line: None)
     checkpoints = Checkpoints(workdir, made.task.best, config.training.keep, read_only=True)
     latest = checkpoints.latest()

@@ -6,9 +6,7 @@ Everything ends up in the run folder: config.json, metrics.jsonl, tensorboard/, 
 goes on after an interruption. On several hosts, start it on each (a Cloud TPU pod needs `--distributed` alone).
 """
 
-import sys
-
-from experiments.command_line import Parser, cache_compilations, main
+from .command_line import Parser, cache_compilations, main
 
 
 def run(config, workdir, say=print) -> dict[str, float]:
@@ -68,7 +66,7 @@ def command(arguments: list[str] | None = None) -> int:
     metrics = run(config, flags.workdir)
     if not metrics:
         return 75
-    from experiments.reports.tables import markdown
+    from .reports.tables import markdown
 
     print(markdown(("metric", "value"), list(metrics.items())))
     print(f"Pictures (inputs, predictions at each evaluation, curves): {flags.workdir}/pictures")
@@ -77,5 +75,4 @@ def command(arguments: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.stdout.reconfigure(line_buffering=True)
     main(command)

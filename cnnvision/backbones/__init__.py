@@ -6,20 +6,20 @@ Use:
     features[16]  # [b, h / 16, w / 16, backbone.channels[16]]
 """
 
-import dataclasses
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, get_args
 
 import jax.numpy as jnp
 
-from cnnvision.backbones.backbone import Backbone
 from cnnvision.backbones.contracting_path import ContractingPath
 from cnnvision.backbones.efficientnet_lite import EfficientNetLite0
+from cnnvision.backbones.layers import Backbone
 from cnnvision.backbones.resnet import ResNet
 from cnnvision.backbones.small import SmallNet
 from cnnvision.backbones.vgg import VGG16, VGG16BN
-from cnnvision.errors import ConfigError, check_name, nearest
+from cnnvision.errors import ConfigError, check_name
+from cnnvision.settings import Dtype, checked
 
 BACKBONES: dict[str, Callable[..., Backbone]] = {
     "small": SmallNet,
@@ -35,36 +35,22 @@ BACKBONES: dict[str, Callable[..., Backbone]] = {
 """Name -> constructor of the backbone, which takes the options of its class."""
 
 
-DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16, "float16": jnp.float16}
-"""Name in a config -> compute dtype."""
-
-
 SECTION = "config.model.backbone"
 """Where a config has what `make_backbone` is called with."""
 
 
-def read_dtype(name: str, where: str = "config.model.dtype") -> Any:
-    """The compute dtype that a config names. Raises ConfigError."""
-    return DTYPES[check_name(where, name, DTYPES)]
-
-
-def make_backbone(name: str, **options: Any) -> Backbone:
+def make_backbone(name: str = "", **options: Any) -> Backbone:
     """The backbone `name` with the given options (the attributes of its class, such as norm, dtype, frozen_stages).
 
     Raises:
         ConfigError: an unknown name, option or value; it names the key, as of `config.model.backbone`, and the known ones.
     """
-    if name not in BACKBONES:
-        raise ConfigError(f"{SECTION}.name: there is no backbone {name!r}.{nearest(name, BACKBONES)}")
-    make = BACKBONES[name]
+    make = BACKBONES[check_name(f"{SECTION}.name", name, BACKBONES)]
     fixed = make.keywords if isinstance(make, partial) else {}
     kind = make.func if isinstance(make, partial) else make
-    known = {field.name for field in dataclasses.fields(kind)} - {"parent", "name", *fixed}
-    for option in options:
-        if option not in known:
-            raise ConfigError(f"{SECTION}.{option}: backbone {name!r} has no option {option!r}.{nearest(option, known)}")
+    options = checked(kind, options, SECTION, without=("parent", "name", *fixed))
     if isinstance(options.get("dtype"), str):
-        options = {**options, "dtype": read_dtype(options["dtype"], f"{SECTION}.dtype")}
+        options["dtype"] = jnp.dtype(check_name(f"{SECTION}.dtype", options["dtype"], get_args(Dtype)))
     try:
         return make(**options)
     except ConfigError as error:  # it begins with the option

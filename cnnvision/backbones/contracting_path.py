@@ -7,17 +7,16 @@ Deviations, each an option: the paper pads nowhere (`padding` "valid"), and has 
 the end of the contracting path", is that of its published network, a rate of 0.5 after each of the two deepest levels.
 """
 
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar, Literal
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Bool, Float
 
-from cnnvision.backbones.backbone import Backbone
 from cnnvision.backbones.convolution import Padding, max_pool
-from cnnvision.backbones.layers import Conv, Norm
-from cnnvision.errors import ConfigError, check_name, check_range
+from cnnvision.backbones.layers import Backbone, Conv, Norm
+from cnnvision.settings import Between, Dropout
 
 
 class ConvolutionPair(nn.Module):
@@ -56,18 +55,10 @@ class ContractingPath(Backbone):
 
     norms: ClassVar[tuple[str, ...]] = ("batch", "frozen", "group", "none")
 
-    width: int = 64
-    depth: int = 4
-    padding: str = "same"
-    dropout: float = 0.0
-
-    def __post_init__(self):
-        for name, most in (("width", 4096), ("depth", 8)):
-            if getattr(self, name) not in range(1, most + 1):
-                raise ConfigError(f"{name}: {getattr(self, name)!r} must be from 1 to {most}")
-        check_name("padding", self.padding, ("same", "valid"))
-        check_range("dropout", self.dropout, 0, 0.99)
-        super().__post_init__()
+    width: Annotated[int, Between(1, 4096)] = 64
+    depth: Annotated[int, Between(1, 8)] = 4
+    padding: Literal["same", "valid"] = "same"
+    dropout: Dropout = 0.0
 
     @property
     def stages(self) -> tuple[str, ...]:

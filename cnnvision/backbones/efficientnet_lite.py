@@ -11,8 +11,8 @@ import jax
 from flax import linen as nn
 from jaxtyping import Array, Bool, Float
 
-from cnnvision.backbones.backbone import Backbone
-from cnnvision.backbones.layers import Conv, DepthwiseConv, Norm
+from cnnvision.backbones.depthwise import DepthwiseConv
+from cnnvision.backbones.layers import Backbone, Conv, Norm
 
 SETTINGS = (
     (1, 16, 1, 3, 1),

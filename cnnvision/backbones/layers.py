@@ -1,22 +1,21 @@
-"""The layers of every network here: `Conv`, `DepthwiseConv`, `Norm`. Parameters are float32, the arithmetic runs in `dtype`.
+"""What networks are made of: `Conv` and `Norm`, and `Backbone`, the base of what is built from them.
 
-A network is told apart by its tree alone: convolutions hold `kernel` (and `bias`), norms hold `scale` and `bias`, and batch
-norms keep `mean` and `var` in the collection "batch_stats".
+Parameters are float32, the arithmetic runs in `dtype`. A network is told apart by its tree alone: convolutions hold `kernel`
+(and `bias`), norms hold `scale` and `bias`, and batch norms keep `mean` and `var` in the collection "batch_stats".
 """
 
 import math
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
 from jax import lax
-from jax.sharding import AxisType, PartitionSpec
 from jaxtyping import Array, Bool, Float
 
-from cnnvision.backbones.convolution import Padding, conv, depthwise_conv
-from cnnvision.ops.per_image import one_by_one
+from cnnvision.backbones.convolution import Padding, conv
+from cnnvision.errors import ConfigError, nearest
 
 
 def normal(deviation: float) -> Callable[..., jax.Array]:
@@ -44,10 +43,10 @@ class Conv(nn.Module):
         size: side of the kernel; odd, but for "VALID".
         stride: distance between outputs, pixels.
         padding: "torch", "SAME" or "VALID" (backbones/convolution.py).
-        dilation: distance of the kernel's taps, pixels.
+        dilation: spacing of the kernel's elements, pixels.
         use_bias: adds a bias; pointless before a norm.
         dtype: of the arithmetic and of the output.
-        kernel_init: from which distribution the kernel is drawn.
+        kernel_init, bias_init: the distributions that they are drawn from.
     """
 
     features: int
@@ -58,32 +57,16 @@ class Conv(nn.Module):
     use_bias: bool = False
     dtype: Any = jnp.float32
     kernel_init: Any = fan_out_normal
+    bias_init: Any = nn.initializers.zeros
 
     @nn.compact
     def __call__(self, image: Float[Array, "b h w i"]) -> Float[Array, "b _ _ o"]:
         kernel = self.param("kernel", self.kernel_init, (self.size, self.size, image.shape[-1], self.features))
         output = conv(image.astype(self.dtype), kernel.astype(self.dtype), self.stride, self.padding, self.dilation)
         if self.use_bias:
-            bias = self.param("bias", nn.initializers.zeros, (self.features,))
+            bias = self.param("bias", self.bias_init, (self.features,))
             output = output + bias.astype(self.dtype)[None, None, None]
         return output
-
-
-class DepthwiseConv(nn.Module):
-    """A convolution of each channel with a kernel of its own, without bias, [b, h, w, c] -> [b, h / stride, w / stride, c].
-
-    Attributes: as in `Conv`. Its kernel is [size, size, 1, c], drawn with a fan-out of size * size.
-    """
-
-    size: int = 3
-    stride: int = 1
-    padding: Padding = "torch"
-    dtype: Any = jnp.float32
-
-    @nn.compact
-    def __call__(self, image: Float[Array, "b h w c"]) -> Float[Array, "b _ _ c"]:
-        kernel = self.param("kernel", normal(math.sqrt(2.0 / self.size**2)), (self.size, self.size, 1, image.shape[-1]))
-        return depthwise_conv(image.astype(self.dtype), kernel.astype(self.dtype), self.stride, self.padding)
 
 
 class Norm(nn.Module):
@@ -148,10 +131,6 @@ def _moments(
 
     The variance is that of one pass, E[x²] - E[x]², as in Flax: two to three times as fast on a CPU as the sum of squared
     deviations, forward and backward. Where a mean is m deviations from zero it is exact to about m² · 1e-7.
-
-    On CPUs, from maps of 6x6 pixels on, they are the same bits for any number of devices that divides the batch: a statistic
-    that is off by one rounding would move activations across ReLU's kink, and a gradient by up to 1e-3 of its length.
-    Elsewhere they are the plain sums.
     """
     pixels = image.shape[1] * image.shape[2]
     image = image.astype(jnp.float32)
@@ -160,47 +139,9 @@ def _moments(
     else:
         image = jnp.where(valid[:, None, None, None], image, 0.0)
         count = jnp.sum(valid, dtype=jnp.float32) * pixels
-    sums = lax.platform_dependent(image, cpu=_sums_in_one_order, default=_sums)
-    mean, square = sums * (1.0 / jnp.maximum(count, 1.0))
+    inverse = 1.0 / jnp.maximum(count, 1.0)
+    mean, square = jnp.sum(image, (0, 1, 2)) * inverse, jnp.sum(image * image, (0, 1, 2)) * inverse
     return count, mean, jnp.maximum(square - mean * mean, 0.0)
-
-
-def _sums(image: Float[Array, "b h w c"]) -> Float[Array, "2 c"]:
-    """Sums of the values and of their squares."""
-    return jnp.stack([jnp.sum(image, (0, 1, 2)), jnp.sum(image * image, (0, 1, 2))])
-
-
-def _sums_in_one_order(image: Float[Array, "b h w c"]) -> Float[Array, "2 c"]:
-    """The same; each device sums its own examples, one by one, and all of them add up all examples' sums in one order.
-
-    Where rows can't be given to devices (more devices than divide the batch; inside `shard_map`), they are the plain sums.
-    """
-    mesh = jax.sharding.get_abstract_mesh()
-    if not mesh.empty and (len(image) % mesh.size or any(kind != AxisType.Auto for kind in mesh.axis_types)):
-        return _sums(image)
-    of_each = _sums_of_each(image)
-    if not mesh.empty:
-        of_each = lax.with_sharding_constraint(of_each, PartitionSpec(None, None, None))
-    # Behind the barrier, the programs for one device and for many are the same.
-    return jnp.sum(lax.optimization_barrier(of_each), 0)
-
-
-@jax.custom_vjp  # the gradient needs no loop
-def _sums_of_each(image: Float[Array, "b h w c"]) -> Float[Array, "b 2 c"]:
-    """Of each example. Not of all at once: XLA's CPU backend cuts such sums into parts that depend on how many there are."""
-    return one_by_one(lambda image: jnp.stack([jnp.sum(image, (0, 1)), jnp.sum(image * image, (0, 1))]), image)
-
-
-def _sums_of_each_fwd(image: jax.Array) -> tuple[jax.Array, jax.Array]:
-    return _sums_of_each(image), image
-
-
-def _sums_of_each_bwd(image: jax.Array, gradient: jax.Array) -> tuple[jax.Array]:
-    to_value, to_square = gradient[:, 0, None, None], gradient[:, 1, None, None]
-    return (to_value + 2.0 * image * to_square,)
-
-
-_sums_of_each.defvjp(_sums_of_each_fwd, _sums_of_each_bwd)
 
 
 def _group_norm(
@@ -213,3 +154,85 @@ def _group_norm(
     var = jnp.mean(jnp.square(grouped - mean), (1, 2, 4), keepdims=True)
     normal = ((grouped - mean) * lax.rsqrt(var + epsilon)).reshape(b, h, w, c)
     return normal * scale[None, None, None] + bias[None, None, None]
+
+
+IMAGENET_MEAN = (123.675, 116.28, 103.53)
+"""Mean red, green and blue of ImageNet's training images, in units of 0 ... 255."""
+IMAGENET_STD = (58.395, 57.12, 57.375)
+"""Their standard deviations, in units of 0 ... 255."""
+
+
+class Backbone(nn.Module):
+    """Base of the backbones. A subclass defines ``__call__(image, train, valid=None) -> {stride: features}``.
+
+    `image` is [b, h, w, 3], RGB, already (pixel - mean) / std; `train` selects the batch's statistics over the running
+    ones; `valid` is bool [b], False for examples that only fill up the batch and must not enter any statistic (None: all
+    are real). The map of stride s is [b, h / s, w / s, channels[s]] in `dtype`. Sides that are no multiple of the largest
+    stride work too: each halving then rounds as its class says (up, or down for VGG).
+
+    Class attributes:
+        mean, std: of red, green and blue in units of 0 ... 255: what the image has to be normalised with.
+        norms: the values of `norm` that the architecture knows, its own first.
+
+    Attributes:
+        dtype: of the arithmetic and of the features; parameters and statistics are always float32.
+        norm: "batch", "frozen" (BatchNorm with fixed statistics, scale and bias, for pretrained weights and small batches),
+            "group", or "none" where the architecture has none.
+        frozen_stages: so many of the first `stages` are not trained: no gradient, and running statistics that stay.
+    """
+
+    mean: ClassVar[tuple[float, float, float]] = IMAGENET_MEAN
+    std: ClassVar[tuple[float, float, float]] = IMAGENET_STD
+    norms: ClassVar[tuple[str, ...]] = ("batch", "frozen", "group")
+
+    dtype: Any = jnp.float32
+    norm: str = "batch"
+    frozen_stages: int = 0
+
+    def __post_init__(self):
+        if self.norm not in self.norms:
+            raise ConfigError(f"norm: {type(self).__name__} has no norm {self.norm!r}.{nearest(self.norm, self.norms)}")
+        if self.frozen_stages not in range(len(self.stages) + 1):
+            raise ConfigError(
+                f"frozen_stages: {self.frozen_stages!r} must be from 0 to {len(self.stages)}: the stages of "
+                f"{type(self).__name__} are {', '.join(self.stages)}"
+            )
+        super().__post_init__()
+
+    @property
+    def stages(self) -> tuple[str, ...]:
+        """Names of the stages, from the image upwards: the top level of the parameter tree."""
+        raise AttributeError(f"{type(self).__name__} must define stages")
+
+    @property
+    def channels(self) -> dict[int, int]:
+        """Stride -> channels of its feature map, in increasing order of stride."""
+        raise AttributeError(f"{type(self).__name__} must define channels")
+
+    @property
+    def strides(self) -> tuple[int, ...]:
+        """The strides for which there are features, in increasing order."""
+        return tuple(self.channels)
+
+    @nn.nowrap
+    def trainable(self, params: Mapping[str, Any]) -> dict[str, Any]:
+        """The tree of `params` with a bool at each leaf: False in frozen stages, and for scale and bias of frozen norms."""
+
+        def mask(node: Any, free: bool) -> Any:
+            if not isinstance(node, Mapping):
+                return free
+            free = free and not (self.norm == "frozen" and "scale" in node)
+            return {name: mask(child, free) for name, child in node.items()}
+
+        frozen = self.stages[: self.frozen_stages]
+        return {stage: mask(tree, stage not in frozen) for stage, tree in params.items()}
+
+    @nn.nowrap
+    def trains(self, stage: str, train: bool) -> bool:
+        """Whether `stage` is to behave as in training: `train`, unless the stage is frozen."""
+        return train and stage not in self.stages[: self.frozen_stages]
+
+    @nn.nowrap
+    def hold(self, stage: str, features: jax.Array) -> jax.Array:
+        """The output of `stage`; no gradient goes back through it where the stage is frozen."""
+        return lax.stop_gradient(features) if stage in self.stages[: self.frozen_stages] else features

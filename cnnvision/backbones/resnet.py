@@ -11,9 +11,8 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Bool, Float
 
-from cnnvision.backbones.backbone import Backbone
 from cnnvision.backbones.convolution import max_pool
-from cnnvision.backbones.layers import Conv, Norm
+from cnnvision.backbones.layers import Backbone, Conv, Norm
 from cnnvision.errors import ConfigError
 
 BLOCKS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3)}

@@ -1,15 +1,14 @@
 """A small residual net for tests, demos and small images: nothing to download, and quick to train on two CPU cores."""
 
-from typing import Any
+from typing import Annotated, Any
 
 import jax
 from flax import linen as nn
 from jaxtyping import Array, Bool, Float
 
-from cnnvision.backbones.backbone import Backbone
-from cnnvision.backbones.layers import Conv, Norm
+from cnnvision.backbones.layers import Backbone, Conv, Norm
 from cnnvision.backbones.resnet import Layer
-from cnnvision.errors import ConfigError
+from cnnvision.settings import Between
 
 
 class Stem(nn.Module):
@@ -36,15 +35,9 @@ class SmallNet(Backbone):
         layers: 1 to 4; the last has stride 2^(layers + 1).
     """
 
-    width: int = 32
-    blocks: int = 1
-    layers: int = 4
-
-    def __post_init__(self):
-        for name, most in (("width", 4096), ("blocks", 64), ("layers", 4)):
-            if getattr(self, name) not in range(1, most + 1):
-                raise ConfigError(f"{name}: {getattr(self, name)!r} must be from 1 to {most}")
-        super().__post_init__()
+    width: Annotated[int, Between(1, 4096)] = 32
+    blocks: Annotated[int, Between(1, 64)] = 1
+    layers: Annotated[int, Between(1, 4)] = 4
 
     @property
     def stages(self) -> tuple[str, ...]:

@@ -12,9 +12,8 @@ import jax
 from flax import linen as nn
 from jaxtyping import Array, Bool, Float
 
-from cnnvision.backbones.backbone import Backbone
 from cnnvision.backbones.convolution import max_pool
-from cnnvision.backbones.layers import Conv, Norm
+from cnnvision.backbones.layers import Backbone, Conv, Norm
 
 CONVOLUTIONS = (2, 2, 3, 3, 3)
 """Convolutions in each of the five stages."""

@@ -6,7 +6,8 @@ import dataclasses
 import io
 import pathlib
 
-from cnnvision.data.faults import Findings
+from cnnvision.data.faults import Findings, RecordError
+from cnnvision.types import Problem
 
 _MARKS = {codecs.BOM_UTF8: "utf-8", codecs.BOM_UTF16_LE: "utf-16-le", codecs.BOM_UTF16_BE: "utf-16-be"}
 

@@ -4,8 +4,9 @@ Regions are boxes of one image, from whatever proposes them; the head sees what 
 module is for one image. Class 0 is the background here, and here alone: label + 1 (`with_background`).
 """
 
+import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import flax.linen as nn
 import jax
@@ -16,55 +17,65 @@ from jaxtyping import Array, Bool, Float, Int, Key
 
 from cnnvision import types
 from cnnvision.backbones.layers import normal
+from cnnvision.errors import ConfigError
 from cnnvision.ops import losses
-from cnnvision.ops.boxes import clip
-from cnnvision.ops.deltas import Weights, decode
-from cnnvision.ops.levels import CANONICAL_SIZE
+from cnnvision.ops.boxes import Weights, decode
 from cnnvision.ops.matching import match
-from cnnvision.ops.nms import detect
-from cnnvision.ops.roi_align import pyramid_roi_align, roi_align
+from cnnvision.ops.roi_align import CANONICAL_SIZE, pyramid_roi_align, roi_align
 from cnnvision.ops.roi_pool import roi_pool
 from cnnvision.ops.sampling import sample_balanced
+from cnnvision.settings import Between, Count, Dropout, Share
 from cnnvision.task import Mean
-from cnnvision.types import DetectionPrediction, ObjectTarget
+from cnnvision.types import ObjectTarget
 
 DELTA_WEIGHTS: Weights = (10.0, 10.0, 5.0, 5.0)
-"""Of the deltas that the head answers with (ops/deltas.py)."""
-
-SMALLEST = 1e-2
-"""What is found with a shorter side is nothing, pixels: boxes beyond the image, after clipping, for example."""
+"""Of the deltas that the head predicts (ops/boxes.py)."""
 
 
-POOLINGS = ("max", "align")
-"""RoI max pooling, as Fast R-CNN has it, or RoIAlign (ops/roi_pool.py, ops/roi_align.py)."""
+@dataclasses.dataclass(frozen=True)
+class SamplingSettings:
+    """Which regions of an image the loss is computed on (section 2.3, "Mini-batch sampling")."""
+
+    number: Count = 512  # regions of an image
+    share: Share = 0.25  # of positive ones, at most
+    positive_from: Share = 0.5  # IoU with an object from which on a region is positive
+    negative_from: Share = 0.0  # a region is background if its greatest IoU with an object is from this …
+    negative_below: Share = 0.5  # … to below this
+
+    def __post_init__(self):
+        if self.negative_from > self.negative_below:
+            raise ConfigError(f"negative_from = {self.negative_from}: is above negative_below = {self.negative_below}")
+
+
+@dataclasses.dataclass(frozen=True)
+class RegionSettings(SamplingSettings):
+    """How regions are pooled, what the head is, and its loss."""
+
+    pooling: Literal["align", "max"] = "align"  # RoIAlign, or RoI max pooling of one map
+    size: Annotated[int, Between(1, 64)] = 7  # bins along each side
+    samples: Annotated[int, Between(0, 64)] = 2  # of RoIAlign, along each side of a bin; 0 for as many as it has positions
+    canonical: Annotated[float, Between(1, 10**6)] = CANONICAL_SIZE  # side of a box of the pyramid's stride 16, input pixels
+    hidden: tuple[Count, ...] = (1024, 1024)  # widths of the fully connected layers
+    dropout: Dropout = 0.0
+    beta: Annotated[float, Between(1e-6, 10**6)] = 1.0 / 9.0  # where smooth L1 of the box bends; 1 in Fast R-CNN
 
 
 def pool_regions(
-    features: Mapping[int, Float[Array, "_ _ c"]],
-    boxes: Float[Array, "r 4"],
-    pooling: str,
-    size: int,
-    samples: int,
-    canonical: float = CANONICAL_SIZE,
+    features: Mapping[int, Float[Array, "_ _ c"]], boxes: Float[Array, "r 4"], settings: RegionSettings
 ) -> Float[Array, "r s s c"]:
-    """What the head sees of each box.
-
-    Args:
-        features: maps of one image by stride: one, or, for "align", those of a pyramid.
-        boxes: x1 y1 x2 y2, input pixels.
-        pooling: see `POOLINGS`.
-        size: bins along each side.
-        samples: of RoIAlign, along each side of a bin; 0 for as many as it has positions.
-        canonical: see ops/levels.py.
-    """
+    """What the head sees of each box x1 y1 x2 y2, input pixels. `features` are maps of one image by stride: one, or, for
+    "align", those of a pyramid."""
+    size, samples = settings.size, settings.samples
     if len(features) > 1:
-        return pyramid_roi_align(features, boxes, size, samples, canonical=canonical)
+        return pyramid_roi_align(features, boxes, size, samples, canonical=settings.canonical)
     ((stride, image),) = features.items()
-    return roi_pool(image, boxes, stride, size) if pooling == "max" else roi_align(image, boxes, stride, size, samples)
+    if settings.pooling == "max":
+        return roi_pool(image, boxes, stride, size)
+    return roi_align(image, boxes, stride, size, samples)
 
 
 def with_background(labels: Int[Array, "*n"], positive: Bool[Array, "*n"]) -> Int[Array, "*n"]:
-    """Classes in [0, k) -> places in a softmax of k + 1, of which the first is the background, where not `positive`."""
+    """Classes in [0, k) -> indices in a softmax of k + 1, of which the first is the background, where not `positive`."""
     return jnp.where(positive, labels + 1, 0)
 
 
@@ -96,12 +107,11 @@ class BoxHead(nn.Module):
         for i, width in enumerate(self.hidden):
             rectified = normal((2.0 / x.shape[-1]) ** 0.5)
             x = drop(jax.nn.relu(nn.Dense(width, dtype=self.dtype, kernel_init=rectified, name=f"hidden{i}")(x)))
+        x = x.astype(jnp.float32)
         # Standard deviations of section 2.3, "SGD hyper-parameters".
-        last = lambda outputs, deviation, name: nn.Dense(
-            outputs, dtype=jnp.float32, kernel_init=normal(deviation), name=name
-        )(x.astype(jnp.float32))
-        deltas = last(4 * (1 + self.classes), 0.001, "box")
-        return last(1 + self.classes, 0.01, "class"), deltas.reshape(*deltas.shape[:2], -1, 4)
+        logits = nn.Dense(1 + self.classes, dtype=jnp.float32, kernel_init=normal(0.01), name="class")(x)
+        deltas = nn.Dense(4 * (1 + self.classes), dtype=jnp.float32, kernel_init=normal(0.001), name="box")(x)
+        return logits, deltas.reshape(*deltas.shape[:2], -1, 4)
 
 
 @struct.dataclass
@@ -126,12 +136,7 @@ def sample_regions(
     proposals: Float[Array, "p 4"],
     valid: Bool[Array, "p"],
     target: ObjectTarget,
-    *,
-    number: int,
-    share: float,
-    positive_from: float = 0.5,
-    negative_from: float = 0.0,
-    negative_below: float = 0.5,
+    settings: SamplingSettings,
 ) -> RegionSample:
     """Draws regions to learn from (section 2.3, "Mini-batch sampling"), among proposals and the objects' own boxes.
 
@@ -140,15 +145,12 @@ def sample_regions(
         proposals: x1 y1 x2 y2, input pixels; they are constants of the loss.
         valid: proposals that there are.
         target: of this image: boxes [m, 4], labels, valid and crowd [m].
-        number, share: regions in the sample, and how many of them are positive at most.
-        positive_from: IoU with an object from which on a region stands for it.
-        negative_from, negative_below: greatest IoU with any object at which a region is background.
     """
     regions = lax.stop_gradient(jnp.concatenate([proposals, target.boxes]))
     there = jnp.concatenate([valid, target.valid & ~target.crowd])
-    matches = match(regions, target.boxes, target.valid, target.crowd, positive_from, negative_below)
-    negative = matches.negative & (matches.overlap >= negative_from)
-    sample = sample_balanced(key, matches.positive & there, negative & there, number, share)
+    matches = match(regions, target.boxes, target.valid, target.crowd, settings.positive_from, settings.negative_below)
+    negative = matches.negative & (matches.overlap >= settings.negative_from)
+    sample = sample_balanced(key, matches.positive & there, negative & there, settings.number, settings.share)
     boxes = jnp.where(sample.valid[:, None], regions[sample.index], 0.0)
     return RegionSample(boxes, matches.object[sample.index], sample.positive, sample.valid)
 
@@ -189,57 +191,10 @@ def box_head_accuracy(logits: Float[Array, "s _"], sample: RegionSample, target:
     return {"region_accuracy": of(sample.valid), "foreground_accuracy": of(sample.positive)}
 
 
-def find(
-    logits: Float[Array, "r _"],
-    deltas: Float[Array, "r _ 4"],
-    regions: Float[Array, "r 4"],
-    valid: Bool[Array, "r"],
-    size: Int[Array, "2"],
-    *,
-    score_above: float = 0.05,
-    threshold: float = 0.5,
-    most: int = 100,
-) -> DetectionPrediction:
-    """From the head's answers to the objects of one image (section 2.2 and Girshick et al. 2014, section 2.2).
-
-    Args:
-        logits, deltas: [r, 1 + k] and [r, 1 + k, 4].
-        regions: x1 y1 x2 y2, input pixels.
-        valid: regions that there are.
-        size: (height, width) of the part of the input that is image, pixels.
-        score_above: what scores no higher is left out.
-        threshold: IoU above which the worse of two boxes of one class goes.
-        most: detections of an image.
-
-    Returns:
-        boxes [most, 4], labels, scores and valid [most]; 0 where there is nothing.
-    """
+def class_boxes_and_scores(
+    logits: Float[Array, "r _"], deltas: Float[Array, "r _ 4"], regions: Float[Array, "r 4"]
+) -> tuple[Float[Array, "r k 4"], Float[Array, "r k"]]:
+    """From the head's outputs on regions x1 y1 x2 y2, input pixels, to a box and a score for each class, without background:
+    what ops/detections.py takes."""
     scores = jax.nn.softmax(logits.astype(jnp.float32), axis=-1)[:, 1:]
-    boxes = decode(deltas[:, 1:], jnp.broadcast_to(regions[:, None], (*scores.shape, 4)), DELTA_WEIGHTS)
-    limits = {"score_above": score_above, "threshold": threshold, "most": most}
-    return find_boxes(boxes, scores, valid, size, **limits)
-
-
-def find_boxes(
-    boxes: Float[Array, "r k 4"],
-    scores: Float[Array, "r k"],
-    valid: Bool[Array, "r"],
-    size: Int[Array, "2"],
-    *,
-    score_above: float,
-    threshold: float,
-    most: int,
-) -> DetectionPrediction:
-    """The last steps of `find`: boxes, one for each class, are clipped to the image and suppressed class by class.
-
-    Args:
-        boxes: x1 y1 x2 y2, input pixels.
-        scores: of each class, without the background.
-        valid, size, score_above, threshold, most: as for `find`.
-    """
-    height, width = (jnp.broadcast_to(side.astype(jnp.float32), scores.shape) for side in size)
-    boxes = clip(boxes, height, width)
-    whole = jnp.all(boxes[..., 2:] - boxes[..., :2] >= SMALLEST, axis=-1)
-    found = detect(boxes, scores, (scores > score_above) & whole & valid[:, None], threshold, most)
-    chosen = jnp.where(found.valid[:, None], boxes[found.index, found.labels], 0.0)
-    return DetectionPrediction(chosen, found.labels, found.scores, found.valid)
+    return decode(deltas[:, 1:], jnp.broadcast_to(regions[:, None], (*scores.shape, 4)), DELTA_WEIGHTS), scores

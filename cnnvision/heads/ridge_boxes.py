@@ -3,7 +3,7 @@ C). On the host.
 
     w = argmin Σ (t − wᵀ φ)² + λ ‖w‖²,    λ = 1000
 
-t are the deltas (ops/deltas.py) from a region to the object that it overlaps most, of regions with an IoU of at least 0.6.
+t are the deltas (ops/boxes.py) from a region to the object that it overlaps most, of regions with an IoU of at least 0.6.
 As in the published code, features have a mean norm of 20, a feature of 1 stands for the bias, and targets are centred. (It
 whitens them, too, which changes nothing: the solution is linear in the targets.)
 """

@@ -1,12 +1,10 @@
 """Region proposal network (Ren et al. 2015, section 3.1): at each position of a feature map, and for each of its anchors, is
-there an object, and where exactly.
+there an object, and where exactly. Everything but the module is for one image."""
 
-Order of everything that is one long list: maps from the finest to the coarsest, their positions row by row, the anchors of a
-position one after the other.
-"""
-
+import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import Any
+from functools import partial
+from typing import Annotated, Any
 
 import flax.linen as nn
 import jax
@@ -18,18 +16,64 @@ from jaxtyping import Array, Bool, Float, Int, Key
 
 from cnnvision import types
 from cnnvision.backbones.layers import Conv, normal
-from cnnvision.ops import anchors as anchor_ops
+from cnnvision.errors import ConfigError
 from cnnvision.ops import losses
-from cnnvision.ops.boxes import clip
-from cnnvision.ops.deltas import decode
+from cnnvision.ops.anchors import best_of_each, concatenated, in_image
+from cnnvision.ops.boxes import clip, decode
 from cnnvision.ops.matching import match
 from cnnvision.ops.nms import nms
 from cnnvision.ops.sampling import sample_balanced
+from cnnvision.settings import Between, Count, Share
 from cnnvision.task import Mean
 from cnnvision.types import ObjectTarget
 
 SMALLEST = 1e-3
-"""Proposals with a shorter side are none, pixels: those beyond the image, after clipping, for example."""
+"""Least side of a proposal, pixels; shorter ones (clipped away at the border, say) are dropped."""
+
+
+@dataclasses.dataclass(frozen=True)
+class AnchorSettings:
+    """The anchors of each map."""
+
+    sizes: Annotated[tuple[tuple[float, ...], ...], Between(1e-3, 10**6)] = (
+        (32.0,),
+        (64.0,),
+        (128.0,),
+        (256.0,),
+        (512.0,),
+    )  # of each map, square roots of areas, input pixels
+    ratios: Annotated[tuple[float, ...], Between(1e-3, 10**3)] = (0.5, 1.0, 2.0)  # height / width
+
+    def __post_init__(self):
+        if not self.ratios:
+            raise ConfigError("ratios = (): must have one at least")
+        if len({len(of_map) for of_map in self.sizes}) != 1 or not self.sizes[0]:
+            raise ConfigError(f"sizes = {self.sizes}: must be a tuple of sizes for each map, equally many for each")
+
+
+@dataclasses.dataclass(frozen=True)
+class RPNSettings:
+    """The sample of an image's anchors that the loss is computed on (section 3.1.3)."""
+
+    number: Count = 256  # anchors
+    share: Share = 0.5  # of positive ones, at most
+    positive_from: Share = 0.7  # IoU with an object from which on an anchor is positive
+    negative_below: Share = 0.3  # IoU with every object below which it is background
+
+
+@dataclasses.dataclass(frozen=True)
+class ProposalSettings:
+    """From all anchors to proposals (section 3.3, "Implementation details")."""
+
+    before_train: Count = 2000  # the best of each map, before the suppression, in training
+    most_train: Count = 2000  # the best of all maps, after it
+    before: Count = 1000  # likewise, in prediction
+    most: Count = 1000
+    threshold: Share = 0.7  # IoU above which the worse of two of one map is suppressed
+
+    def limits(self, train: bool) -> tuple[int, int]:
+        """(before, most)."""
+        return (self.before_train, self.most_train) if train else (self.before, self.most)
 
 
 class RegionProposalHead(nn.Module):
@@ -44,32 +88,11 @@ class RegionProposalHead(nn.Module):
     @nn.compact
     def __call__(self, features: Mapping[int, Float[Array, "b _ _ c"]]) -> tuple[Float[Array, "b n"], Float[Array, "b n 4"]]:
         """Maps by stride, all of one width -> objectness (logits) and deltas of each anchor, float32."""
-        width = next(iter(features.values())).shape[-1]
-        make = lambda outputs, size, name: Conv(
-            outputs, size, use_bias=True, dtype=self.dtype, kernel_init=normal(0.01), name=name
-        )
-        shared = make(width, 3, "conv")
-        objectness, deltas = make(self.anchors, 1, "objectness"), make(4 * self.anchors, 1, "deltas")
-        found = [jax.nn.relu(shared(features[stride])) for stride in sorted(features)]
-        flat = lambda layer, last: [layer(image).astype(jnp.float32).reshape(len(image), -1, *last) for image in found]
-        return jnp.concatenate(flat(objectness, ()), axis=1), jnp.concatenate(flat(deltas, (4,)), axis=1)
-
-
-def anchors_of(
-    shapes: Mapping[int, tuple[int, int]], size: tuple[int, int], sizes: Sequence[Sequence[float]], ratios: Sequence[float]
-) -> list[Float[np.ndarray, "_ 4"]]:
-    """The anchors of each map, x1 y1 x2 y2 in input pixels.
-
-    Args:
-        shapes: stride -> (height, width) of the map.
-        size: (height, width) of the input, pixels. As in torchvision, neighbouring positions are ⌊side / positions⌋ pixels
-            apart: the stride, where it divides the side.
-        sizes: of each map from the finest on, square roots of the areas of its anchors, input pixels.
-        ratios: height / width.
-    """
-    apart = lambda shape: (size[0] // shape[0], size[1] // shape[1])
-    maps = zip(sizes, (shapes[stride] for stride in sorted(shapes)), strict=True)
-    return [anchor_ops.grid(anchor_ops.anchors_at(of_map, ratios), shape, apart(shape)) for of_map, shape in maps]
+        conv = partial(Conv, use_bias=True, dtype=self.dtype, kernel_init=normal(0.01))
+        shared = conv(next(iter(features.values())).shape[-1], 3, name="conv")
+        objectness, deltas = conv(self.anchors, 1, name="objectness"), conv(4 * self.anchors, 1, name="deltas")
+        hidden = [jax.nn.relu(shared(features[stride])) for stride in sorted(features)]
+        return concatenated([objectness(x) for x in hidden]), concatenated([deltas(x) for x in hidden], 4)
 
 
 def rpn_terms(
@@ -79,35 +102,31 @@ def rpn_terms(
     anchors: Float[Array, "n 4"],
     target: ObjectTarget,
     size: Int[Array, "2"],
-    *,
-    number: int = 256,
-    share: float = 0.5,
-    positive_from: float = 0.7,
-    negative_below: float = 0.3,
+    settings: RPNSettings,
     beta: float = 1.0 / 9.0,
 ) -> dict[str, Mean]:
     """The loss of one image (section 3.1.2) on a sample of its anchors (section 3.1.3).
 
     Args:
+        anchors: x1 y1 x2 y2, input pixels.
         target: of this image: boxes [m, 4], labels, valid and crowd [m].
-        size: (height, width) of what of the input is image, pixels. Anchors whose middle lies in the padding do not count:
-            they are neither drawn nor the best that an object has.
-        number, share: anchors in the sample, and how many of them are positive at most.
-        positive_from, negative_below: see `match`.
+        size: (height, width) of the part of the input that is image, pixels. Anchors whose centre lies in the padding do not
+            count: they are neither drawn nor the best that an object has.
+        settings: the sample.
         beta: of smooth L1; 1/9 in the published code.
 
     Returns:
         "objectness": binary cross entropy, a mean over the sample; "rpn_box": smooth L1, summed over the four deltas, of
         positive anchors, divided by all of the sample.
     """
-    middles = (anchors[:, :2] + anchors[:, 2:]) / 2.0
-    inside = jnp.all(middles < size[None, ::-1].astype(jnp.float32), axis=1)
+    inside = in_image(anchors, size)
     within = jnp.where(inside[:, None], anchors, 0.0)  # a box without area overlaps nothing
-    matches = match(within, target.boxes, target.valid, target.crowd, positive_from, negative_below, low_quality=True)
-    sample = sample_balanced(key, matches.positive & inside, matches.negative & inside, number, share)
-    logits, weights = objectness[sample.index], sample.valid.astype(jnp.float32)
-    classes = jnp.stack([jnp.zeros_like(logits), logits], axis=-1)
-    entropy = losses.cross_entropy(classes, sample.positive.astype(jnp.int32))
+    thresholds = settings.positive_from, settings.negative_below
+    matches = match(within, target.boxes, target.valid, target.crowd, *thresholds, low_quality=True)
+    positive, negative = matches.positive & inside, matches.negative & inside
+    sample = sample_balanced(key, positive, negative, settings.number, settings.share)
+    weights = sample.valid.astype(jnp.float32)
+    entropy = losses.binary_cross_entropy(objectness[sample.index], sample.positive.astype(jnp.float32))
     boxes = target.boxes[matches.object[sample.index]]
     distance = losses.delta_loss(deltas[sample.index], boxes, anchors[sample.index], sample.positive, beta)
     return {"objectness": Mean.of(entropy, weights), "rpn_box": Mean(jnp.sum(distance), jnp.sum(weights))}
@@ -131,45 +150,41 @@ class Proposals:
 def propose(
     objectness: Float[Array, "n"],
     deltas: Float[Array, "n 4"],
-    anchors: Sequence[Float[np.ndarray, "_ 4"]],
     size: Int[Array, "2"],
     *,
-    before: int = 1000,
-    most: int = 1000,
-    threshold: float = 0.7,
+    anchors: Sequence[Float[np.ndarray, "_ 4"]],
+    before: int,
+    most: int,
+    threshold: float,
 ) -> Proposals:
-    """From the answers for all anchors of one image to its proposals (section 3.3, "Implementation details").
+    """From all anchors of one image to its proposals (section 3.3, "Implementation details").
 
     Args:
         objectness, deltas: of all anchors.
-        anchors: of each map.
         size: (height, width) of the part of the input that is image, pixels.
+        anchors: of each map, x1 y1 x2 y2, input pixels.
         before: how many of the best of each map take part in the suppression.
         most: how many proposals there are at most, of all maps together.
-        threshold: IoU from which on the worse of two of one map goes.
+        threshold: IoU above which the worse of two of one map is suppressed.
     """
     height, width = size[0].astype(jnp.float32), size[1].astype(jnp.float32)
-    boxes, scores, stays, start = [], [], [], 0
-    for level in anchors:
-        stop = start + len(level)
-        best, index = lax.top_k(objectness[start:stop], min(before, len(level)))
-        found = decode(deltas[start:stop][index], jnp.asarray(level)[index])
-        rows = jnp.zeros(len(found))
-        found = clip(found, rows + height, rows + width)
-        valid = jnp.all(found[:, 2:] - found[:, :2] >= SMALLEST, axis=1)
-        boxes.append(found)
-        scores.append(jax.nn.sigmoid(best))
-        stays.append(nms(found, scores[-1], valid, threshold))
-        start = stop
-    boxes, scores, stays = (jnp.concatenate(each) for each in (boxes, scores, stays))
-    most_found = min(most, len(scores))
-    scores, index = lax.top_k(jnp.where(stays, scores, -1.0), most_found)
+    all_anchors, boxes, scores, keep = jnp.asarray(np.concatenate(anchors)), [], [], []
+    for logits, index in best_of_each(objectness, [len(of_map) for of_map in anchors], before):
+        rows = jnp.zeros(len(index))
+        of_map = clip(decode(deltas[index], all_anchors[index]), rows + height, rows + width)
+        valid = jnp.all(of_map[:, 2:] - of_map[:, :2] >= SMALLEST, axis=1)
+        boxes.append(of_map)
+        scores.append(jax.nn.sigmoid(logits))
+        keep.append(nms(of_map, scores[-1], valid, threshold))
+    boxes, scores, keep = (jnp.concatenate(each) for each in (boxes, scores, keep))
+    count = min(most, len(scores))
+    scores, index = lax.top_k(jnp.where(keep, scores, -1.0), count)
     valid = scores >= 0
-    pad = lambda array: jnp.pad(array, ((0, most - most_found), *[(0, 0)] * (array.ndim - 1)))
+    pad = lambda array: jnp.pad(array, ((0, most - count), *[(0, 0)] * (array.ndim - 1)))
     return Proposals(pad(jnp.where(valid[:, None], boxes[index], 0.0)), pad(jnp.where(valid, scores, 0.0)), pad(valid))
 
 
-def recalled(proposals: Float[Array, "p 4"], valid: Bool[Array, "p"], target: ObjectTarget, overlap: float = 0.5) -> Mean:
-    """The share of one image's objects that some proposal overlaps enough."""
-    matches = match(target.boxes, proposals, valid, jnp.zeros_like(valid), overlap, overlap)
+def proposal_recall(proposals: Float[Array, "p 4"], valid: Bool[Array, "p"], target: ObjectTarget) -> Mean:
+    """The share of one image's objects that some proposal overlaps by an IoU of 0.5."""
+    matches = match(target.boxes, proposals, valid, jnp.zeros_like(valid), 0.5, 0.5)
     return Mean.of(matches.positive.astype(jnp.float32), (target.valid & ~target.crowd).astype(jnp.float32))

@@ -1,28 +1,46 @@
 """A class for every pixel: the last layer, its losses as terms, what is predicted from its logits.
 
-Labels and logits are those of one and the same pixels: a network whose convolutions have no padding answers for the middle
-of its input; a target is cut to that (`ops.images.centre`), and `around` puts an answer back into the input's frame.
+Labels and logits are those of one and the same pixels: a network whose convolutions have no padding has logits of the
+middle of its input; a target is cut to that (`ops.images.centre`), and `around` pads predictions to the input's size.
 """
 
-import math
+import dataclasses
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Annotated
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, UInt8
 
-from cnnvision.errors import ConfigError, check_name, check_range
+from cnnvision.errors import ConfigError, check_name
 from cnnvision.ops import losses
+from cnnvision.settings import Between, Weight
 from cnnvision.task import BorderWeights, DataInfo, Mean
 from cnnvision.types import IGNORE, SegmentationPrediction, SemanticTarget
 
 TERMS = ("cross_entropy", "dice", "focal")
-"""Loss terms; a config gives each its weight, 0 for none."""
 
-TTA = ("none", "flips", "rotations")
-"""Views of an input whose probabilities are averaged: itself; its four mirrorings; these and their quarter turns, eight."""
+
+@dataclasses.dataclass(frozen=True)
+class PixelLossSettings:
+    """The loss: a weighted sum of `TERMS`, of which those of weight 0 are left out; and what weighs pixels."""
+
+    cross_entropy: Weight = 1.0
+    dice: Weight = 0.0
+    focal: Weight = 0.0
+    focal_gamma: Annotated[float, Between(0, 100)] = 2.0
+    class_weights: Annotated[tuple[float, ...], Between(0, 10**6)] = ()  # of the first classes, on cross entropy and focal
+    # loss; the others have 1
+    border_w0: Weight = 0.0  # on top of 1, where two cells touch (U-Net, equation 2)
+    border_sigma: Annotated[float, Between(0.1, 10**4)] = 5.0  # pixels
+    border_background: str | None = None  # the class that parts cells; None for the first
+
+    def __post_init__(self):
+        if not any(getattr(self, term) for term in TERMS):
+            raise ConfigError(f"{', '.join(TERMS)}: every term has weight 0, so there is nothing to learn; set one of them")
+        if self.border_w0 and not (self.cross_entropy or self.focal):
+            raise ConfigError("border_w0: weighs cross entropy and focal loss, and both have weight 0")
 
 
 class SegmentationHead(nn.Module):
@@ -36,29 +54,14 @@ class SegmentationHead(nn.Module):
         return nn.Dense(self.classes, dtype=jnp.float32, name="class")(features.astype(jnp.float32))
 
 
-def check_loss(config: Any, info: DataInfo) -> None:
-    """Raises ConfigError for a `config.model.loss` that cannot be used with these classes."""
-    where = "config.model.loss"
-    for term in TERMS:
-        check_range(f"{where}.{term}", config[term], 0, 1e6, "the weight of this term")
-    if not any(config[term] for term in TERMS):
-        raise ConfigError(f"{where}: every term has weight 0, so there is nothing to learn; set one of {', '.join(TERMS)}")
-    check_range(f"{where}.focal_gamma", config.focal_gamma, 0, 100)
-    check_range(f"{where}.border_w0", config.border_w0, 0, 1e6)
-    check_range(f"{where}.border_sigma", config.border_sigma, 0.1, 1e4)
-    if config.border_w0 and not (config.cross_entropy or config.focal):
-        raise ConfigError(f"{where}.border_w0: weighs cross entropy and focal loss, and both have weight 0")
-    check_name(f"{where}.border_background", config.border_background or info.semantic_classes[0], info.semantic_classes)
-    weights = config.class_weights
-    numbers = all(isinstance(weight, int | float) and 0 <= weight < math.inf for weight in weights)
-    if (
-        not numbers
-        or len(weights) > len(info.semantic_classes)
-        or not any(_class_weights(weights, len(info.semantic_classes)))
-    ):
+def check_classes(settings: PixelLossSettings, info: DataInfo) -> None:
+    """Raises ConfigError where the loss cannot be used with these classes."""
+    where, classes, weights = "config.model.loss", info.semantic_classes, settings.class_weights
+    check_name(f"{where}.border_background", settings.border_background or classes[0], classes)
+    if len(weights) > len(classes) or not any(_class_weights(weights, len(classes))):
         raise ConfigError(
-            f"{where}.class_weights = {tuple(weights)}: must be numbers >= 0, not all 0, at most one for each of the "
-            f"{len(info.semantic_classes)} classes, in this order: {', '.join(info.semantic_classes)}"
+            f"{where}.class_weights = {weights}: must be numbers >= 0, not all 0, at most one for each of the "
+            f"{len(classes)} classes, in this order: {', '.join(classes)}"
         )
 
 
@@ -67,25 +70,24 @@ def _class_weights(weights: Sequence[float], classes: int) -> tuple[float, ...]:
     return (*weights, *[1.0] * (classes - len(weights)))
 
 
-def background_of(config: Any, info: DataInfo) -> int:
-    """The class that parts cells: `border_background` of `config.model.loss`, or else the first one."""
-    return info.semantic_classes.index(config.border_background or info.semantic_classes[0])
+def background_of(settings: PixelLossSettings, info: DataInfo) -> int:
+    """The class that parts cells: `border_background`, or else the first one."""
+    return info.semantic_classes.index(settings.border_background or info.semantic_classes[0])
 
 
-def border_weights(config: Any, info: DataInfo) -> BorderWeights | None:
-    """What the pipeline has to weigh pixels with, as `config.model.loss` says."""
-    if not config.border_w0:
+def border_weights(settings: PixelLossSettings, info: DataInfo) -> BorderWeights | None:
+    """What the pipeline has to weigh pixels with."""
+    if not settings.border_w0:
         return None
-    return BorderWeights(float(config.border_w0), float(config.border_sigma), background_of(config, info))
+    return BorderWeights(settings.border_w0, settings.border_sigma, background_of(settings, info))
 
 
 def segmentation_terms(
-    config: Any, logits: Float[Array, "b h w k"], target: SemanticTarget, valid: Bool[Array, "b"]
+    settings: PixelLossSettings, logits: Float[Array, "b h w k"], target: SemanticTarget, valid: Bool[Array, "b"]
 ) -> dict[str, Mean]:
     """The loss terms that have a weight, each a mean; the paper's file weighs and adds them.
 
     Args:
-        config: `config.model.loss`.
         logits: of the pixels of `target`.
         target: labels, and weights of the pixels where the pipeline gives some.
         valid: examples that are real.
@@ -99,14 +101,14 @@ def segmentation_terms(
     weights = counts.astype(jnp.float32)
     if target.weights is not None:
         weights = weights * target.weights
-    if config.class_weights:
-        weights = weights * jnp.array(_class_weights(config.class_weights, logits.shape[-1]), jnp.float32)[labels]
+    if settings.class_weights:
+        weights = weights * jnp.array(_class_weights(settings.class_weights, logits.shape[-1]), jnp.float32)[labels]
     terms = {}
-    if config.cross_entropy:
+    if settings.cross_entropy:
         terms["cross_entropy"] = Mean.of(losses.pixel_cross_entropy(logits, labels), weights)
-    if config.focal:
-        terms["focal"] = Mean.of(losses.focal(logits, labels, config.focal_gamma), weights)
-    if config.dice:
+    if settings.focal:
+        terms["focal"] = Mean.of(losses.focal(logits, labels, settings.focal_gamma), weights)
+    if settings.dice:
         b, _, _, k = logits.shape
         probabilities = jax.nn.softmax(logits.astype(jnp.float32)).reshape(b, -1, k)
         each = losses.soft_dice(probabilities, labels.reshape(b, -1), counts.astype(jnp.float32).reshape(b, -1))
@@ -125,7 +127,7 @@ def segmentation_metrics(
 
 
 def around(labels: UInt8[Array, "b _ _"], size: tuple[int, int]) -> UInt8[Array, "b h w"]:
-    """The inverse of `ops.images.centre`, for predictions: the rim, for which there is no answer, is IGNORE."""
+    """The inverse of `ops.images.centre`, for predictions: the rim, for which there are no logits, is IGNORE."""
     rows, columns = (whole - part for whole, part in zip(size, labels.shape[1:], strict=True))
     rim = ((0, 0), (rows // 2, rows - rows // 2), (columns // 2, columns - columns // 2))
     return jnp.pad(labels, rim, constant_values=IGNORE)
@@ -141,7 +143,8 @@ def predict_labels(
     Args:
         logits_of: the network; its logits lie in the middle of the input.
         image: normalised; square for `tta` = "rotations".
-        tta: one of `TTA`. The paper on U-Net averages seven rotations (section 4); eight are all there are.
+        tta: test-time augmentation: "none"; "flips": the mean over the four mirrorings; "rotations": over these and their
+            quarter turns, eight in all. (The paper on U-Net averages seven rotations, section 4.)
     """
     if tta == "none":
         scores = logits_of(image)
@@ -164,11 +167,3 @@ def _probabilities_of_view(
     scores = jax.nn.softmax(logits_of(image).astype(jnp.float32))
     scores = jnp.rot90(scores, -turns, axes=(1, 2))
     return scores[:, :, ::-1] if flip else scores
-
-
-def check_tta(tta: str, size: tuple[int, int]) -> str:
-    """`tta`, or a ConfigError where it is unknown or needs a square input."""
-    check_name("config.model.tta", tta, TTA)
-    if tta == "rotations" and size[0] != size[1]:
-        raise ConfigError(f"config.model.tta: 'rotations' needs a square input, and config.data.size is {tuple(size)}")
-    return tta

@@ -1,4 +1,4 @@
-"""From a linen module to the functions that a `Task` is made of; the same lines for every model."""
+"""From a linen module and a config to what a `Task` is made of; the same lines for every model."""
 
 from collections.abc import Callable
 from typing import Any
@@ -6,16 +6,16 @@ from typing import Any
 import flax.linen as nn
 import jax
 
-from cnnvision.backbones.backbone import Backbone
+from cnnvision.backbones import Backbone
 from cnnvision.ops.images import normalize
-from cnnvision.task import Key, ModelState, Params
+from cnnvision.task import InputSpec, Key, ModelState, Params
 from cnnvision.types import Array, Batch
 
 Init = Callable[[Key, Batch], tuple[Params, ModelState]]
 Apply = Callable[..., tuple[Any, ModelState]]
 
 
-def bind(network: nn.Module, of_batch: Callable[[Batch], tuple] = lambda batch: (batch,)) -> tuple[Init, Apply]:
+def bind(network: nn.Module, of_batch: Callable[[Batch], tuple]) -> tuple[Init, Apply]:
     """The network's two functions.
 
     Args:
@@ -36,7 +36,7 @@ def bind(network: nn.Module, of_batch: Callable[[Batch], tuple] = lambda batch: 
         variables = {"params": params, **model_state}
         if not train:
             return network.apply(variables, *arguments, train=False, method=method), model_state
-        rngs, mutable = {"dropout": key}, list(model_state)
+        rngs, mutable = {} if key is None else {"dropout": key}, list(model_state)
         return network.apply(variables, *arguments, train=True, rngs=rngs, mutable=mutable, method=method)
 
     return init, apply
@@ -50,15 +50,15 @@ def normalized(declares: Any) -> Callable[[Batch], tuple[Array, Array]]:
     )
 
 
-def input_sizes(config: Any) -> tuple[tuple[int, int], ...]:
-    """`InputSpec.sizes` of a config: that of evaluation, then those of training alone."""
-    return tuple(size for _, size in named_sizes(config))
+def named_sizes(data: Any) -> list[tuple[str, tuple[int, int]]]:
+    """(key, (height, width)) of each size that `config.data` declares: that of evaluation, then those of training alone."""
+    return [("config.data.size", tuple(data.size)), *(("config.data.more_sizes", tuple(size)) for size in data.more_sizes)]
 
 
-def named_sizes(config: Any) -> list[tuple[str, tuple[int, int]]]:
-    """The same, each with the key that it stands under, for errors."""
-    more = [("config.data.more_sizes", tuple(size)) for size in config.data.more_sizes]
-    return [("config.data.size", tuple(config.data.size)), *more]
+def inputs_of(data: Any, target: str, **more: Any) -> InputSpec:
+    """The inputs that `config.data` declares (size, more_sizes, resize), with a target, and `more` fields of `InputSpec`."""
+    sizes = tuple(size for _, size in named_sizes(data))
+    return InputSpec(sizes=sizes, target=target, resize=data.resize, **more)
 
 
 def trainable_with(backbone: Backbone) -> Callable[[Params], Any]:
@@ -68,3 +68,9 @@ def trainable_with(backbone: Backbone) -> Callable[[Params], Any]:
         return {**jax.tree.map(lambda leaf: True, params), "backbone": backbone.trainable(params["backbone"])}
 
     return trainable
+
+
+def keys_of_images(key: jax.Array, parts: int, count: int) -> list[jax.Array]:
+    """Splits `key` into `parts` arrays of `count` per-image keys, and one key for the whole batch."""
+    keys = jax.random.split(key, parts + 1)
+    return [*(jax.random.split(each, count) for each in keys[:parts]), keys[parts]]

@@ -10,28 +10,32 @@ is a transposed convolution 2×2 followed by two 3×3 convolutions, as in U-Net,
 doublings than halvings are allowed: the logits are then enlarged by bilinear interpolation.
 """
 
+import dataclasses
 from typing import Any
 
 import flax.linen as nn
 from jaxtyping import Array, Bool, Float
 
-from cnnvision.backbones import make_backbone
-from cnnvision.backbones.backbone import Backbone
+from cnnvision.backbones import Backbone, make_backbone
 from cnnvision.backbones.contracting_path import ContractingPath
-from cnnvision.errors import ConfigError, check_name
-from cnnvision.evaluation.segmentation import SegmentationEvaluator
-from cnnvision.heads.segmentation import (
-    SegmentationHead,
-    background_of,
-    predict_labels,
-    segmentation_metrics,
-    segmentation_terms,
-)
-from cnnvision.models.binding import bind, normalized, trainable_with
-from cnnvision.models.pixel_inputs import pixel_inputs
-from cnnvision.necks.decoder import UPSAMPLINGS, Decoder, enlarged, last_stride, level_widths
+from cnnvision.errors import ConfigError
+from cnnvision.heads.segmentation import SegmentationHead
+from cnnvision.models.binding import trainable_with
+from cnnvision.models.pixels import PixelSettings, of_whole_images, pixel_inputs, pixel_task
+from cnnvision.necks.decoder import Decoder, DecoderSettings, enlarged, last_stride, level_widths
 from cnnvision.pretrained.start import warm_start
-from cnnvision.task import DataInfo, Loss, LossAux, Task
+from cnnvision.settings import read
+from cnnvision.task import DataInfo, Task
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings(PixelSettings):
+    """`config.model`."""
+
+    name: str = "encdec"
+    backbone: dict[str, Any] = dataclasses.field(default_factory=dict)  # name and options (cnnvision/backbones)
+    pretrained: str | None = None  # "imagenet", or a file of weights
+    decoder: DecoderSettings = DecoderSettings()
 
 
 class EncoderDecoder(nn.Module):
@@ -52,50 +56,29 @@ def make_task(config: Any, info: DataInfo) -> Task:
     """The encoder–decoder as the training loop sees it.
 
     Args:
-        config: `model` holds backbone, pretrained, decoder (widths, upsampling, norm), loss, tta; `data` holds size, fit
-            and margin.
+        config: `model` holds `Settings`; `data` holds size, resize and margin.
         info: the semantic classes.
     """
-    model = config.model
-    backbone = make_backbone(**model.backbone)
+    settings = read(Settings, config.model, "config.model")
+    backbone = make_backbone(**settings.backbone)
     if isinstance(backbone, ContractingPath) and backbone.padding != "same":
         raise ConfigError(
-            f"config.model.backbone.padding = {backbone.padding!r}: this model answers for every pixel of its input, so its "
-            "maps must keep their size; take 'same', or the model 'unet'"
+            f"config.model.backbone.padding = {backbone.padding!r}: this model has logits for every pixel of its input, so "
+            "its maps must keep their size; take 'same', or the model 'unet'"
         )
     stride = max(backbone.strides)
-    check_name("config.model.decoder.upsampling", model.decoder.upsampling, UPSAMPLINGS)
-    # How far a deep backbone sees is more than any tile, so tiles are never exactly the whole image; two cells are a choice.
-    inputs = pixel_inputs(config, info, reach=2 * stride, stride=stride)
+    # The receptive field of a deep backbone is larger than any tile, so tiles are never exactly the whole image; two cells
+    # are a choice.
+    inputs = pixel_inputs(config.data, settings, info, reach=2 * stride, stride=stride)
     decoder = Decoder(
-        widths=level_widths(model.decoder.widths, backbone.channels),
-        upsampling=model.decoder.upsampling,
+        widths=level_widths(settings.decoder.widths, backbone.channels),
+        upsampling=settings.decoder.upsampling,
         skips=False,
         normalized=False,
-        norm=check_name("config.model.decoder.norm", model.decoder.norm, ("batch", "group", "none")),
+        norm=settings.decoder.norm,
         dtype=backbone.dtype,
     )
     network = EncoderDecoder(backbone, decoder, SegmentationHead(len(info.semantic_classes)))
-    arguments = normalized(backbone)
-    init, apply = bind(network, arguments)
-
-    def loss(params, model_state, batch, key, train):
-        logits, model_state = apply(params, model_state, *arguments(batch), key=key, train=train)
-        terms = segmentation_terms(model.loss, logits, batch.target, batch.valid)
-        L = sum((model.loss[name] * term for name, term in terms.items()), start=Loss(()))
-        return L, LossAux(model_state, segmentation_metrics(terms, logits, batch.target, batch.valid))
-
-    def predict(params, model_state, batch):
-        image, valid = arguments(batch)
-        return predict_labels(lambda image: apply(params, model_state, image, valid)[0], image, model.tta)
-
-    return Task(
-        inputs=inputs,
-        init=init,
-        warm_start=warm_start(model.pretrained, model.backbone.name),
-        trainable=trainable_with(backbone),
-        loss=loss,
-        predict=predict,
-        evaluator=lambda: SegmentationEvaluator(info.semantic_classes, background_of(model.loss, info)),
-        best=("mean_iou", "max"),
-    )
+    start = warm_start(settings.pretrained, settings.backbone["name"])
+    functions = of_whole_images(network, backbone)
+    return pixel_task(settings, info, inputs, functions, warm_start=start, trainable=trainable_with(backbone))

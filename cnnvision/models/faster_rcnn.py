@@ -19,194 +19,154 @@ The objects' own boxes are among the proposals in training, as in the paper's pu
 not share: anchors whose middle lies in the padding of an image take no part in training.
 """
 
-from collections.abc import Callable, Sequence
+import dataclasses
+from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from cnnvision.backbones import make_backbone
-from cnnvision.errors import ConfigError, check_range, check_whole
+from cnnvision.errors import ConfigError
 from cnnvision.evaluation.detection import DetectionEvaluator
-from cnnvision.heads import rpn
-from cnnvision.heads.box_head import BoxHead, box_head_accuracy, box_head_terms, sample_regions
-from cnnvision.models import regions
-from cnnvision.models.binding import bind, normalized, trainable_with
-from cnnvision.necks.fpn import FeaturePyramid
+from cnnvision.heads.box_head import box_head_accuracy, box_head_terms, sample_regions
+from cnnvision.heads.rpn import (
+    AnchorSettings,
+    ProposalSettings,
+    RegionProposalHead,
+    RPNSettings,
+    proposal_recall,
+    propose,
+    rpn_terms,
+)
+from cnnvision.models import fast_rcnn
+from cnnvision.models.binding import bind, inputs_of, keys_of_images, normalized, trainable_with
+from cnnvision.ops.anchors import anchors_of_maps
 from cnnvision.ops.per_image import per_image
 from cnnvision.pretrained.start import warm_start
-from cnnvision.task import DataInfo, Key, LossAux, Task
-from cnnvision.types import Array, Batch
-
-Anchors = list[np.ndarray]
-Choose = Callable[[Anchors, Array, Array], tuple[Array, Any]]
-"""(anchors of each map, objectness [b, n], deltas [b, n, 4]) -> boxes [b, r, 4] the head looks at, and anything else."""
+from cnnvision.settings import Weight, read
+from cnnvision.task import DataInfo, LossAux, Task
+from cnnvision.types import Array
 
 
-class FasterRCNN(nn.Module):
-    """Attributes: backbone; strides of its maps that are used; neck, or None; rpn; box_head; sizes and ratios of anchors;
-    pool: see `regions.Pool`."""
+@dataclasses.dataclass(frozen=True)
+class Settings(fast_rcnn.Settings):
+    """`config.model`: Fast R-CNN's settings, and those of the region proposal network."""
 
-    backbone: nn.Module
-    strides: Sequence[int]
-    neck: FeaturePyramid | None
-    rpn: rpn.RegionProposalHead
-    box_head: BoxHead
-    sizes: Sequence[Sequence[float]]
-    ratios: Sequence[float]
-    pool: regions.Pool
+    name: str = "faster_rcnn"
+    anchors: AnchorSettings = AnchorSettings()  # the pyramid has one map more than there are strides
+    rpn: RPNSettings = RPNSettings()
+    proposals: ProposalSettings = ProposalSettings()
+    lambda_rpn: Weight = 1.0  # L = Lobj + lambda_rpn · Lrpn + Lclass + lambda_box · Lbox
 
-    def __call__(self, image: Array, valid: Array, choose: Choose, train: bool) -> tuple[Any, ...]:
-        """Normalised images -> (anchors, objectness, deltas), what was chosen, (logits, deltas) of the chosen boxes."""
-        maps, pooled_from = self.features(image, valid, train)
-        objectness, deltas = self.rpn(maps)
-        shapes = {stride: features.shape[1:3] for stride, features in maps.items()}
-        anchors = rpn.anchors_of(shapes, image.shape[1:3], self.sizes, self.ratios)
-        boxes, chosen = choose(anchors, objectness, deltas)
-        pooled = per_image(self.pool, pooled_from, boxes)
-        return (anchors, objectness, deltas), chosen, self.box_head(pooled, train)
-
-    def features(self, image: Array, valid: Array, train: bool) -> tuple[dict[int, Array], dict[int, Array]]:
-        """Normalised images -> maps by stride, and those of them that regions are pooled from."""
-        return regions.maps_of(self.backbone(image, train, valid), self.strides, self.neck)
+    def __post_init__(self):
+        super().__post_init__()
+        maps = len(self.strides) + (self.neck == "fpn")
+        if len(self.anchors.sizes) != maps:
+            also = ", and one coarser" if self.neck == "fpn" else ""
+            raise ConfigError(
+                f"anchors.sizes = {self.anchors.sizes}: must be a tuple of sizes for each of {maps} maps (strides "
+                f"{self.strides}{also})"
+            )
 
 
-def check_learnt(model: Any) -> None:
-    """Raises ConfigError for anchors and settings by which no proposals can be learnt or made."""
-    if not isinstance(model.anchors.sizes, tuple | list):
-        raise ConfigError(f"config.model.anchors.sizes: {model.anchors.sizes!r} must be a tuple of sizes for each map")
-    for of_map in model.anchors.sizes:
-        regions.check_numbers("config.model.anchors.sizes, of a map", of_map, 1e-3, 10**6)
-    regions.check_numbers("config.model.anchors.ratios", model.anchors.ratios, 1e-3, 10**3)
-    for name in ("share", "positive_from", "negative_below"):
-        check_range(f"config.model.rpn.{name}", model.rpn[name], 0, 1)
-    check_whole("config.model.rpn.number", model.rpn.number, 1, 10**6)
-    for name in ("before_train", "most_train", "before", "most"):
-        check_whole(f"config.model.proposals.{name}", model.proposals[name], 1, 10**6)
-    check_range("config.model.proposals.threshold", model.proposals.threshold, 0, 1)
-    check_range("config.model.lambda_rpn", model.lambda_rpn, 0, 10**6)
+class FasterRCNN(fast_rcnn.FastRCNN):
+    """Two modules on the same maps. Attributes: rpn, and those of `FastRCNN`."""
+
+    rpn: RegionProposalHead
+
+    def __call__(self, image: Array, valid: Array, boxes: Array, train: bool) -> tuple[Any, Any]:
+        """Everything once: normalised images and boxes [b, r, 4] -> what the two modules give."""
+        maps = self.features(image, valid, train)
+        return self.objectness(maps, train), self.classify(maps, boxes, train)
+
+    def objectness(self, maps: Mapping[int, Array], train: bool) -> tuple[Array, Array]:
+        """Maps by stride -> objectness [b, n] (logits) and deltas [b, n, 4] of each anchor."""
+        return self.rpn(maps)
 
 
-def make_network(model: Any, classes: int) -> FasterRCNN:
-    """The module that `config.model` describes."""
-    backbone = make_backbone(**model.backbone)
-    strides = regions.check_regions(model, backbone.strides)
-    check_learnt(model)
-    sizes = tuple(tuple(map(float, of_map)) for of_map in model.anchors.sizes)
-    maps = len(strides) + (model.neck == "fpn")
-    if len(sizes) != maps or len({len(of_map) for of_map in sizes}) != 1 or not sizes[0]:
-        also = ", and one coarser" if model.neck == "fpn" else ""
-        raise ConfigError(
-            f"config.model.anchors.sizes = {sizes}: must be a tuple of sizes for each of {maps} maps (strides "
-            f"{strides}{also}), equally many for each"
-        )
-    return FasterRCNN(
-        backbone=backbone,
-        strides=strides,
-        neck=regions.neck_of(model, backbone, coarser=True),
-        rpn=rpn.RegionProposalHead(len(sizes[0]) * len(model.anchors.ratios), dtype=backbone.dtype),
-        box_head=regions.head_of(model, classes, backbone),
-        sizes=sizes,
-        ratios=tuple(model.anchors.ratios),
-        pool=regions.pool_of(model),
-    )
-
-
-def _propose(settings: Any, train: bool) -> Callable[..., rpn.Proposals]:
-    """Section 3.3: (objectness, deltas, anchors of each map, size) of one image -> its proposals."""
-    before, most = (settings.before_train, settings.most_train) if train else (settings.before, settings.most)
-    return partial(rpn.propose, before=before, most=most, threshold=settings.threshold)
-
-
-def _choose_all(model: Any, batch: Batch) -> Choose:
-    """In prediction, every proposal is looked at."""
-
-    def choose(anchors, objectness, deltas):
-        propose = _propose(model.proposals, train=False)
-        of_image = lambda objectness, deltas, size: propose(objectness, deltas, anchors, size)
-        found = per_image(of_image, objectness, deltas, batch.size)
-        return found.boxes, found
-
-    return choose
-
-
-def _choose_sample(model: Any, batch: Batch, keys: Key, train: bool) -> Choose:
-    """To learn from, a sample of the proposals is; they are constants of the loss."""
-    drawn = regions.sampling_of(model)
-    propose = _propose(model.proposals, train)
-
-    def choose(anchors, objectness, deltas):
-        def of_image(key, objectness, deltas, size, target):
-            found = propose(objectness, deltas, anchors, size)
-            sample = sample_regions(key, found.boxes, found.valid, target, **drawn)
-            return sample, rpn.recalled(found.boxes, found.valid, target)
-
-        constants = lax.stop_gradient((objectness, deltas))
-        sample, recalled = per_image(of_image, keys, *constants, batch.size, batch.target)
-        return sample.boxes, (sample, recalled)
-
-    return choose
+def make_network(settings: Settings, classes: int) -> FasterRCNN:
+    """The module that settings describe."""
+    parts = fast_rcnn.parts_of(settings, classes, coarser=1)
+    of_position = len(settings.anchors.sizes[0]) * len(settings.anchors.ratios)
+    return FasterRCNN(**parts, rpn=RegionProposalHead(of_position, dtype=parts["backbone"].dtype))
 
 
 def make_task(config: Any, info: DataInfo) -> Task:
     """Faster R-CNN as the training loop sees it.
 
     Args:
-        config: `model` holds what configs/faster_rcnn_shapes.py sets; `data` holds size and resize.
+        config: `model` holds `Settings`; `data` holds size and resize.
         info: the classes.
     """
-    model = config.model
-    network = make_network(model, len(info.classes))
+    settings = read(Settings, config.model, "config.model")
+    network = make_network(settings, len(info.classes))
     images = normalized(network.backbone)
-    init, apply = bind(network, lambda batch: (*images(batch), _choose_all(model, batch)))
+    init, apply = bind(network, lambda batch: (*images(batch), jnp.zeros((len(batch.valid), 1, 4))))
+
+    def propose_from(maps, outputs, batch, train):
+        """Anchors of each map (section 3.1.1), and the proposals of each image (section 3.3), constants of the loss."""
+        anchors = anchors_of_maps(maps, batch.image.shape[1:3], settings.anchors.sizes, settings.anchors.ratios)
+        (before, most), threshold = settings.proposals.limits(train), settings.proposals.threshold
+        of_image = partial(propose, anchors=anchors, before=before, most=most, threshold=threshold)
+        return anchors, per_image(of_image, *lax.stop_gradient(outputs), batch.size)
 
     def loss(params, model_state, batch, key, train):
         # Where nothing may be random, the same anchors and regions are drawn every time.
-        key = key if train else jax.random.key(0)
-        of_anchors, of_regions, dropout = regions.keys_of_images(key, 2, len(batch.valid))
-        choose = _choose_sample(model, batch, of_regions, train)
-        answers, model_state = apply(params, model_state, *images(batch), choose, key=dropout, train=train)
-        (anchors, objectness, deltas), (sample, recalled), (logits, box_deltas) = answers
+        keys = keys_of_images(key if train else jax.random.key(0), 2, len(batch.valid))
+        anchor_keys, region_keys, dropout = keys
+        maps, model_state = apply(params, model_state, *images(batch), train=train, method="features")
+        rpn_outputs, _ = apply(params, model_state, maps, train=train, method="objectness")
+        anchors, proposals = propose_from(maps, rpn_outputs, batch, train)
 
-        def of_image(key, objectness, deltas, logits, box_deltas, sample, size, target):
-            every, drawn = jnp.asarray(np.concatenate(anchors)), {name: model.rpn[name] for name in regions.DRAWN}
-            terms = rpn.rpn_terms(key, objectness, deltas, every, target, size, **drawn)
-            terms |= box_head_terms(logits, box_deltas, sample, target, beta=model.regions.beta)
+        def sample_of(key, found, target):
+            sample = sample_regions(key, found.boxes, found.valid, target, settings.regions)
+            return sample, proposal_recall(found.boxes, found.valid, target)
+
+        sample, recall = per_image(sample_of, region_keys, proposals, batch.target)
+        outputs, _ = apply(params, model_state, maps, sample.boxes, key=dropout, train=train, method="classify")
+
+        def terms_of(key, objectness, rpn_deltas, logits, deltas, sample, target, size):
+            all_anchors = jnp.asarray(np.concatenate(anchors))
+            terms = rpn_terms(key, objectness, rpn_deltas, all_anchors, target, size, settings.rpn)
+            terms |= box_head_terms(logits, deltas, sample, target, beta=settings.regions.beta)
             return terms, box_head_accuracy(logits, sample, target)
 
-        answers = (objectness, deltas, logits, box_deltas, sample)
-        per = per_image(of_image, of_anchors, *answers, batch.size, batch.target)
+        per = per_image(terms_of, anchor_keys, *rpn_outputs, *outputs, sample, batch.target, batch.size)
         terms, measured = ({name: mean.over(batch.valid) for name, mean in each.items()} for each in per)
         L = (
-            terms["objectness"] + model.lambda_rpn * terms["rpn_box"]
-            + terms["class"] + model.lambda_box * terms["box"]
+            terms["objectness"] + settings.lambda_rpn * terms["rpn_box"]
+            + terms["class"] + settings.lambda_box * terms["box"]
         )  # fmt: skip
         metrics = {f"loss/{name}": term for name, term in terms.items()} | measured
-        return L, LossAux(model_state, metrics | {"proposal_recall": recalled.over(batch.valid)})
+        return L, LossAux(model_state, metrics | {"proposal_recall": recall.over(batch.valid)})
 
-    def backbone(params, model_state, batch):
+    def features(params, model_state, batch):
         return apply(params, model_state, *images(batch), method="features")[0]
 
+    def proposals(params, model_state, batch):
+        maps = features(params, model_state, batch)
+        outputs, _ = apply(params, model_state, maps, method="objectness")
+        return maps, propose_from(maps, outputs, batch, train=False)[1]
+
     def heads(params, model_state, batch):
-        _, proposals, answers = apply(params, model_state, *images(batch), _choose_all(model, batch))[0]
-        return proposals, answers
+        maps, found = proposals(params, model_state, batch)
+        return found, apply(params, model_state, maps, found.boxes, method="classify")[0]
 
     def predict(params, model_state, batch):
-        proposals, (logits, deltas) = heads(params, model_state, batch)
-        return regions.find_all(model, logits, deltas, proposals.boxes, proposals.valid, batch.size)
+        found, outputs = heads(params, model_state, batch)
+        return fast_rcnn.detect(settings.detections, outputs, found, batch.size)
 
     return Task(
-        inputs=regions.object_inputs(config, network.strides),
+        inputs=inputs_of(config.data, "objects", max_objects=settings.max_objects, multiple_of=max(settings.strides)),
         init=init,
-        warm_start=warm_start(model.pretrained, model.backbone.name, classes=info.classes),
+        warm_start=warm_start(settings.pretrained, settings.backbone["name"], classes=info.classes),
         trainable=trainable_with(network.backbone),
         loss=loss,
         predict=predict,
         evaluator=lambda: DetectionEvaluator(info.classes, info.area_ranges),
         best=("AP", "max"),
-        parts={"backbone": backbone, "proposals": lambda *arguments: heads(*arguments)[0], "RoI heads": heads},
+        parts={"backbone": features, "proposals": proposals, "RoI heads": heads},
     )

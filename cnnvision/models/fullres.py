@@ -8,36 +8,36 @@ Long, Shelhamer and Darrell 2015, section 3.
 Deviations: no single paper is followed. BatchNorm after each convolution is on by default.
 """
 
-from typing import Any, ClassVar
+import dataclasses
+from typing import Annotated, Any, ClassVar, Literal
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-from cnnvision.backbones import read_dtype
-from cnnvision.backbones.backbone import IMAGENET_MEAN, IMAGENET_STD
-from cnnvision.backbones.layers import Conv, Norm
-from cnnvision.errors import check_name, check_range
-from cnnvision.evaluation.segmentation import SegmentationEvaluator
-from cnnvision.heads.segmentation import (
-    SegmentationHead,
-    background_of,
-    predict_labels,
-    segmentation_metrics,
-    segmentation_terms,
-)
-from cnnvision.models.binding import bind, normalized
-from cnnvision.models.pixel_inputs import pixel_inputs
-from cnnvision.task import DataInfo, Loss, LossAux, Task
+from cnnvision.backbones.layers import IMAGENET_MEAN, IMAGENET_STD, Conv, Norm
+from cnnvision.heads.segmentation import SegmentationHead
+from cnnvision.models.pixels import PixelSettings, of_whole_images, pixel_inputs, pixel_task
+from cnnvision.settings import Between, Dtype, read
+from cnnvision.task import DataInfo, Task
 
-NORMS = ("batch", "group", "none")
+
+@dataclasses.dataclass(frozen=True)
+class Settings(PixelSettings):
+    """`config.model`."""
+
+    name: str = "fullres"
+    width: Annotated[int, Between(1, 4096)] = 32  # channels of each convolution
+    depth: Annotated[int, Between(1, 256)] = 8  # 3×3 convolutions
+    norm: Literal["batch", "group", "none"] = "batch"
+    dtype: Dtype = "float32"
 
 
 class FullResolutionNet(nn.Module):
     """`depth` 3×3 convolutions of `width` channels, each with its norm and ReLU, then a linear layer on each pixel.
 
-    Attributes: classes; width; depth; norm: one of `NORMS`; dtype: of the arithmetic.
+    Attributes: classes; width; depth; norm, dtype: as in `Backbone`.
     """
 
     mean: ClassVar[tuple[float, float, float]] = IMAGENET_MEAN
@@ -62,36 +62,11 @@ def make_task(config: Any, info: DataInfo) -> Task:
     """The full-resolution net as the training loop sees it.
 
     Args:
-        config: `model` holds width, depth, norm, dtype, loss, tta; `data` holds size, resize and margin.
+        config: `model` holds `Settings`; `data` holds size, resize and margin.
         info: the semantic classes.
     """
-    model = config.model
-    check_range("config.model.width", model.width, 1, 4096)
-    check_range("config.model.depth", model.depth, 1, 256)
-    check_name("config.model.norm", model.norm, NORMS)
-    dtype = read_dtype(model.dtype)
-    inputs = pixel_inputs(config, info, reach=model.depth, stride=1)
-    network = FullResolutionNet(len(info.semantic_classes), model.width, model.depth, model.norm, dtype)
-    arguments = normalized(network)
-    init, apply = bind(network, arguments)
-
-    def loss(params, model_state, batch, key, train):
-        logits, model_state = apply(params, model_state, *arguments(batch), key=key, train=train)
-        terms = segmentation_terms(model.loss, logits, batch.target, batch.valid)
-        L = sum((model.loss[name] * term for name, term in terms.items()), start=Loss(()))
-        return L, LossAux(model_state, segmentation_metrics(terms, logits, batch.target, batch.valid))
-
-    def predict(params, model_state, batch):
-        image, valid = arguments(batch)
-        return predict_labels(lambda image: apply(params, model_state, image, valid)[0], image, model.tta)
-
-    return Task(
-        inputs=inputs,
-        init=init,
-        warm_start=lambda params, model_state: (params, model_state, ""),
-        trainable=lambda params: jax.tree.map(lambda leaf: True, params),
-        loss=loss,
-        predict=predict,
-        evaluator=lambda: SegmentationEvaluator(info.semantic_classes, background_of(model.loss, info)),
-        best=("mean_iou", "max"),
-    )
+    settings = read(Settings, config.model, "config.model")
+    inputs = pixel_inputs(config.data, settings, info, reach=settings.depth, stride=1)
+    dtype = jnp.dtype(settings.dtype)
+    network = FullResolutionNet(len(info.semantic_classes), settings.width, settings.depth, settings.norm, dtype)
+    return pixel_task(settings, info, inputs, of_whole_images(network, network))

@@ -12,23 +12,46 @@ Deviations: none of the two papers is followed as a whole. OverFeat regresses on
 trains its heads one after the other; here one box an image is regressed, and both heads are trained at once.
 """
 
-from typing import Any
+import dataclasses
+from typing import Annotated, Any, Literal
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
 from cnnvision.backbones import make_backbone
-from cnnvision.errors import ConfigError, check_name, check_range
+from cnnvision.errors import ConfigError, check_name
 from cnnvision.evaluation.localization import LocalizationEvaluator
-from cnnvision.heads import box_regression, classification
-from cnnvision.heads.box_regression import BOX_LOSSES, BoxRegressionHead, box_loss, decode
+from cnnvision.heads.box_regression import BoxRegressionHead, box_loss, decode
 from cnnvision.heads.classification import ClassificationHead, accuracy, class_loss
-from cnnvision.models.binding import bind, input_sizes, normalized, trainable_with
+from cnnvision.models.binding import bind, inputs_of, normalized, trainable_with
 from cnnvision.ops import boxes as box_ops
 from cnnvision.pretrained.start import warm_start
-from cnnvision.task import DataInfo, InputSpec, LossAux, Mean, Task
+from cnnvision.settings import Between, Dropout, Share, read
+from cnnvision.task import DataInfo, LossAux, Mean, Task
 from cnnvision.types import Array, LocalizationPrediction
+
+
+@dataclasses.dataclass(frozen=True)
+class Network:
+    """What of `config.model` the network and its loss are made of; the random-crop detector reads it, too."""
+
+    backbone: dict[str, Any] = dataclasses.field(default_factory=dict)  # name and options (cnnvision/backbones)
+    pretrained: str | None = None  # "imagenet", or a file of weights
+    stride: int | None = None  # of the feature map that both heads look at; None for the last
+    alpha: Annotated[float, Between(0, 1, "the weights of α·Lc + (1−α)·Lr")] = 0.5  # L = α·Lc + (1 − α)·Lr
+    class_pooling: Literal["average", "flatten", "attention"] = "attention"  # heads/classification.py
+    box_pooling: Literal["flatten", "attention"] = "attention"  # heads/box_regression.py
+    box_loss: Literal["mean_squared_error", "smooth_l1", "giou"] = "mean_squared_error"
+    label_smoothing: Share = 0.0
+    dropout: Dropout = 0.0  # in both heads
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings(Network):
+    """`config.model`."""
+
+    name: str = "localizer"
 
 
 class Localizer(nn.Module):
@@ -53,24 +76,15 @@ class Localizer(nn.Module):
         return self.backbone(image, train, valid)[self.stride]
 
 
-def make_network(model: Any, outputs: int) -> Localizer:
-    """The module that `config.model` describes, with so many class logits.
-
-    Raises:
-        ConfigError: for values that no network can be made of.
-    """
-    check_range("config.model.alpha", model.alpha, 0, 1, "the weights of α·Lc + (1 − α)·Lr")
-    poolings = {"class_pooling": classification.POOLINGS, "box_pooling": box_regression.POOLINGS}
-    for key, known in {**poolings, "box_loss": BOX_LOSSES}.items():
-        check_name(f"config.model.{key}", model[key], known)
-    check_range("config.model.dropout", model.dropout, 0, 0.99)
-    check_range("config.model.label_smoothing", model.label_smoothing, 0, 1)
-    backbone = make_backbone(**model.backbone)
+def make_network(settings: Network, outputs: int) -> Localizer:
+    """The module that settings describe, with `outputs` class logits."""
+    backbone = make_backbone(**settings.backbone)
+    shared = {"dropout": settings.dropout, "dtype": backbone.dtype}
     return Localizer(
         backbone=backbone,
-        stride=check_name("config.model.stride", model.stride or max(backbone.strides), backbone.strides),
-        class_head=ClassificationHead(outputs, model.class_pooling, dropout=model.dropout, dtype=backbone.dtype),
-        box_head=BoxRegressionHead(model.box_pooling, dropout=model.dropout, dtype=backbone.dtype),
+        stride=check_name("config.model.stride", settings.stride or max(backbone.strides), backbone.strides),
+        class_head=ClassificationHead(outputs, settings.class_pooling, **shared),
+        box_head=BoxRegressionHead(settings.box_pooling, **shared),
     )
 
 
@@ -78,14 +92,15 @@ def make_task(config: Any, info: DataInfo) -> Task:
     """The localizer as the training loop sees it.
 
     Args:
-        config: `model` holds what configs/localizer_shapes.py sets; `data` holds size and resize.
+        config: `model` holds `Settings`; `data` holds size and resize.
         info: the classes.
     """
-    model = config.model
-    network = make_network(model, len(info.classes))
-    alpha, backbone, sizes = model.alpha, network.backbone, input_sizes(config)
+    settings = read(Settings, config.model, "config.model")
+    network = make_network(settings, len(info.classes))
+    alpha, backbone = settings.alpha, network.backbone
+    inputs = inputs_of(config.data, "objects", objects="largest", multiple_of=network.stride)
     for key in ("class_pooling", "box_pooling"):
-        if len(sizes) > 1 and model[key] == "flatten":
+        if len(inputs.sizes) > 1 and getattr(settings, key) == "flatten":
             raise ConfigError(f'config.data.more_sizes: config.model.{key} = "flatten" needs inputs of one size')
     images = normalized(backbone)
     init, apply = bind(network, images)
@@ -95,8 +110,8 @@ def make_task(config: Any, info: DataInfo) -> Task:
         target, (height, width) = batch.target, batch.image.shape[1:3]
         boxes, labels = target.boxes[:, 0], target.labels[:, 0]
         valid = batch.valid & target.valid[:, 0]
-        Lc = class_loss(logits, labels, valid, model.label_smoothing)
-        Lr = box_loss(model.box_loss, fractions, boxes, valid, height, width)
+        Lc = class_loss(logits, labels, valid, settings.label_smoothing)
+        Lr = box_loss(settings.box_loss, fractions, boxes, valid, height, width)
         L = alpha * Lc + (1.0 - alpha) * Lr
         overlap = box_ops.iou(decode(fractions, height, width), boxes)
         metrics = {
@@ -114,15 +129,9 @@ def make_task(config: Any, info: DataInfo) -> Task:
         return LocalizationPrediction(scores=scores, boxes=decode(fractions, height, width))
 
     return Task(
-        inputs=InputSpec(
-            sizes=sizes,
-            target="objects",
-            resize=config.data.resize,
-            objects="largest",
-            multiple_of=network.stride,
-        ),
+        inputs=inputs,
         init=init,
-        warm_start=warm_start(model.pretrained, model.backbone.name, "class_head"),
+        warm_start=warm_start(settings.pretrained, settings.backbone["name"], "class_head"),
         trainable=trainable_with(backbone),
         loss=loss,
         predict=predict,

@@ -13,11 +13,12 @@ The same weights run in two ways.
              taps further apart. Equal to rounding.
 
 Deviations: ReLU units and He's initialisation; Adam or Muon in place of plain gradient descent; no foveation and no
-calibration of the probabilities; training on all pixels at once (`samples` = 0) is an option.
+calibration of the probabilities; training on all pixels at once (`samples` = None) is an option.
 """
 
+import dataclasses
 from collections.abc import Callable, Sequence
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar, Literal
 
 import flax.linen as nn
 import jax
@@ -25,26 +26,44 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int, UInt8
 
-from cnnvision.backbones import read_dtype
-from cnnvision.backbones.backbone import IMAGENET_MEAN, IMAGENET_STD
 from cnnvision.backbones.convolution import max_pool
-from cnnvision.backbones.layers import Conv
-from cnnvision.errors import ConfigError, check_name, check_range
-from cnnvision.evaluation.segmentation import SegmentationEvaluator
-from cnnvision.heads.segmentation import (
-    SegmentationHead,
-    background_of,
-    predict_labels,
-    segmentation_metrics,
-    segmentation_terms,
-)
+from cnnvision.backbones.layers import IMAGENET_MEAN, IMAGENET_STD, Conv
+from cnnvision.errors import ConfigError
+from cnnvision.heads.segmentation import SegmentationHead
 from cnnvision.models.binding import bind, named_sizes, normalized
-from cnnvision.models.pixel_inputs import pixel_inputs
+from cnnvision.models.pixels import PixelFunctions, PixelSettings, pixel_inputs, pixel_task
 from cnnvision.ops.per_image import per_image
-from cnnvision.task import DataInfo, Key, Loss, LossAux, Task
+from cnnvision.settings import Between, Count, Dtype, read
+from cnnvision.task import DataInfo, Key, Task
 from cnnvision.types import IGNORE, SemanticTarget
 
-WAYS = ("dense", "patches")
+
+@dataclasses.dataclass(frozen=True)
+class Settings(PixelSettings):
+    """`config.model`; defaults are the paper's N4."""
+
+    name: str = "patchnet"
+    kernels: Annotated[tuple[int, ...], Between(1, 1024)] = (4, 5, 4, 4)  # sides; 2×2 max-pooling follows each
+    window: Annotated[int, Between(1, 2047)] = 95  # pixels
+    width: Annotated[int, Between(1, 4096)] = 48  # maps of each convolution
+    hidden: Annotated[int, Between(1, 65536)] = 200  # units of the fully connected layer
+    dtype: Dtype = "float32"
+    samples: Count | None = None  # pixels drawn from each image in a step, each class as often (the paper); None for all
+    run: Literal["dense", "patches"] = "dense"  # how it predicts; "patches": window by window, the same outputs
+    chunk: Annotated[int, Between(1, 2**20)] = 1024  # windows of a batch at a time, for "patches"
+
+    def __post_init__(self):
+        if not self.kernels:
+            raise ConfigError("kernels = (): must be sides of kernels, at least one")
+        try:
+            sides(self.window, self.kernels)
+            if not self.window % 2:
+                raise ValueError("an even window has no middle pixel")
+        except ValueError as error:
+            near = [w for w in range(1, 2 * self.window + 256, 2) if _works(w, self.kernels)]
+            near = sorted(sorted(near, key=lambda w: abs(w - self.window))[:2])
+            raise ConfigError(f"window = {self.window}: {error}; with kernels {self.kernels} take "
+                              f"{' or '.join(map(str, near)) or 'other kernels'}") from error  # fmt: skip
 
 
 class PatchNet(nn.Module):
@@ -79,14 +98,16 @@ class PatchNet(nn.Module):
         Returns:
             [n, h, w, classes], or of windows [n, 1, 1, classes].
         """
-        apart = 1  # distance of neighbours after the poolings so far, pixels
+        dilation = 1  # distance of neighbours after the poolings so far, pixels
         for i, size in enumerate(self.kernels, 1):
-            conv = Conv(self.width, size, padding="VALID", dilation=apart, use_bias=True, dtype=self.dtype, name=f"conv{i}")
+            conv = Conv(
+                self.width, size, padding="VALID", dilation=dilation, use_bias=True, dtype=self.dtype, name=f"conv{i}"
+            )
             image = jax.nn.relu(conv(image))
-            image = spread_max_pool(image, apart) if dense else max_pool(image, 2, 2)
-            apart = 2 * apart if dense else 1
+            image = dilated_max_pool(image, dilation) if dense else max_pool(image, 2, 2)
+            dilation = 2 * dilation if dense else 1
         side = sides(self.window, self.kernels)[-1]
-        full = Conv(self.hidden, side, padding="VALID", dilation=apart, use_bias=True, dtype=self.dtype, name="hidden")
+        full = Conv(self.hidden, side, padding="VALID", dilation=dilation, use_bias=True, dtype=self.dtype, name="hidden")
         return SegmentationHead(self.classes, name="head")(jax.nn.relu(full(image)))
 
 
@@ -106,10 +127,10 @@ def sides(window: int, kernels: Sequence[int]) -> list[int]:
     return found
 
 
-def spread_max_pool(image: Float[Array, "b h w c"], apart: int) -> Float[Array, "b _ _ c"]:
-    """2×2 max-pooling at every place: the largest of four pixels that lie `apart` pixels from each other."""
-    image = jnp.maximum(image[:, :-apart], image[:, apart:])
-    return jnp.maximum(image[:, :, :-apart], image[:, :, apart:])
+def dilated_max_pool(image: Float[Array, "b h w c"], dilation: int) -> Float[Array, "b _ _ c"]:
+    """2×2 max-pooling at every position: the largest of four pixels that lie `dilation` pixels from each other."""
+    image = jnp.maximum(image[:, :-dilation], image[:, dilation:])
+    return jnp.maximum(image[:, :, :-dilation], image[:, :, dilation:])
 
 
 def mirrored(image: Float[Array, "b h w 3"], window: int) -> Float[Array, "b _ _ 3"]:
@@ -118,9 +139,9 @@ def mirrored(image: Float[Array, "b h w 3"], window: int) -> Float[Array, "b _ _
     return jnp.pad(image, ((0, 0), (half, half), (half, half), (0, 0)), mode="reflect")
 
 
-def windows_at(image: Float[Array, "h w 3"], places: Int[Array, "n 2"], window: int) -> Float[Array, "n p p 3"]:
+def windows_at(image: Float[Array, "h w 3"], pixels: Int[Array, "n 2"], window: int) -> Float[Array, "n p p 3"]:
     """The windows around pixels (row, column) of one mirrored image."""
-    return jax.vmap(lambda place: lax.dynamic_slice(image, (place[0], place[1], 0), (window, window, 3)))(places)
+    return jax.vmap(lambda at: lax.dynamic_slice(image, (at[0], at[1], 0), (window, window, 3)))(pixels)
 
 
 def draw_pixels(
@@ -144,30 +165,13 @@ def draw_pixels(
     return jnp.stack([index // labels.shape[1], index % labels.shape[1]], axis=-1), jnp.isfinite(best)
 
 
-def _read(config: Any, info: DataInfo) -> PatchNet:
-    model = config.model
-    for key, most in (("window", 2047), ("width", 4096), ("hidden", 65536), ("chunk", 2**20)):
-        check_range(f"config.model.{key}", model[key], 1, most)
-    pixels = min(height * width for _, (height, width) in named_sizes(config))
-    check_range("config.model.samples", model.samples, 0, pixels)
-    check_name("config.model.run", model.run, WAYS)
-    if not model.kernels or min(model.kernels) < 1:
-        raise ConfigError(f"config.model.kernels = {tuple(model.kernels)}: must be sides of kernels, at least one")
-    try:
-        sides(model.window, model.kernels)
-        if not model.window % 2:
-            raise ValueError("an even window has no middle pixel")
-    except ValueError as error:
-        near = [w for w in range(1, 2 * model.window + 256, 2) if _works(w, model.kernels)]
-        near = sorted(sorted(near, key=lambda w: abs(w - model.window))[:2])
-        raise ConfigError(f"config.model.window = {model.window}: {error}; with kernels {tuple(model.kernels)} take "
-                          f"{' or '.join(map(str, near)) or 'other kernels'}") from error  # fmt: skip
-    for key, size in named_sizes(config):
-        if min(size) <= model.window // 2:
-            raise ConfigError(f"{key}: {size} cannot be mirrored by half a window, {model.window // 2} pixels; "
+def _check_sizes(data: Any, settings: Settings) -> None:
+    for key, size in named_sizes(data):
+        if min(size) <= settings.window // 2:
+            raise ConfigError(f"{key}: {size} cannot be mirrored by half a window, {settings.window // 2} pixels; "
                               "take a larger size or a smaller config.model.window")  # fmt: skip
-    return PatchNet(len(info.semantic_classes), tuple(model.kernels), model.window, model.width, model.hidden,
-                    read_dtype(model.dtype))  # fmt: skip
+        if settings.samples and settings.samples > size[0] * size[1]:
+            raise ConfigError(f"config.model.samples = {settings.samples}: are more than the pixels of {key}: {size}")
 
 
 def _works(window: int, kernels: Sequence[int]) -> bool:
@@ -184,17 +188,17 @@ Logits = Callable[..., Array]
 def window_by_window(logits_of: Logits, image: Float[Array, "b h w 3"], window: int, chunk: int) -> Array:
     """Logits [b, h, w, k] of whole images, about `chunk` windows of the whole batch at a time, at least one of each image.
 
-    The loop is over places and not over images, each of which may lie on another device.
+    The loop is over pixels and not over images, each of which may lie on another device.
     """
     b, height, width, _ = image.shape
     of_each = min(max(1, chunk // b), height * width)
-    places = jnp.stack(jnp.meshgrid(jnp.arange(height), jnp.arange(width), indexing="ij"), axis=-1).reshape(-1, 2)
-    missing = -len(places) % of_each
-    chunks = jnp.pad(places, ((0, missing), (0, 0))).reshape(-1, of_each, 2)
+    pixels = jnp.stack(jnp.meshgrid(jnp.arange(height), jnp.arange(width), indexing="ij"), axis=-1).reshape(-1, 2)
+    missing = -len(pixels) % of_each
+    chunks = jnp.pad(pixels, ((0, missing), (0, 0))).reshape(-1, of_each, 2)
     padded = mirrored(image, window)
 
-    def of_chunk(places):
-        windows = jax.vmap(lambda image: windows_at(image, places, window))(padded)
+    def of_chunk(pixels):
+        windows = jax.vmap(lambda image: windows_at(image, pixels, window))(padded)
         return logits_of(windows.reshape(-1, *windows.shape[2:]), dense=False).reshape(b, of_each, -1)
 
     found = jnp.moveaxis(lax.map(of_chunk, chunks), 0, 1)  # [b, chunks, of_each, k]
@@ -213,11 +217,11 @@ def sampled(
     """Logits [b, count, 1, k] of pixels drawn from each image, and their target."""
 
     def draw(key, image, target):
-        places, drawn = draw_pixels(key, target.labels, classes, count)
-        at = lambda plane: plane[places[:, 0], places[:, 1]]
+        pixels, drawn = draw_pixels(key, target.labels, classes, count)
+        at = lambda plane: plane[pixels[:, 0], pixels[:, 1]]
         labels = jnp.where(drawn, at(target.labels), jnp.uint8(IGNORE))
         weights = None if target.weights is None else at(target.weights)[..., None]
-        return windows_at(image, places, window), SemanticTarget(labels[..., None], weights)
+        return windows_at(image, pixels, window), SemanticTarget(labels[..., None], weights)
 
     windows, drawn = per_image(draw, jax.random.split(key, len(image)), mirrored(image, window), target)
     logits = logits_of(windows.reshape(-1, *windows.shape[2:]), dense=False)
@@ -228,43 +232,28 @@ def make_task(config: Any, info: DataInfo) -> Task:
     """The patch classifier as the training loop sees it.
 
     Args:
-        config: `model` holds kernels, window, width, hidden, dtype; samples: pixels drawn from each image in a step, 0 for
-            all of them; run: "dense" or "patches", how it predicts; chunk: windows of a batch at a time; loss; tta.
-            `data` holds size, resize and margin.
+        config: `model` holds `Settings`; `data` holds size, resize and margin.
         info: the semantic classes.
     """
-    model = config.model
-    inputs = pixel_inputs(config, info, reach=model.window // 2, stride=1)
-    network, classes = _read(config, info), len(info.semantic_classes)
-    images = lambda batch: normalized(network)(batch)[0]
-    init, apply = bind(network, lambda batch: (mirrored(images(batch), model.window),))
+    settings, classes = read(Settings, config.model, "config.model"), len(info.semantic_classes)
+    window = settings.window
+    inputs = pixel_inputs(config.data, settings, info, reach=window // 2, stride=1)
+    _check_sizes(config.data, settings)
+    network = PatchNet(classes, settings.kernels, window, settings.width, settings.hidden, jnp.dtype(settings.dtype))
+    images = normalized(network)
+    init, apply = bind(network, lambda batch: (mirrored(images(batch)[0], window),))
     bound = lambda params: lambda image, dense: apply(params, {}, image, dense)[0]
 
-    def loss(params, model_state, batch, key, train):
-        image, target, logits_of = images(batch), batch.target, bound(params)
-        if train and model.samples:
-            logits, target = sampled(logits_of, image, target, key, model.window, classes, model.samples)
-        else:
-            logits = logits_of(mirrored(image, model.window), dense=True)
-        terms = segmentation_terms(model.loss, logits, target, batch.valid)
-        L = sum((model.loss[name] * term for name, term in terms.items()), start=Loss(()))
-        return L, LossAux(model_state, segmentation_metrics(terms, logits, target, batch.valid))
+    def train(params, model_state, batch, key, train):
+        image, logits_of = images(batch)[0], bound(params)
+        if train and settings.samples:
+            return *sampled(logits_of, image, batch.target, key, window, classes, settings.samples), model_state
+        return logits_of(mirrored(image, window), dense=True), batch.target, model_state
 
-    def predict(params, model_state, batch):
+    def predict(params, model_state, valid):
         logits_of = bound(params)
-        ways = {
-            "dense": lambda image: logits_of(mirrored(image, model.window), dense=True),
-            "patches": lambda image: window_by_window(logits_of, image, model.window, model.chunk),
-        }
-        return predict_labels(ways[model.run], images(batch), model.tta)
+        if settings.run == "dense":
+            return lambda image: logits_of(mirrored(image, window), dense=True)
+        return lambda image: window_by_window(logits_of, image, window, settings.chunk)
 
-    return Task(
-        inputs=inputs,
-        init=init,
-        warm_start=lambda params, model_state: (params, model_state, ""),
-        trainable=lambda params: jax.tree.map(lambda leaf: True, params),
-        loss=loss,
-        predict=predict,
-        evaluator=lambda: SegmentationEvaluator(info.semantic_classes, background_of(model.loss, info)),
-        best=("mean_iou", "max"),
-    )
+    return pixel_task(settings, info, inputs, PixelFunctions(images, init, train, predict))

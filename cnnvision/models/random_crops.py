@@ -16,6 +16,7 @@ Deviations: no paper is followed. Crops to learn from are drawn as Fast R-CNN dr
 them: of random crops alone, hardly any would hold an object.
 """
 
+import dataclasses
 from typing import Any
 
 import jax
@@ -23,17 +24,25 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from cnnvision.evaluation.detection import DetectionEvaluator
-from cnnvision.heads.box_head import find_boxes
 from cnnvision.heads.box_regression import box_loss
 from cnnvision.heads.classification import accuracy, class_loss
-from cnnvision.models import regions
-from cnnvision.models.binding import bind, trainable_with
-from cnnvision.models.crops import check_crops, cutter, draw, in_chunks
-from cnnvision.models.localizer import make_network
+from cnnvision.models import localizer
+from cnnvision.models.binding import bind, inputs_of, keys_of_images, trainable_with
+from cnnvision.models.crops import CropSettings, check_side, cutter, draw, in_chunks
 from cnnvision.ops.boxes import from_fractions
+from cnnvision.ops.detections import detections
 from cnnvision.ops.per_image import per_image
 from cnnvision.pretrained.start import warm_start
-from cnnvision.task import DataInfo, LossAux, Task
+from cnnvision.settings import read
+from cnnvision.task import DataInfo, LossAux, ProposalSpec, Task
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings(CropSettings, localizer.Network):
+    """`config.model`: the localizer's settings, and those of its crops."""
+
+    name: str = "random_crops"
+    proposals: ProposalSpec = ProposalSpec("random", 400)
 
 
 def within(boxes: Float[Array, "*n 4"], crops: Float[Array, "*n 4"], side: int) -> Float[Array, "*n 4"]:
@@ -54,37 +63,38 @@ def make_task(config: Any, info: DataInfo) -> Task:
     """The random-crop detector as the training loop sees it.
 
     Args:
-        config: `model` holds what configs/random_crops_shapes.py sets; `data` holds size and resize.
+        config: `model` holds `Settings`; `data` holds size and resize.
         info: the classes.
     """
-    model, side = config.model, config.model.side
-    network = make_network(model, 1 + len(info.classes))
-    proposals, crops_of = check_crops(model, network.stride), cutter(network.backbone, side)
+    settings = read(Settings, config.model, "config.model")
+    network, alpha, side = localizer.make_network(settings, 1 + len(info.classes)), settings.alpha, settings.side
+    check_side(settings, network.stride)
+    crops_of = cutter(network.backbone, side)
     init, apply = bind(network, lambda batch: crops_of(batch, batch.proposals.boxes[:, :1], batch.proposals.valid[:, :1]))
 
     def loss(params, model_state, batch, key, train):
         # Where nothing may be random, the same crops are drawn every time.
-        of_crops, dropout = regions.keys_of_images(key if train else jax.random.key(0), 1, len(batch.valid))
-        sample, labels, recall = draw(model, of_crops, batch)
+        crop_keys, dropout = keys_of_images(key if train else jax.random.key(0), 1, len(batch.valid))
+        sample, labels, recall = draw(settings, crop_keys, batch)
         truth = jnp.take_along_axis(batch.target.boxes, sample.object[..., None], axis=1)
         truth = within(truth, sample.boxes, side)
         crops, valid = crops_of(batch, sample.boxes, sample.valid)
-        answers, model_state = apply(params, model_state, crops, valid, key=dropout, train=train)
-        (logits, fractions), labels, truth = answers, labels.reshape(-1), truth.reshape(-1, 4)
+        outputs, model_state = apply(params, model_state, crops, valid, key=dropout, train=train)
+        (logits, fractions), labels, truth = outputs, labels.reshape(-1), truth.reshape(-1, 4)
         positive = valid & sample.positive.reshape(-1)
-        Lc = class_loss(logits, labels, valid, model.label_smoothing)
-        Lr = box_loss(model.box_loss, fractions, truth, positive, side, side)
-        L = model.alpha * Lc + (1.0 - model.alpha) * Lr
+        Lc = class_loss(logits, labels, valid, settings.label_smoothing)
+        Lr = box_loss(settings.box_loss, fractions, truth, positive, side, side)
+        L = alpha * Lc + (1.0 - alpha) * Lr
         metrics = {"loss/class": Lc, "loss/box": Lr, "proposal_recall": recall.over(batch.valid)}
         metrics["region_accuracy"] = accuracy(logits, labels, valid)
         return L, LossAux(model_state, metrics | {"foreground_accuracy": accuracy(logits, labels, positive)})
 
-    def backbone(params, model_state, batch):
+    def features(params, model_state, batch):
         def look(boxes, valid):
-            features, _ = apply(params, model_state, *crops_of(batch, boxes, valid), method="features")
-            return features.reshape(*boxes.shape[:2], -1)
+            maps, _ = apply(params, model_state, *crops_of(batch, boxes, valid), method="features")
+            return maps.reshape(*boxes.shape[:2], -1)
 
-        return in_chunks(look, batch.proposals.boxes, batch.proposals.valid, model.chunk)
+        return in_chunks(look, batch.proposals.boxes, batch.proposals.valid, settings.chunk)
 
     def heads(params, model_state, batch):
         def look(boxes, valid):
@@ -92,24 +102,24 @@ def make_task(config: Any, info: DataInfo) -> Task:
             scores = jax.nn.softmax(logits.astype(jnp.float32), axis=-1)[:, 1:]
             return scores.reshape(*boxes.shape[:2], -1), outside(fractions.reshape(boxes.shape), boxes)
 
-        return in_chunks(look, batch.proposals.boxes, batch.proposals.valid, model.chunk)
+        return in_chunks(look, batch.proposals.boxes, batch.proposals.valid, settings.chunk)
 
     def predict(params, model_state, batch):
         def of_image(scores, boxes, valid, size):
             of_class = jnp.broadcast_to(boxes[:, None], (*scores.shape, 4))
-            return find_boxes(of_class, scores, valid, size, **model.detections)
+            return detections(of_class, scores, valid, size, settings.detections)
 
         scores, boxes = heads(params, model_state, batch)
         return per_image(of_image, scores, boxes, batch.proposals.valid, batch.size)
 
     return Task(
-        inputs=regions.object_inputs(config, (1,), proposals),
+        inputs=inputs_of(config.data, "objects", max_objects=settings.max_objects, proposals=settings.proposals),
         init=init,
-        warm_start=warm_start(model.pretrained, model.backbone.name, "class_head"),
+        warm_start=warm_start(settings.pretrained, settings.backbone["name"], "class_head"),
         trainable=trainable_with(network.backbone),
         loss=loss,
         predict=predict,
         evaluator=lambda: DetectionEvaluator(info.classes, info.area_ranges),
         best=("AP", "max"),
-        parts={"backbone": backbone, "RoI heads": heads},
+        parts={"backbone": features, "RoI heads": heads},
     )

@@ -16,7 +16,7 @@ Three stages, each on what the one before gave:
        (pool5) to the deltas of the object (cnnvision/heads/ridge_boxes.py).
 
 Before stage 2 the softmax of stage 1 scores the regions, which is the comparison of appendix B; before stage 3 boxes stay
-where they were proposed. Evaluated after each stage, a run shows what each of them brings.
+where they were proposals. Evaluated after each stage, a run shows what each of them brings.
 
 Deviations: a batch's regions come from a few images, not from all; the objects' own boxes are among them. Scores are
 1 / (1 + exp(−margin)), which keeps the order of the margins and lies between 0 and 1; it is no probability. The box
@@ -25,34 +25,74 @@ regions of an image that overlap an object enough (`boxes.number`, drawn at rand
 stages look at the first images alone (`svm.examples`, `boxes.examples`).
 """
 
+import dataclasses
 from collections.abc import Callable
-from typing import Any
+from typing import Annotated, Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
 from cnnvision.backbones import make_backbone
-from cnnvision.errors import check_name, check_range
+from cnnvision.errors import ConfigError, check_name
 from cnnvision.evaluation.detection import DetectionEvaluator
-from cnnvision.heads.box_head import find_boxes
 from cnnvision.heads.classification import ClassificationHead, accuracy, class_loss
 from cnnvision.heads.linear_svm import fit_svms
 from cnnvision.heads.ridge_boxes import fit_boxes
-from cnnvision.models import regions
-from cnnvision.models.binding import bind, trainable_with
-from cnnvision.models.crops import check_crops, cutter, draw, in_chunks
-from cnnvision.ops.boxes import covered, iou, pairwise
-from cnnvision.ops.deltas import decode, encode
+from cnnvision.models.binding import bind, inputs_of, keys_of_images, trainable_with
+from cnnvision.models.crops import CropSettings, check_side, cutter, draw, in_chunks
+from cnnvision.ops.boxes import covered, decode, encode, iou, pairwise
+from cnnvision.ops.detections import detections
 from cnnvision.ops.matching import match
 from cnnvision.ops.per_image import per_image
 from cnnvision.ops.sampling import sample_balanced
 from cnnvision.pretrained.start import warm_start
-from cnnvision.task import DataInfo, HostStage, LossAux, Task
+from cnnvision.settings import Between, Count, Dropout, Share, read
+from cnnvision.task import DataInfo, HostStage, Loss, LossAux, Task
 from cnnvision.types import Array, ObjectTarget
 
 Look = Callable[[Array, Array], tuple[Array, Array, Array]]
 """(boxes [b, r, 4], valid [b, r]) -> logits, fc7 and pool5, each [b, r, ...]."""
+
+
+@dataclasses.dataclass(frozen=True)
+class SVMSettings:
+    """Stage 2."""
+
+    examples: Count | None = 500  # images to fit to, the first; None for all
+    C: Annotated[float, Between(1e-9, 10**6)] = 0.001  # the published code's
+    negative_below: Share = 0.3  # IoU with all objects of a class (section 2.3)
+    passes: Annotated[int, Between(1, 100)] = 1  # over the images, in search of hard negatives
+
+
+@dataclasses.dataclass(frozen=True)
+class BoxSettings:
+    """Stage 3."""
+
+    examples: Count | None = 500  # images to fit to, the first; None for all
+    number: Count = 40  # regions of an image
+    positive_from: Share = 0.6  # IoU with the object (appendix C)
+    regularization: Annotated[float, Between(1e-9, 10**9)] = 1000.0  # λ (appendix C)
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings(CropSettings):
+    """`config.model`."""
+
+    name: str = "rcnn"
+    backbone: dict[str, Any] = dataclasses.field(default_factory=dict)  # name and options (cnnvision/backbones)
+    pretrained: str | None = None  # "imagenet", or a file of weights
+    stride: int | None = None  # of the backbone's map that is used; None for the last
+    hidden: tuple[Count, ...] = (4096, 4096)  # widths of the fully connected layers; the last is what the SVMs see
+    dropout: Dropout = 0.0
+    context: Annotated[int, Between(0, 10**4)] = 16  # pixels of a crop on each side that show what lies around the region
+    svm: SVMSettings = SVMSettings()
+    boxes: BoxSettings = BoxSettings()
+
+    def __post_init__(self):
+        super().__post_init__()
+        if 2 * self.context >= self.side:
+            raise ConfigError(f"context = {self.context}: must be less than half of side = {self.side}")
 
 
 class RCNN(nn.Module):
@@ -69,22 +109,17 @@ class RCNN(nn.Module):
         return logits, hidden, features.reshape(len(features), -1).astype(jnp.float32)
 
 
-def make_network(model: Any, classes: int) -> RCNN:
-    """The module that `config.model` describes."""
-    check_range("config.model.dropout", model.dropout, 0, 0.99)
-    backbone = make_backbone(**model.backbone)
-    hidden = {"hidden": tuple(model.hidden), "dropout": model.dropout, "dtype": backbone.dtype}
-    return RCNN(
-        backbone=backbone,
-        stride=check_name("config.model.stride", model.stride or max(backbone.strides), backbone.strides),
-        class_head=ClassificationHead(1 + classes, "flatten", **hidden),
-    )
+def make_network(settings: Settings, classes: int) -> RCNN:
+    """The module that settings describe."""
+    backbone = make_backbone(**settings.backbone)
+    stride = check_name("config.model.stride", settings.stride or max(backbone.strides), backbone.strides)
+    head = ClassificationHead(1 + classes, "flatten", settings.hidden, settings.dropout, backbone.dtype)
+    return RCNN(backbone, stride, head)
 
 
 def examples_of_classes(boxes: Array, valid: Array, target: ObjectTarget, classes: int, below: float) -> tuple[Array, Array]:
-    """Of one image's proposals [p, 4] and then its objects [m]: which stand for each class, and which for its absence.
-
-    Both bool [p + m, k]. What a crowd covers by `below` or more stands for neither.
+    """Positive and negative SVM examples of each class, both bool [p + m, k], among one image's proposals [p, 4], then its
+    ground-truth boxes [m, 4]. Boxes covered by a crowd by at least `below` are neither.
     """
     there = jnp.concatenate([valid, target.valid & ~target.crowd])
     all_boxes = jnp.concatenate([boxes, target.boxes])
@@ -97,47 +132,48 @@ def examples_of_classes(boxes: Array, valid: Array, target: ObjectTarget, classe
     return own & there[:, None], (highest < below) & ~own & there[:, None]
 
 
-def svm_stage(model: Any, classes: int, look_at: Callable[..., Look]) -> HostStage:
+def svm_stage(settings: Settings, classes: int, look_at: Callable[..., Look]) -> HostStage:
     """Stage 2: an SVM for each class on fc7."""
 
-    def answers(params, model_state, batch):
-        look, proposed, objects = look_at(params, model_state, batch), batch.proposals, batch.target
-        fc7 = in_chunks(lambda *region: look(*region)[1], proposed.boxes, proposed.valid, model.chunk)
-        of_image = lambda boxes, valid, target: examples_of_classes(boxes, valid, target, classes, model.svm.negative_below)
-        positive, negative = per_image(of_image, proposed.boxes, proposed.valid, objects)
+    def outputs(params, model_state, batch):
+        look, proposals, objects = look_at(params, model_state, batch), batch.proposals, batch.target
+        fc7 = in_chunks(lambda *region: look(*region)[1], proposals.boxes, proposals.valid, settings.chunk)
+        below = settings.svm.negative_below
+        of_image = lambda boxes, valid, target: examples_of_classes(boxes, valid, target, classes, below)
+        positive, negative = per_image(of_image, proposals.boxes, proposals.valid, objects)
         features = jnp.concatenate([fc7, look(objects.boxes, objects.valid)[1]], axis=1)
         valid = jnp.any(positive | negative, axis=-1)
         return {"features": features, "valid": valid, "positive": positive, "negative": negative}
 
     def fit(params, read):
-        kernel, bias = fit_svms(read, classes, C=model.svm.C, passes=model.svm.passes)
+        kernel, bias = fit_svms(read, classes, C=settings.svm.C, passes=settings.svm.passes)
         return {**params, "svm": {"kernel": kernel, "bias": bias, "fitted": jnp.ones(())}}
 
-    return HostStage("SVMs", model.svm.examples, answers, fit)
+    return HostStage("SVMs", settings.svm.examples, outputs, fit)
 
 
-def box_stage(model: Any, classes: int, look_at: Callable[..., Look]) -> HostStage:
+def box_stage(settings: Settings, classes: int, look_at: Callable[..., Look]) -> HostStage:
     """Stage 3: a regression of boxes for each class on pool5, from regions of each image that overlap an object enough."""
-    most = min(model.boxes.number, model.proposals.most)
+    most = min(settings.boxes.number, settings.proposals.most)
 
-    def answers(params, model_state, batch):
+    def outputs(params, model_state, batch):
         def of_image(number, boxes, valid, target):
-            near = match(boxes, target.boxes, target.valid, target.crowd, model.boxes.positive_from, 0.0)
+            near = match(boxes, target.boxes, target.valid, target.crowd, settings.boxes.positive_from, 0.0)
             key = jax.random.fold_in(jax.random.key(0), number)  # the same regions, whatever else is in the batch
             drawn = sample_balanced(key, near.positive & valid, jnp.zeros_like(valid), most, share=1.0)
             chosen, objects = boxes[drawn.index], near.object[drawn.index]
             return chosen, drawn.valid, target.labels[objects], encode(target.boxes[objects], chosen)
 
-        proposed = batch.proposals
-        boxes, valid, labels, deltas = per_image(of_image, batch.index, proposed.boxes, proposed.valid, batch.target)
+        proposals = batch.proposals
+        boxes, valid, labels, deltas = per_image(of_image, batch.index, proposals.boxes, proposals.valid, batch.target)
         pool5 = look_at(params, model_state, batch)(boxes, valid)[2]
         return {"features": pool5, "valid": valid, "labels": labels, "deltas": deltas}
 
     def fit(params, read):
-        kernel, bias = fit_boxes(read, classes, model.boxes.regularization)
+        kernel, bias = fit_boxes(read, classes, settings.boxes.regularization)
         return {**params, "boxes": {"kernel": kernel, "bias": bias}}
 
-    return HostStage("box regression", model.boxes.examples, answers, fit)
+    return HostStage("box regression", settings.boxes.examples, outputs, fit)
 
 
 def unfitted(fc7: Array, pool5: Array, classes: int) -> dict[str, Any]:
@@ -155,31 +191,17 @@ def scored(params: Any, boxes: Array, logits: Array, fc7: Array, pool5: Array) -
     return jnp.where(svm["fitted"] > 0, jax.nn.sigmoid(margins), softmax), moved
 
 
-def check_stages(model: Any) -> None:
-    """Raises ConfigError for values that the second and third stage cannot use."""
-    check_range("config.model.context", model.context, 0, (model.side - 1) // 2)
-    check_range("config.model.svm.C", model.svm.C, 1e-9, 10**6)
-    check_range("config.model.svm.passes", model.svm.passes, 1, 100)
-    check_range("config.model.svm.negative_below", model.svm.negative_below, 0, 1)
-    check_range("config.model.boxes.positive_from", model.boxes.positive_from, 0, 1)
-    check_range("config.model.boxes.number", model.boxes.number, 1, 10**6)
-    check_range("config.model.boxes.regularization", model.boxes.regularization, 1e-9, 10**9)
-    for name in ("svm", "boxes"):
-        check_range(f"config.model.{name}.examples", model[name].examples, 0, 10**9)
-
-
 def make_task(config: Any, info: DataInfo) -> Task:
     """R-CNN as the training loop sees it: stage 1, and the others as its `host_stages`.
 
     Args:
-        config: `model` holds what configs/rcnn_shapes.py sets; `data` holds size and resize.
+        config: `model` holds `Settings`; `data` holds size and resize.
         info: the classes.
     """
-    model, classes = config.model, len(info.classes)
-    network = make_network(model, classes)
-    proposals = check_crops(model, network.stride)
-    check_stages(model)
-    crops_of = cutter(network.backbone, model.side, model.context)
+    settings, classes = read(Settings, config.model, "config.model"), len(info.classes)
+    network = make_network(settings, classes)
+    check_side(settings, network.stride)
+    crops_of = cutter(network.backbone, settings.side, settings.context)
     of_batch = lambda batch: crops_of(batch, batch.proposals.boxes[:, :1], batch.proposals.valid[:, :1])
     init_network, apply = bind(network, of_batch)
 
@@ -194,12 +216,12 @@ def make_task(config: Any, info: DataInfo) -> Task:
 
     def loss(params, model_state, batch, key, train):
         # Where nothing may be random, the same regions are drawn every time.
-        of_crops, dropout = regions.keys_of_images(key if train else jax.random.key(0), 1, len(batch.valid))
-        sample, labels, recall = draw(model, of_crops, batch)
+        region_keys, dropout = keys_of_images(key if train else jax.random.key(0), 1, len(batch.valid))
+        sample, labels, recall = draw(settings, region_keys, batch)
         crops, valid = crops_of(batch, sample.boxes, sample.valid)
         (logits, _, _), model_state = apply(params, model_state, crops, valid, key=dropout, train=train)
         labels, positive = labels.reshape(-1), valid & sample.positive.reshape(-1)
-        L = 1.0 * class_loss(logits, labels, valid)
+        L = Loss((class_loss(logits, labels, valid),))
         metrics = {"region_accuracy": accuracy(logits, labels, valid), "proposal_recall": recall.over(batch.valid)}
         return L, LossAux(model_state, metrics | {"foreground_accuracy": accuracy(logits, labels, positive)})
 
@@ -208,29 +230,29 @@ def make_task(config: Any, info: DataInfo) -> Task:
         crops = lambda boxes, valid: apply(params, model_state, *crops_of(batch, boxes, valid))[0]
         return lambda boxes, valid: jax.tree.map(rows(boxes), crops(boxes, valid))
 
-    def backbone(params, model_state, batch):
+    def features(params, model_state, batch):
         look = look_at(params, model_state, batch)
-        return in_chunks(lambda *region: look(*region)[2], batch.proposals.boxes, batch.proposals.valid, model.chunk)
+        return in_chunks(lambda *region: look(*region)[2], batch.proposals.boxes, batch.proposals.valid, settings.chunk)
 
     def heads(params, model_state, batch):
         look = look_at(params, model_state, batch)
         score = lambda boxes, valid: scored(params, boxes, *look(boxes, valid))
-        return in_chunks(score, batch.proposals.boxes, batch.proposals.valid, model.chunk)
+        return in_chunks(score, batch.proposals.boxes, batch.proposals.valid, settings.chunk)
 
     def predict(params, model_state, batch):
         scores, boxes = heads(params, model_state, batch)
-        of_image = lambda scores, boxes, valid, size: find_boxes(boxes, scores, valid, size, **model.detections)
-        return per_image(of_image, scores, boxes, batch.proposals.valid, batch.size)
+        of_image = lambda boxes, scores, valid, size: detections(boxes, scores, valid, size, settings.detections)
+        return per_image(of_image, boxes, scores, batch.proposals.valid, batch.size)
 
     return Task(
-        inputs=regions.object_inputs(config, (1,), proposals),
+        inputs=inputs_of(config.data, "objects", max_objects=settings.max_objects, proposals=settings.proposals),
         init=init,
-        warm_start=warm_start(model.pretrained, model.backbone.name, "class_head"),
+        warm_start=warm_start(settings.pretrained, settings.backbone["name"], "class_head"),
         trainable=trainable,
         loss=loss,
         predict=predict,
         evaluator=lambda: DetectionEvaluator(info.classes, info.area_ranges),
         best=None,
-        parts={"backbone": backbone, "RoI heads": heads},
-        host_stages=(svm_stage(model, classes, look_at), box_stage(model, classes, look_at)),
+        parts={"backbone": features, "RoI heads": heads},
+        host_stages=(svm_stage(settings, classes, look_at), box_stage(settings, classes, look_at)),
     )

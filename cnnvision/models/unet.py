@@ -20,30 +20,33 @@ the learning rate means the same for any crop; AdamW or Muon in place of momentu
 "same" and BatchNorm are the defaults of our configs.
 """
 
+import dataclasses
 from typing import Any
 
 import flax.linen as nn
-import jax
 from jaxtyping import Array, Bool, Float
 
-from cnnvision.backbones import make_backbone
-from cnnvision.backbones.backbone import Backbone
+from cnnvision.backbones import Backbone, make_backbone
 from cnnvision.backbones.contracting_path import ContractingPath
-from cnnvision.errors import ConfigError, check_name
-from cnnvision.evaluation.segmentation import SegmentationEvaluator
-from cnnvision.heads.segmentation import (
-    SegmentationHead,
-    background_of,
-    predict_labels,
-    segmentation_metrics,
-    segmentation_terms,
-)
-from cnnvision.models.binding import bind, named_sizes, normalized, trainable_with
-from cnnvision.models.pixel_inputs import pixel_inputs
-from cnnvision.necks.decoder import UPSAMPLINGS, Decoder, enlarged, last_stride, level_widths
-from cnnvision.ops.images import centre
+from cnnvision.errors import ConfigError
+from cnnvision.heads.segmentation import SegmentationHead
+from cnnvision.models.binding import named_sizes, trainable_with
+from cnnvision.models.pixels import PixelSettings, of_whole_images, pixel_inputs, pixel_task
+from cnnvision.necks.decoder import Decoder, DecoderSettings, enlarged, last_stride, level_widths
 from cnnvision.pretrained.start import warm_start
-from cnnvision.task import DataInfo, InputSpec, Loss, LossAux, Task
+from cnnvision.settings import read
+from cnnvision.task import DataInfo, InputSpec, Task
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings(PixelSettings):
+    """`config.model`."""
+
+    name: str = "unet"
+    backbone: dict[str, Any] = dataclasses.field(default_factory=dict)  # "contracting_path" for the paper's, or any other
+    pretrained: str | None = None  # "imagenet", or a file of weights
+    skips: bool = True
+    decoder: DecoderSettings = DecoderSettings()
 
 
 class UNet(nn.Module):
@@ -107,38 +110,37 @@ def reach(depth: int, bilinear: bool = False) -> int:
     return furthest
 
 
-def _inputs(config: Any, info: DataInfo, backbone: Backbone) -> InputSpec:
+def _inputs(config: Any, settings: Settings, info: DataInfo, backbone: Backbone) -> InputSpec:
     stride = max(backbone.strides)
     if not isinstance(backbone, ContractingPath):
-        return pixel_inputs(config, info, reach=2 * stride, stride=stride)
-    bilinear = config.model.decoder.upsampling == "bilinear"
+        return pixel_inputs(config.data, settings, info, reach=2 * stride, stride=stride)
+    bilinear = settings.decoder.upsampling == "bilinear"
     if backbone.padding == "same":
-        return pixel_inputs(config, info, reach=reach(backbone.depth, bilinear), stride=stride)
-    for key, size in named_sizes(config):
+        return pixel_inputs(config.data, settings, info, reach=reach(backbone.depth, bilinear), stride=stride)
+    for key, size in named_sizes(config.data):
         try:
             lost = {side - output_side(side, backbone.depth) for side in size}
         except ValueError as error:
             near = tuple(fitting_side(side, backbone.depth) for side in size)
             raise ConfigError(f"{key}: {size} does not fit a U-Net without padding: {error}; e.g. {near}") from error
-    # Interpolation repeats the edge of each map, and what grows out of that is 2^depth − 1 answers wide at the end. What
+    # Interpolation repeats the edge of each map, and what grows out of that is 2^depth − 1 outputs wide at the end. What
     # is lost is the same for every side.
-    return pixel_inputs(config, info, reach=stride - 1 if bilinear else 0, stride=stride, lost=lost.pop() // 2)
+    margin, lost = stride - 1 if bilinear else 0, lost.pop() // 2
+    return pixel_inputs(config.data, settings, info, reach=margin, stride=stride, lost=lost)
 
 
 def make_task(config: Any, info: DataInfo) -> Task:
     """U-Net as the training loop sees it.
 
     Args:
-        config: `model` holds backbone ("contracting_path" for the paper's), pretrained, skips, decoder (widths, upsampling,
-            norm), loss, tta; `data` holds size, resize and margin.
+        config: `model` holds `Settings`; `data` holds size, resize and margin.
         info: the semantic classes.
     """
-    model = config.model
-    backbone = make_backbone(**model.backbone)
-    check_name("config.model.decoder.upsampling", model.decoder.upsampling, UPSAMPLINGS)
-    inputs = _inputs(config, info, backbone)
+    settings = read(Settings, config.model, "config.model")
+    backbone = make_backbone(**settings.backbone)
+    inputs = _inputs(config, settings, info, backbone)
     valid_padding = isinstance(backbone, ContractingPath) and backbone.padding == "valid"
-    widths = level_widths(model.decoder.widths, backbone.channels)
+    widths = level_widths(settings.decoder.widths, backbone.channels)
     if isinstance(backbone, ContractingPath) and last_stride(backbone.strides, widths) > 1:
         raise ConfigError(
             f"config.model.decoder.widths = {widths}: each level of the contracting path has one of the expanding path; "
@@ -146,35 +148,14 @@ def make_task(config: Any, info: DataInfo) -> Task:
         )
     decoder = Decoder(
         widths=widths,
-        upsampling=model.decoder.upsampling,
-        skips=model.skips,
+        upsampling=settings.decoder.upsampling,
+        skips=settings.skips,
         normalized=isinstance(backbone, ContractingPath),
         padding="VALID" if valid_padding else "torch",
-        norm=check_name("config.model.decoder.norm", model.decoder.norm, ("batch", "group", "none")),
+        norm=settings.decoder.norm,
         dtype=backbone.dtype,
     )
     network = UNet(backbone, decoder, SegmentationHead(len(info.semantic_classes)))
-    arguments = normalized(backbone)
-    init, apply = bind(network, arguments)
-
-    def loss(params, model_state, batch, key, train):
-        logits, model_state = apply(params, model_state, *arguments(batch), key=key, train=train)
-        target = jax.tree.map(lambda plane: centre(plane, logits.shape[1:3]), batch.target)
-        terms = segmentation_terms(model.loss, logits, target, batch.valid)
-        L = sum((model.loss[name] * term for name, term in terms.items()), start=Loss(()))
-        return L, LossAux(model_state, segmentation_metrics(terms, logits, target, batch.valid))
-
-    def predict(params, model_state, batch):
-        image, valid = arguments(batch)
-        return predict_labels(lambda image: apply(params, model_state, image, valid)[0], image, model.tta)
-
-    return Task(
-        inputs=inputs,
-        init=init,
-        warm_start=warm_start(model.pretrained, model.backbone.name),
-        trainable=trainable_with(backbone),
-        loss=loss,
-        predict=predict,
-        evaluator=lambda: SegmentationEvaluator(info.semantic_classes, background_of(model.loss, info)),
-        best=("mean_iou", "max"),
-    )
+    start = warm_start(settings.pretrained, settings.backbone["name"])
+    functions = of_whole_images(network, backbone)
+    return pixel_task(settings, info, inputs, functions, warm_start=start, trainable=trainable_with(backbone))

@@ -5,6 +5,7 @@ concatenation with the features of that level, two 3×3 convolutions. Without sk
 nothing else changes: the encoder–decoder.
 """
 
+import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal
 
@@ -18,8 +19,16 @@ from cnnvision.backbones.convolution import Padding, matrix_product
 from cnnvision.backbones.layers import Norm, normal
 from cnnvision.errors import ConfigError
 from cnnvision.ops.images import centre
+from cnnvision.settings import Count
 
-UPSAMPLINGS = ("transposed", "bilinear")
+
+@dataclasses.dataclass(frozen=True)
+class DecoderSettings:
+    """The way back up."""
+
+    widths: tuple[Count, ...] = ()  # channels of each level, from the coarsest upwards; () for as many as the backbone has
+    upsampling: Literal["transposed", "bilinear"] = "transposed"  # 2×2 of stride 2; or bilinear with a 1×1 convolution
+    norm: Literal["batch", "group", "none"] = "batch"
 
 
 class TransposedConv(nn.Module):
@@ -125,14 +134,14 @@ def level_widths(widths: Sequence[int], channels: Mapping[int, int]) -> tuple[in
         channels: the backbone's, by stride.
 
     Raises:
-        ConfigError: more widths than halvings, or one that is no number of channels.
+        ConfigError: more widths than halvings.
     """
     levels = max(channels).bit_length() - 1
     if not widths:
         finest = min(channels)
         strides = [2**i for i in reversed(range(levels))]
         return tuple(channels.get(stride, max(channels[finest] * stride // finest, 8)) for stride in strides)
-    if len(widths) > levels or not all(isinstance(width, int) and width >= 1 for width in widths):
+    if len(widths) > levels:
         raise ConfigError(
             f"config.model.decoder.widths = {tuple(widths)}: must be () or up to {levels} numbers of channels, one for each "
             f"doubling from stride {max(channels)} towards 1"

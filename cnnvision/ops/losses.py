@@ -6,7 +6,7 @@ from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
 from cnnvision.ops import boxes as box_ops
-from cnnvision.ops.deltas import UNWEIGHTED, Weights, encode
+from cnnvision.ops.boxes import UNWEIGHTED, Weights, encode
 
 
 def cross_entropy(logits: Float[Array, "*n k"], labels: Int[Array, "*n"], smoothing: float = 0.0) -> Float[Array, "*n"]:
@@ -41,17 +41,17 @@ def delta_loss(
     beta: float,
     weights: Weights = UNWEIGHTED,
 ) -> Float[Array, "n"]:
-    """Smooth L1, summed over the four deltas, between what was answered and what moves a reference onto its object's box.
+    """Smooth L1, summed over the four deltas, of predicted deltas and those that move a reference onto its object's box.
 
     Args:
-        deltas: answered, weighted.
+        deltas: predicted, weighted.
         boxes, references: x1 y1 x2 y2, in one unit; constants of the loss.
         positive: references that stand for an object; the others cost nothing.
         beta: of `smooth_l1`.
-        weights: of the deltas (ops/deltas.py).
+        weights: of the deltas (ops/boxes.py).
     """
-    wanted = lax.stop_gradient(encode(boxes, references, weights))
-    return jnp.where(positive, 4.0 * smooth_l1(deltas, wanted, beta), 0.0)
+    targets = lax.stop_gradient(encode(boxes, references, weights))
+    return jnp.where(positive, 4.0 * smooth_l1(deltas, targets, beta), 0.0)
 
 
 def giou_loss(predictions: Float[Array, "*n 4"], targets: Float[Array, "*n 4"]) -> Float[Array, "*n"]:
@@ -76,6 +76,29 @@ def focal(logits: Float[Array, "*n k"], labels: Int[Array, "*n"], gamma: float =
     loss = pixel_cross_entropy(logits, labels)
     # 1 − p is 0 where the loss is, and 0^γ has no gradient there for γ < 1.
     return jnp.maximum(-jnp.expm1(-loss), 1e-7) ** gamma * loss
+
+
+def sigmoid_focal(
+    logits: Float[Array, "*n"], targets: Float[Array, "*n"], alpha: float = 0.25, gamma: float = 2.0
+) -> Float[Array, "*n"]:
+    """−α_t (1 − p_t)^γ log p_t, each logit by itself (Lin et al. 2017, "Focal loss", equation 5).
+
+    Args:
+        logits: of a class being there; any float dtype, computed in float32.
+        targets: 1 where it is, else 0: p_t is the probability of what is true, α_t is α or 1 − α.
+        alpha, gamma: the paper's.
+    """
+    logits, targets = logits.astype(jnp.float32), targets.astype(jnp.float32)
+    entropy = binary_cross_entropy(logits, targets)
+    p = jax.nn.sigmoid(logits)
+    p_t, alpha_t = p * targets + (1.0 - p) * (1.0 - targets), alpha * targets + (1.0 - alpha) * (1.0 - targets)
+    return alpha_t * (1.0 - p_t) ** gamma * entropy
+
+
+def binary_cross_entropy(logits: Float[Array, "*n"], targets: Float[Array, "*n"]) -> Float[Array, "*n"]:
+    """−t log p − (1 − t) log (1 − p) of p = sigmoid(logit), in nats; `targets` in [0, 1]."""
+    logits = logits.astype(jnp.float32)
+    return -targets * jax.nn.log_sigmoid(logits) - (1.0 - targets) * jax.nn.log_sigmoid(-logits)
 
 
 def soft_dice(

@@ -33,20 +33,7 @@ def per_image(function: Callable[..., Any], *arrays: Any) -> Any:
         function: of one image; it closes over no traced value.
         arrays: trees of arrays with a first axis of images, which the devices of the mesh divide evenly.
     """
-    return _on_each_device(jax.vmap(function), arrays)
-
-
-def one_by_one(function: Callable[..., Any], *arrays: Any) -> Any:
-    """`per_image`, one image after the other on each device.
-
-    The program for an image is then the same for any number of them. (Only a device with a single image has no loop, and XLA
-    may compile it otherwise: sums of a few dozen numbers are added up in another order.)
-    """
-    return _on_each_device(lambda *arrays: jax.lax.map(lambda images: function(*images), arrays), arrays)
-
-
-def _on_each_device(mapped: Callable[..., Any], arrays: tuple[Any, ...]) -> Any:
-    mesh = jax.sharding.get_abstract_mesh()
+    mapped, mesh = jax.vmap(function), jax.sharding.get_abstract_mesh()
     if mesh.empty or mesh.size == 1:
         return mapped(*arrays)
     rows = PartitionSpec(mesh.axis_names)

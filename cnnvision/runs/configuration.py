@@ -11,18 +11,34 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from cnnvision.errors import ConfigError, nearest
+from cnnvision.installation import CONFIGS
+from cnnvision.runs.older import RENAMED
 
 TRUE, FALSE = ("true", "1", "yes"), ("false", "0", "no")
 
 
-def load_module(path: str) -> types.ModuleType:
-    """The config file as a module. Raises ConfigError where it is missing, broken, or no config."""
-    file = pathlib.Path(path)
-    if not file.is_file():
-        folder = file.parent if file.parent.is_dir() else pathlib.Path("configs")
-        there = [str(found) for found in folder.glob("*.py") if found.name not in ("__init__.py", "common.py")]
-        raise ConfigError(f"--config: there is no file {path}.{nearest(path, there)}")
-    specification = importlib.util.spec_from_file_location(f"configs.{file.stem}", file)
+def find_config(name: str) -> pathlib.Path:
+    """The config file that a path names, or a bare name: NAME.py in ./configs, else among those that come with cnnvision."""
+    folders = (pathlib.Path("configs"), CONFIGS)
+    path = pathlib.Path(name)
+    bare = path.name == name and path.suffix != ".py"
+    for file in [folder / f"{name}.py" for folder in folders] if bare else [path]:
+        if file.is_file():
+            return file
+    beside = [] if bare else _files(path.parent) or _files(folders[0])
+    names = {file.stem for folder in folders for file in _files(folder)} - {file.stem for file in beside}
+    what = f"there is no {'config' if bare else 'file'} {name}"
+    raise ConfigError(f"--config: {what}.{nearest(name, [*map(str, beside), *names])}")
+
+
+def _files(folder: pathlib.Path) -> list[pathlib.Path]:
+    return [file for file in folder.glob("*.py") if file.name not in ("__init__.py", "common.py")]
+
+
+def load_module(name: str) -> types.ModuleType:
+    """The config file of a path or bare name, as a module. Raises ConfigError where it is missing, broken, or no config."""
+    path = find_config(name)
+    specification = importlib.util.spec_from_file_location(f"configs.{path.stem}", path)
     if specification is None:
         raise ConfigError(f"--config: {path} is no Python file; a config is configs/NAME.py")
     module = importlib.util.module_from_spec(specification)
@@ -41,16 +57,19 @@ def _first_line(error: Exception) -> str:
 
 
 def split_variant(argument: str) -> tuple[str, str]:
-    """ "configs/NAME.py:variant" -> path and variant ("" without one)."""
+    """ "configs/NAME.py:variant" or "NAME:variant" -> path or bare name, and variant ("" without one)."""
     path, colon, variant = argument.partition(".py:")
-    return (f"{path}.py", variant) if colon else (argument, "")
+    if colon:
+        return f"{path}.py", variant
+    name, _, variant = argument.partition(":")
+    return (argument, "") if {"/", "\\"} & {*argument} or argument.endswith(".py") else (name, variant)
 
 
 def load_config(argument: str, overrides: Sequence[tuple[str, str]] = ()) -> ConfigDict:
     """The config that a command line describes, locked.
 
     Args:
-        argument: path of a config file, with `:variant` where one is wanted.
+        argument: path or bare name of a config, with `:variant` where one is wanted.
         overrides: (dotted key without "config.", value as typed), applied in order.
 
     Raises:
@@ -80,6 +99,8 @@ def override(config: ConfigDict, key: str, text: str) -> None:
         if not isinstance(node, ConfigDict):
             raise ConfigError(f"--config.{key}: {where} is a value, not a section")
         if name not in node:
+            if key in RENAMED:
+                raise ConfigError(f"--config.{key}: is called config.{RENAMED[key]} now")
             raise ConfigError(
                 f"--config.{key}: {where} has no key {name!r}.{nearest(name, node.keys())}{elsewhere(config, name)}"
             )
@@ -104,8 +125,10 @@ def elsewhere(config: ConfigDict, name: str, path: str = "config") -> str:
 
 
 def parse_value(flag: str, text: str, now: Any) -> Any:
-    """`text` as a value of the type of `now`: bool, int, float, str, tuple, or anything where `now` is None."""
+    """`text` as a value of the type of `now` (bool, int, float, str, tuple; of any type where that is None), or None."""
     wrong = lambda kind: ConfigError(f"{flag}: {text!r} is no {kind}; the config has {now!r}")
+    if text == "None":  # the part that reads the key says whether it may be none
+        return None
     if isinstance(now, bool):
         if text.lower() not in TRUE + FALSE:
             raise wrong("bool (true or false)")
@@ -145,19 +168,6 @@ def from_json(value: Any) -> Any:
     if isinstance(value, dict):
         return ConfigDict({key: from_json(item) for key, item in value.items()}).lock()
     return tuple(from_json(item) for item in value) if isinstance(value, list) else value
-
-
-def completed(config: dict[str, Any]) -> dict[str, Any]:
-    """A config in JSON form with the keys that the run it describes did not have yet: their default is what held before."""
-    from cnnvision.runs.defaults import base
-
-    def added(there: Any, default: Any) -> Any:
-        if not (isinstance(there, dict) and isinstance(default, dict)):
-            return there
-        return {**default, **{key: added(value, default.get(key)) for key, value in there.items()}}
-
-    defaults = to_json(base())
-    return {name: added(section, defaults.get(name)) for name, section in config.items()}
 
 
 def differences(before: Any, now: Any, path: str = "config") -> list[tuple[str, Any, Any]]:

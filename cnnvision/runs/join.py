@@ -16,9 +16,10 @@ from cnnvision.data.wrappers.cache import cached
 from cnnvision.data.wrappers.proposals import prepare, with_proposals
 from cnnvision.data.wrappers.subset import Subset, usable, with_semantic_classes
 from cnnvision.errors import ConfigError, DataError
+from cnnvision.installation import typed
 from cnnvision.models import make_task
 from cnnvision.models.binding import named_sizes
-from cnnvision.runs.descriptions import check_config_file, write_config
+from cnnvision.runs import config_json
 from cnnvision.settings import read
 from cnnvision.task import DataInfo, InputSpec, Task
 from cnnvision.training.evaluate import SplitEvaluation
@@ -100,7 +101,7 @@ def with_room(inputs: InputSpec, source: Source) -> InputSpec:
 
 
 def join(config: ConfigDict, workdir: epath.PathLike, mesh: jax.sharding.Mesh | None = None, say=print) -> Run:
-    """The run that a config describes, in a folder. Compares `config.json` where it is there; `Run.record` writes it.
+    """The run that a config describes, in a folder. Compares `config.json` where it is there; `Run.write_config` writes it.
 
     Raises:
         ConfigError, DataError: something of the config or the data cannot be used.
@@ -112,7 +113,7 @@ def join(config: ConfigDict, workdir: epath.PathLike, mesh: jax.sharding.Mesh | 
     workdir = epath.Path(workdir)
     train_source = open_source(config.data.source, config.data.train_split)
     info = data_info(train_source)
-    check_config_file(config, info, workdir)
+    config_json.check(config, info, workdir)
     task = make_task(config, info)
     eval_source = open_for(task, info, config.data.source, config.data.eval_split)
     check_size(task, config)
@@ -124,7 +125,7 @@ def join(config: ConfigDict, workdir: epath.PathLike, mesh: jax.sharding.Mesh | 
         if source.problems:
             gravest = min(source.problems, key=lambda problem: faults.EFFECTS.index(problem.effect))
             say(f"{source.name} {source.split}: {len(source.problems)} problems ({faults.by_effect(source.problems)}); "
-                f"`python -m experiments.doctor --data={source.name}` lists them. The gravest: {gravest}")  # fmt: skip
+                f"`{typed(f'doctor --data={source.name}')}` lists them. The gravest: {gravest}")  # fmt: skip
     if selection.reason:
         say(f"{config.data.source} {config.data.train_split}: {selection.reason}; they are left out")
     options = loading(config)
@@ -154,6 +155,6 @@ def join(config: ConfigDict, workdir: epath.PathLike, mesh: jax.sharding.Mesh | 
         classes=names_of(task, info),
         fit_batches=fit_batches,
         fingerprint=fingerprint_of(selection.source, config.data.source),
-        write_config=lambda: write_config(config, info, workdir),
+        write_config=lambda: config_json.write(config, info, workdir),
         say=say,
     )

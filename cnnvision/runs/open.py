@@ -9,8 +9,8 @@ from ml_collections import ConfigDict
 
 from cnnvision.errors import RunError
 from cnnvision.models import make_task
+from cnnvision.runs import config_json
 from cnnvision.runs.configuration import from_json
-from cnnvision.runs.descriptions import read_description
 from cnnvision.runs.join import empty_batch, first, open_for
 from cnnvision.task import DataInfo, Task
 from cnnvision.training.checkpoint import Checkpoints, with_layout
@@ -51,8 +51,8 @@ def load(workdir: epath.PathLike, step: int | None = None, mesh: jax.sharding.Me
         RunError: no run folder, no checkpoint, or none of that step.
     """
     mesh = mesh or make_mesh()
-    description = read_description(workdir)
-    config, facts = from_json(description["config"]), description["data"]
+    content = config_json.read(workdir)
+    config, facts = from_json(content["config"]), content["data"]
     ranges = {name: tuple(limits) for name, limits in facts["area_ranges"].items()}
     info = DataInfo(tuple(facts["classes"]), tuple(facts["semantic_classes"]), ranges)
     task = make_task(config, info)

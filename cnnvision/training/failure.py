@@ -10,6 +10,7 @@ from etils import epath
 from jax.sharding import Mesh
 
 from cnnvision.errors import RunError
+from cnnvision.installation import typed
 from cnnvision.ops.per_image import on_mesh
 from cnnvision.task import Task
 from cnnvision.training.checkpoint import Checkpoints
@@ -39,7 +40,7 @@ def fail(run: Any, state: TrainState, checkpoints: Checkpoints, info: dict[str, 
     file = save_failure(run.workdir, step, batch)
     raise RunError(
         f"step {step}: the loss or its gradient is not finite. The state before it is saved, and its batch is in {file}. "
-        f"To look at it: python -m experiments.replay --workdir={run.workdir} --step={step}"
+        f"To look at it: {typed(f'replay --workdir={run.workdir} --step={step}')}"
     )
 
 

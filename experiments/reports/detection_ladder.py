@@ -19,8 +19,9 @@ from cnnvision.pictures.overlays import comparison, framed
 from cnnvision.runs.join import evaluation_of
 from cnnvision.runs.open import Trained, evaluated, load
 from cnnvision.task import ProposalSpec
-from experiments.reports.costs import PARTS, DetectorCost, detector_cost, on_one_device, proposal_seconds, steps
-from experiments.reports.tables import markdown, order_line, write_ladder
+
+from .costs import PARTS, DetectorCost, detector_cost, on_one_device, proposal_seconds, steps
+from .tables import markdown, order_line, write_ladder
 
 METRICS = ("AP", "AP50", "APs", "APm", "APl", "proposal_recall")
 INTERVALS = ("AP", "AP50")

@@ -19,8 +19,9 @@ from cnnvision.pictures.overlays import comparison, tinted_map
 from cnnvision.runs.configuration import from_json, to_json
 from cnnvision.runs.join import evaluation_of
 from cnnvision.runs.open import Trained, evaluated, load
-from experiments.reports.costs import Cost, cost_of, on_one_device
-from experiments.reports.tables import markdown, order_line, write_ladder
+
+from .costs import Cost, cost_of, on_one_device
+from .tables import markdown, order_line, write_ladder
 
 METRICS = ("mean_iou", "boundary_f")
 """What is compared, each with a 95 % interval."""

@@ -4,9 +4,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from cnnvision.backbones import convolution, kernel_gradients
+from cnnvision.backbones import convolution
 from tests.reference import convolution as reference
 
 PADDINGS = ("torch", "SAME", "VALID")
@@ -45,11 +44,11 @@ def test_conv(height, width, size, stride, padding):
 def test_the_kernel_gradient_in_chunks_of_rows(size, dilation, rows, devices, monkeypatch):
     """A dilated kernel is one with zeros between its taps."""
     monkeypatch.setattr(jax, "device_count", lambda: devices)
-    monkeypatch.setattr(kernel_gradients, "CHUNK", 24)
-    monkeypatch.setattr(kernel_gradients, "FEW_PIXELS_ALONE", 0)
-    monkeypatch.setattr(kernel_gradients, "FEW_CHANNELS", 0)
-    monkeypatch.setattr(kernel_gradients, "FEW_PIXELS", 0)
-    kernel_gradients.kernel_gradient.clear_cache()
+    monkeypatch.setattr(convolution, "CHUNK", 24)
+    monkeypatch.setattr(convolution, "FEW_PIXELS_ALONE", 0)
+    monkeypatch.setattr(convolution, "FEW_CHANNELS", 0)
+    monkeypatch.setattr(convolution, "FEW_PIXELS", 0)
+    convolution.kernel_gradient.clear_cache()
     image, kernel = drawn(2, rows, 12, 3), drawn(size, size, 3, 4)
     conv = lambda image, kernel: convolution.conv(image, kernel, padding="VALID", dilation=dilation)
     output, (to_image, to_kernel), gradient = values_and_gradients(conv, image, kernel)
@@ -62,7 +61,7 @@ def test_the_kernel_gradient_in_chunks_of_rows(size, dilation, rows, devices, mo
 def test_the_kernel_gradient_on_a_large_map_is_the_librarys():
     image, kernel = drawn(2, 100, 97, 5), drawn(3, 3, 5, 20)
     output, gradients, gradient = values_and_gradients(convolution.conv, image, kernel)
-    library = lambda image, kernel: kernel_gradients.library_conv(image, kernel, 1, ((1, 1), (1, 1)))
+    library = lambda image, kernel: convolution.library_conv(image, kernel, 1, ((1, 1), (1, 1)))
     expected, back = jax.vjp(library, image, kernel)
     for ours, theirs in zip((output, *gradients), (expected, *back(gradient)), strict=True):
         np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-3)
@@ -78,74 +77,12 @@ def test_conv_of_one_pixel(stride, padding):
     same_numbers((output, *gradients), reference.full(image, kernel, stride, padding, gradient))
 
 
-PRODUCTS = [(8, 6, 96, 576), (8, 6, 672, 112), (16, 6, 96, 576), (8, 7, 320, 1280), (8, 6, 64, 64), (8, 16, 16, 16),
-            (8, 12, 64, 1), (16, 8, 8, 3)]  # fmt: skip
-"""(images, side, channels in, channels out)"""
-
-
-@pytest.mark.parametrize("images, side, inputs, outputs", PRODUCTS)
-def test_an_image_has_the_same_bits_wherever_the_batch_is_cut(images, side, inputs, outputs):
-    image, matrix = drawn(images, side, side, inputs), drawn(inputs, outputs)
-    product = jax.jit(convolution.matrix_product)
-    whole = product(image, matrix)
-    np.testing.assert_allclose(whole, np.float64(image) @ np.float64(matrix), atol=2e-4)
-    for devices in (2, 8):
-        mesh = Mesh(np.array(jax.devices()[:devices]), ("data",))
-        split, everywhere = NamedSharding(mesh, PartitionSpec("data")), NamedSharding(mesh, PartitionSpec())
-        cut = jax.jit(convolution.matrix_product, in_shardings=(split, everywhere), out_shardings=split)
-        np.testing.assert_array_equal(cut(image, matrix), whole)
-
-
-DEPTHWISE = {
-    "shifted": lambda image, kernel, stride, padding: convolution._shifted_depthwise_conv(
-        image, kernel, stride, convolution._pads(image.shape, len(kernel), stride, padding)
-    ),
-    "grouped": lambda image, kernel, stride, padding: convolution._grouped_conv(
-        image, kernel, stride, convolution._pads(image.shape, len(kernel), stride, padding)
-    ),
-}
-
-
-@pytest.mark.parametrize("way", DEPTHWISE)
-@pytest.mark.parametrize("padding", PADDINGS)
-@pytest.mark.parametrize(("height", "width", "size", "stride"), SHAPES)
-def test_depthwise_conv(height, width, size, stride, padding, way):
-    image, kernel = drawn(2, height, width, 3), drawn(size, size, 1, 3)
-    conv = lambda image, kernel: DEPTHWISE[way](image, kernel, stride, padding)
-    output, gradients, gradient = values_and_gradients(conv, image, kernel)
-    same_numbers((output, *gradients), reference.depthwise(image, kernel, stride, padding, gradient))
-
-
-def test_depthwise_conv_in_bfloat16_sums_in_float32():
-    """Twenty-five products of one sign: in bfloat16 the sum itself would lose whole percents."""
-    image, kernel = (jnp.abs(drawn(*shape)).astype(jnp.bfloat16) for shape in ((2, 8, 8, 16), (5, 5, 1, 16)))
-    output, gradients, gradient = values_and_gradients(convolution.depthwise_conv, image, kernel)
-    expected = reference.depthwise(image, kernel, 1, "torch", gradient)
-    assert output.dtype == gradients[0].dtype == gradients[1].dtype == jnp.bfloat16
-    for our, their in zip((output, *gradients), expected, strict=True):
-        np.testing.assert_allclose(np.asarray(our, np.float64), their, rtol=2**-8, atol=2**-7)
-
-
-def test_depthwise_conv_of_a_split_batch_sums_its_kernel_gradient_once():
-    """One exchange of gradients, and none inside the loop over rows."""
-    mesh = Mesh(np.array(jax.devices()), ("data",))
-    split, whole = NamedSharding(mesh, PartitionSpec("data")), NamedSharding(mesh, PartitionSpec())
-    image, kernel = drawn(16, 6, 6, 3), drawn(3, 3, 1, 3)
-    loss = lambda kernel, image: jnp.sum(jnp.square(convolution.depthwise_conv(image, kernel)))
-    step = jax.jit(jax.grad(loss), in_shardings=(whole, split), out_shardings=whole)
-    program = step.lower(kernel, image).compile().as_text()
-    assert "while(" in program
-    assert program.count(" all-reduce(") + program.count(" all-reduce-start(") == 1
-    assert all(word not in program for word in ("all-gather", "collective-permute", "all-to-all"))
-    np.testing.assert_allclose(step(kernel, image), jax.grad(loss)(kernel, image), rtol=1e-5, atol=1e-4)
-
-
 POOLS = {
     "shifted": lambda image, size, stride, padding: convolution._shifted_max_pool(
-        image, size, stride, convolution._pads(image.shape, size, stride, padding)
+        image, size, stride, convolution.pads(image.shape, size, stride, padding)
     ),
     "window": lambda image, size, stride, padding: convolution._reduce_window_max(
-        image, size, stride, convolution._pads(image.shape, size, stride, padding)
+        image, size, stride, convolution.pads(image.shape, size, stride, padding)
     ),
 }
 
@@ -169,9 +106,6 @@ def test_max_pool_passes_nan_on(way):
 
 
 def test_the_platform_chooses():
-    """On a CPU the sums that are written out, in the primitives' place."""
-    image, kernel = drawn(1, 6, 6, 2), drawn(3, 3, 1, 2)
-    program = jax.jit(convolution.depthwise_conv).lower(image, kernel).as_text()
-    assert "stablehlo.convolution" not in program
-    program = jax.jit(lambda image: convolution.max_pool(image, 2, 2)).lower(image).as_text()
+    """On a CPU the maxima that are written out, in the primitive's place."""
+    program = jax.jit(lambda image: convolution.max_pool(image, 2, 2)).lower(drawn(1, 6, 6, 2)).as_text()
     assert "stablehlo.reduce_window" not in program

@@ -4,11 +4,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from jax.sharding import NamedSharding, PartitionSpec
+from flax import linen as nn
 
-from cnnvision.backbones.layers import Conv, DepthwiseConv, Norm
-from cnnvision.ops.per_image import on_mesh
-from cnnvision.training.sharding import make_mesh
+from cnnvision.backbones.depthwise import DepthwiseConv
+from cnnvision.backbones.layers import Conv, Norm
 
 SHAPE = (4, 3, 5, 6)
 
@@ -151,45 +150,6 @@ def test_bfloat16_keeps_its_statistics_in_float32():
     np.testing.assert_allclose(np.asarray(output, np.float64), expected, atol=0.04)
 
 
-@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
-@pytest.mark.parametrize(
-    "shape", [(8, 12, 9, 24), (8, 6, 6, 8), (16, 3, 3, 6), (24, 7, 5, 32), (128, 4, 4, 8), (16, 96, 96, 4)]
-)
-def test_a_split_batch_has_the_statistics_of_the_whole_bit_by_bit(shape, dtype):
-    """On one device, on two and on eight, nearly half of the examples filling up."""
-    image, valid = jnp.asarray(drawn(*shape), dtype), jnp.arange(shape[0]) % 9 < 5
-
-    def apply(image, valid):
-        return Norm(dtype=dtype).apply(variables(channels=shape[-1]), image, True, valid, mutable=["batch_stats"])
-
-    results = []
-    for devices in (1, 2, 8):
-        mesh = make_mesh(jax.devices()[:devices])
-        split, whole = NamedSharding(mesh, PartitionSpec("data")), NamedSharding(mesh, PartitionSpec())
-        run = jax.jit(on_mesh(apply, mesh), in_shardings=(split, split), out_shardings=(split, whole))
-        results.append(jax.device_get(run(image, valid)))
-    for other in results[1:]:
-        jax.tree.map(np.testing.assert_array_equal, other, results[0])
-
-
-@pytest.mark.parametrize("rows", [1, 9])
-def test_rows_that_the_devices_do_not_divide_are_summed_all_the_same(rows):
-    image = jnp.asarray(drawn(rows, 6, 6, 8))
-    apply = lambda image: Norm().apply(variables(channels=8), image, True, mutable=["batch_stats"])
-    given = jax.jit(on_mesh(apply, make_mesh()))(image)
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5), given, apply(image))
-
-
-def test_a_norm_that_each_device_applies_by_itself_sees_its_own_rows():
-    mesh, image = make_mesh(), jnp.asarray(drawn(16, 6, 6, 8))
-    apply = lambda image: Norm().apply(variables(channels=8), image, True, mutable=["batch_stats"])[0]
-    rows = PartitionSpec("data")
-    each = lambda image: jax.shard_map(apply, in_specs=rows, out_specs=rows)(image)
-    split = jax.jit(on_mesh(each, mesh))(jax.device_put(image, NamedSharding(mesh, rows)))
-    expected = jnp.concatenate([apply(image[i : i + 2]) for i in range(0, 16, 2)])
-    np.testing.assert_allclose(split, expected, rtol=1e-5, atol=1e-5)
-
-
 def test_initial_kernels_have_the_spread_of_he_et_al():
     """Standard deviation √(2 / (outputs · pixels)); of a depthwise kernel √(2 / pixels), its outputs being one a channel."""
     image = jnp.zeros((1, 8, 8, 64))
@@ -197,3 +157,11 @@ def test_initial_kernels_have_the_spread_of_he_et_al():
     assert kernel.shape == (3, 3, 64, 96) and abs(kernel.std() / np.sqrt(2 / (9 * 96)) - 1) < 0.02
     kernel = DepthwiseConv(5).init(jax.random.key(0), jnp.zeros((1, 8, 8, 512)))["params"]["kernel"]
     assert kernel.shape == (5, 5, 1, 512) and abs(kernel.std() / np.sqrt(2 / 25) - 1) < 0.02
+
+
+def test_biases_start_where_they_are_told_to():
+    image = jnp.zeros((1, 4, 4, 3))
+    bias = lambda **options: Conv(5, use_bias=True, **options).init_with_output(jax.random.key(0), image)
+    output, variables = bias(bias_init=nn.initializers.constant(-4.5))
+    assert (variables["params"]["bias"] == -4.5).all() and (output == -4.5).all()
+    assert not bias()[1]["params"]["bias"].any()

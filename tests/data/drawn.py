@@ -83,7 +83,7 @@ GEOMETRY = {
 
 
 def spec_of(resize="stretch", out=(64, 96)):
-    return InputSpec(sizes=(out,), target="objects", fit=fit, max_objects=8)
+    return InputSpec(sizes=(out,), target="objects", resize=resize, max_objects=8)
 
 
 def ramp(height, width):

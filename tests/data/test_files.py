@@ -2,8 +2,8 @@
 
 import pytest
 
-from cnnvision.data.faults import Findings
-from cnnvision.data.files import decode_text, read_csv
+from cnnvision.data.faults import Findings, RecordError
+from cnnvision.data.files import decode_text, read_bytes, read_csv
 from tests.data.planted import write
 
 
@@ -53,3 +53,8 @@ def test_what_is_no_csv_is_refused_once(tmp_path, text, record, words, cure):
     table, (problem,) = read(tmp_path, text)
     assert table is None and (problem.file, problem.record, problem.effect) == ("x.csv", record, "refused")
     assert words in problem.message and problem.cure == cure
+
+
+def test_a_file_that_is_gone_is_a_fault_of_its_record(tmp_path):
+    with pytest.raises(RecordError, match=r"train/a\.png: cannot be read: No such file"):
+        read_bytes(str(tmp_path / "a.png"), "train/a.png")

@@ -75,8 +75,8 @@ def test_evaluate_says_which_classes_of_other_data_do_not_count(tmp_path, monkey
         config=None,
         mesh=None,
     )
-    monkeypatch.setattr(runs, "load", lambda *_: trained)
-    monkeypatch.setattr(runs, "evaluation_of", lambda *_: 1 / 0)  # all of interest is said before it
+    monkeypatch.setattr("cnnvision.runs.open.load", lambda *_: trained)
+    monkeypatch.setattr("cnnvision.runs.join.evaluation_of", lambda *_: 1 / 0)  # all of interest is said before it
     said, root = [], masks_set(tmp_path)
     write(root / "train" / "mask" / "0.png", encoded(two_fields(left=7)))
     write(root / "classes.csv", "value,name\n0,0\n255,255\n7,dirt\n")

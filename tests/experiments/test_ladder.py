@@ -23,7 +23,7 @@ from cnnvision.task import DataInfo
 from experiments import ladder, train
 from experiments.reports import segmentation_ladder
 from experiments.reports.costs import DetectorCost, steps
-from tests.models.test_laws import CONFIGS
+from tests.models.tasks import CONFIGS
 
 
 @pytest.fixture(autouse=True)

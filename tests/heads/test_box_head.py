@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from cnnvision.heads import box_head
-from cnnvision.ops.deltas import encode
+from cnnvision.ops.boxes import encode
+from cnnvision.ops.detections import DetectionSettings, detections
 from cnnvision.types import ObjectTarget
 from tests.ops.drawn_boxes import random_boxes
 from tests.reference import anchors as reference_deltas
@@ -30,22 +31,22 @@ def test_a_sample_is_what_the_paper_says():
     near = np.repeat(objects, 10, axis=0) + rng.normal(0, 6, (40, 4)).astype(np.float32)
     proposals = np.concatenate([near, random_boxes(rng, 40)]).astype(np.float32)
     valid = rng.random(80) < 0.8
-    settings = dict(number=16, share=0.25, positive_from=0.5, negative_from=0.1, negative_below=0.5)
-    draw = jax.jit(lambda key, p, v: box_head.sample_regions(key, p, v, target, **settings))
+    settings = box_head.SamplingSettings(number=16, share=0.25, negative_from=0.1)
+    draw = jax.jit(lambda key, p, v: box_head.sample_regions(key, p, v, target, settings))
     regions = np.concatenate([proposals, objects])
     there = np.concatenate([valid, [True, True, False, False]])
     seen = np.zeros((84, 2), bool)
     for seed in range(60):
         sample = jax.device_get(draw(jax.random.key(seed), jnp.array(proposals), jnp.array(valid)))
         assert sample.positive.sum() == 4 and sample.valid.all()
-        places = [int(np.flatnonzero((regions == box).all(axis=1))[0]) for box in sample.boxes]
-        assert len({*places}) == 16
-        for place, positive, index in zip(places, sample.positive, sample.object, strict=True):
-            overlaps = [reference.iou(regions[place], box) for box in objects[:2]]  # the countable ones
-            assert there[place]
+        chosen = [int(np.flatnonzero((regions == box).all(axis=1))[0]) for box in sample.boxes]
+        assert len({*chosen}) == 16
+        for at, positive, index in zip(chosen, sample.positive, sample.object, strict=True):
+            overlaps = [reference.iou(regions[at], box) for box in objects[:2]]  # the countable ones
+            assert there[at]
             assert (max(overlaps) >= 0.5) if positive else (0.1 <= max(overlaps) < 0.5)
             assert not positive or index == int(np.argmax(overlaps))
-            seen[place, int(positive)] = True
+            seen[at, int(positive)] = True
     drawable = np.array([max(reference.iou(box, other) for other in objects[:2]) for box in regions])
     covered = np.array([reference.intersection(box, objects[2]) / max(reference.area(box), 1e-9) for box in regions])
     np.testing.assert_array_equal(seen[:, 1], there & (drawable >= 0.5))
@@ -54,9 +55,10 @@ def test_a_sample_is_what_the_paper_says():
 
 
 def test_a_sample_of_nothing():
-    draw = jax.jit(box_head.sample_regions, static_argnames=("number", "share"))
+    draw = jax.jit(box_head.sample_regions, static_argnames="settings")
     nothing = target_of(np.zeros((2, 4)), [0, 0], [False, False])
-    sample = draw(jax.random.key(0), jnp.zeros((5, 4)), jnp.zeros(5, bool), nothing, number=8, share=0.25)
+    settings = box_head.SamplingSettings(number=8)
+    sample = draw(jax.random.key(0), jnp.zeros((5, 4)), jnp.zeros(5, bool), nothing, settings=settings)
     assert not sample.valid.any() and not sample.positive.any() and not sample.boxes.any()
 
 
@@ -112,11 +114,15 @@ def test_only_the_true_class_of_positive_regions_is_moved():
     assert of_logits[0, 2] < 0 and of_logits[1, 0] < 0
 
 
+def found_in(logits, deltas, regions, valid, size, settings):
+    boxes, scores = box_head.class_boxes_and_scores(logits, deltas, regions)
+    return detections(boxes, scores, valid, jnp.array(size), settings)
+
+
 def test_what_is_found_equals_a_slow_version():
     rng = np.random.default_rng(2)
-    run = jax.jit(
-        lambda logits, d, r, v: box_head.find(logits, d, r, v, jnp.array([100, 80]), score_above=0.1, threshold=0.4, most=7)
-    )
+    settings = DetectionSettings(score_above=0.1, threshold=0.4, most=7)
+    run = jax.jit(lambda logits, d, r, v: found_in(logits, d, r, v, [100, 80], settings))
     for _ in range(20):
         regions = np.abs(random_boxes(rng, 15))
         regions = np.concatenate([np.minimum(regions[:, :2], regions[:, 2:]), np.maximum(regions[:, :2], regions[:, 2:])], 1)
@@ -140,7 +146,7 @@ def test_what_is_found_equals_a_slow_version():
 
 
 def test_the_head_s_outputs_belong_to_their_classes():
-    """What the last layers answer: logits in the order background, classes; four deltas of each."""
+    """What the last layers give: logits in the order background, classes; four deltas of each."""
     head = box_head.BoxHead(classes=2, hidden=(5,))
     pooled = jnp.ones((1, 3, 2, 2, 4))
     params = head.init(jax.random.key(0), pooled, False)["params"]
@@ -159,14 +165,13 @@ def test_the_truth_s_deltas_find_the_truth():
     deltas[[0, 1], [2, 1]] = encode(jnp.array(objects, jnp.float32), jnp.array(regions, jnp.float32), box_head.DELTA_WEIGHTS)
     logits = np.full((2, 3), -9, np.float32)
     logits[[0, 1], [2, 1]] = [5, 4]
-    found = jax.jit(box_head.find)(
-        jnp.array(logits), jnp.array(deltas), jnp.array(regions, jnp.float32), jnp.ones(2, bool), jnp.array([120, 120])
-    )
+    run = jax.jit(lambda *arrays: found_in(*arrays, [120, 120], DetectionSettings()))
+    found = run(jnp.array(logits), jnp.array(deltas), jnp.array(regions, jnp.float32), jnp.ones(2, bool))
     assert found.labels[:2].tolist() == [1, 0] and found.valid.sum() == 2 and len(found.valid) == 100
     np.testing.assert_allclose(found.boxes[:2], objects, atol=1e-3)
 
 
-@pytest.mark.parametrize("pooling", box_head.POOLINGS)
+@pytest.mark.parametrize("pooling", ["max", "align"])
 def test_pooling_goes_where_the_config_says(pooling):
     from cnnvision.ops.roi_align import pyramid_roi_align, roi_align
     from cnnvision.ops.roi_pool import roi_pool
@@ -175,9 +180,10 @@ def test_pooling_goes_where_the_config_says(pooling):
     maps = {8: jnp.array(rng.normal(size=(12, 16, 3)), jnp.float32), 16: jnp.array(rng.normal(size=(6, 8, 3)), jnp.float32)}
     boxes = jnp.array([[3.0, 4, 70, 60], [0, 0, 127, 95]])
     of_one = roi_pool if pooling == "max" else lambda *of: roi_align(*of, 2)
+    settings = box_head.RegionSettings(pooling=pooling, size=4, samples=2)
     pairs = jax.jit(lambda maps: (
-        (box_head.pool_regions({16: maps[16]}, boxes, pooling, 4, 2), of_one(maps[16], boxes, 16, 4)),
-        (box_head.pool_regions(maps, boxes, "align", 4, 2), pyramid_roi_align(maps, boxes, 4, 2)),
+        (box_head.pool_regions({16: maps[16]}, boxes, settings), of_one(maps[16], boxes, 16, 4)),
+        (box_head.pool_regions(maps, boxes, settings), pyramid_roi_align(maps, boxes, 4, 2)),
     ))(maps)  # fmt: skip
     for found, expected in pairs:
         np.testing.assert_array_equal(found, expected)

@@ -6,24 +6,25 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from ml_collections import ConfigDict
 
 from cnnvision.errors import ConfigError
 from cnnvision.heads.segmentation import (
-    AVERAGES,
+    PixelLossSettings,
     SegmentationHead,
     around,
     border_weights,
-    check_average,
-    check_loss,
+    check_classes,
     predict_labels,
     segmentation_metrics,
     segmentation_terms,
     views,
 )
+from cnnvision.models.pixels import PixelSettings, pixel_inputs
 from cnnvision.ops.images import centre
+from cnnvision.settings import read
 from cnnvision.task import BorderWeights, DataInfo, Mean
 from cnnvision.types import IGNORE, SemanticTarget
-from configs.common import pixel_loss
 
 INFO = DataInfo(classes=(), semantic_classes=("ground", "cell", "dirt"))
 
@@ -34,9 +35,7 @@ def middle(target, size):
 
 
 def loss_of(**changes):
-    config = pixel_loss()
-    config.update(changes)
-    return config
+    return read(PixelLossSettings, changes, "config.model.loss")
 
 
 def drawn(shape=(3, 6, 5), k=3, seed=0, ignored=0.3):
@@ -159,26 +158,26 @@ def test_the_head_is_a_linear_layer_on_each_pixel():
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"cross_entropy": -1.0}, r"loss.cross_entropy: -1.0 is outside \[0, 1e\+06\], the weight of this term"),
-        ({"dice": 2e6}, r"loss.dice: 2000000.0 is outside"),
-        ({"focal": float("nan")}, r"loss.focal: nan is outside"),
+        ({"cross_entropy": -1.0}, r"loss.cross_entropy = -1.0: must be a number in 0 … 1,000,000"),
+        ({"dice": 2e6}, r"loss.dice = 2000000.0: must be"),
+        ({"focal": float("nan")}, r"loss.focal = nan: must be"),
         ({"cross_entropy": 0.0}, r"every term has weight 0, .* set one of cross_entropy, dice, focal"),
-        ({"focal_gamma": -0.5}, r"loss.focal_gamma: -0.5 is outside \[0, 100\]"),
-        ({"border_w0": -1.0}, r"loss.border_w0: -1.0 is outside"),
-        ({"border_sigma": 0.0}, r"loss.border_sigma: 0.0 is outside \[0.1, 10000\]"),
+        ({"focal_gamma": -0.5}, r"loss.focal_gamma = -0.5: must be a number in 0 … 100"),
+        ({"border_w0": -1.0}, r"loss.border_w0 = -1.0: must be"),
+        ({"border_sigma": 0.0}, r"loss.border_sigma = 0.0: must be a number in 0.1 … 10,000"),
         ({"border_w0": 10.0, "border_background": "grund"}, r"loss.border_background: .*'grund'. Did you mean 'ground'"),
         ({"border_background": "grund"}, r"loss.border_background: .*'grund'. Did you mean 'ground'"),
         (
             {"class_weights": (1.0, 2.0, 1.0, 1.0)},
             r"class_weights = \(1.0, 2.0, 1.0, 1.0\): must be .* at most one for each of the 3 classes, .*: ground, cell",
         ),
-        ({"class_weights": (1.0, 2.0, -1.0)}, r"class_weights = \(1.0, 2.0, -1.0\): must be"),
+        ({"class_weights": (1.0, 2.0, -1.0)}, r"class_weights = -1.0: must be"),
         ({"class_weights": (0.0, 0.0, 0.0)}, r"class_weights = \(0.0, 0.0, 0.0\): must be"),
     ],
 )
 def test_losses_that_cannot_be_used_are_named(changes, message):
     with pytest.raises(ConfigError, match=r"config\.model\.loss.*" + message.removeprefix("loss")):
-        check_loss(loss_of(**changes), INFO)
+        check_classes(loss_of(**changes), INFO)
 
 
 @pytest.mark.parametrize(
@@ -193,7 +192,7 @@ def test_losses_that_cannot_be_used_are_named(changes, message):
     ],
 )
 def test_losses_that_can_be_used_pass(changes):
-    check_loss(loss_of(**changes), INFO)
+    check_classes(loss_of(**changes), INFO)
 
 
 def test_what_the_pipeline_weighs_with():
@@ -204,14 +203,16 @@ def test_what_the_pipeline_weighs_with():
     )
 
 
-def test_averages_that_cannot_be_used_are_named():
-    for average in AVERAGES:
-        assert check_average(average, (64, 64)) == average
-    assert check_average("flips", (64, 96)) == "flips"
+def test_views_that_cannot_be_used_are_named():
+    for tta in ("none", "flips", "rotations"):
+        assert read(PixelSettings, {"tta": tta}, "config.model").tta == tta
+    data = ConfigDict(dict(size=(64, 96), more_sizes=(), resize="stretch", margin=None))
+    inputs = lambda tta: pixel_inputs(data, PixelSettings(tta=tta), INFO, reach=1, stride=1)
+    assert inputs("flips").sizes == ((64, 96),)
     with pytest.raises(ConfigError, match=r"config.model.tta: .*'rotation'. Did you mean 'rotations'"):
-        check_average("rotation", (64, 64))
+        read(PixelSettings, {"tta": "rotation"}, "config.model")
     with pytest.raises(ConfigError, match=r"'rotations' needs a square input, and config.data.size is \(64, 96\)"):
-        check_average("rotations", (64, 96))
+        inputs("rotations")
 
 
 # Predictions --------------------------------------------------------------------------------------------------------------
@@ -249,7 +250,7 @@ def of_the_surroundings(image):
     return sum(parts[1:], parts[0])
 
 
-@pytest.mark.parametrize("average", AVERAGES)
+@pytest.mark.parametrize("average", ("none", "flips", "rotations"))
 def test_an_average_of_views_is_the_plain_prediction_where_views_make_no_difference(average):
     found = predict_labels(of_the_pixel, IMAGE, average).labels
     assert found.dtype == jnp.uint8 and found.shape == (2, 8, 8)

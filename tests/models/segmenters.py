@@ -10,21 +10,13 @@ import numpy as np
 from cnnvision.backbones import make_backbone
 from cnnvision.data.batching import empty_batch
 from cnnvision.heads.segmentation import SegmentationHead
-from cnnvision.models import make_task
 from cnnvision.models.unet import UNet
 from cnnvision.necks.decoder import Decoder, level_widths
-from cnnvision.runs.configuration import from_json, to_json
-from cnnvision.task import DataInfo
-from tests.models.test_laws import CLASSES, CONFIGS, PATH
+from tests.models.cases import PATH
+from tests.models.tasks import CLASSES, task_of
 
 PLAIN_PATH = {**PATH, "norm": "none", "dropout": 0.0, "frozen_stages": 0, "dtype": "float32"}
 """The contracting path without norm and dropout: width 4, depth 2, same padding."""
-
-
-def task_of(name, size=(64, 64), resize="stretch", margin=None, classes=CLASSES, **model):
-    """The task of a model as the laws have it, but for the input and what `model` sets."""
-    data = {"size": list(size), "more_sizes": [], "resize": resize, "margin": margin}
-    return make_task(from_json(to_json({"model": {**CONFIGS[name], **model}, "data": data})), DataInfo(classes, classes))
 
 
 def unet_of(depth=2, width=4, upsampling="transposed", skips=True, valid=False, norm="none", classes=len(CLASSES)):

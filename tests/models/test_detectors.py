@@ -9,7 +9,7 @@ from cnnvision.errors import ConfigError
 from cnnvision.models.random_crops import outside, within
 from cnnvision.ops.boxes import to_fractions
 from cnnvision.ops.nms import nms
-from tests.models.test_laws import CONFIGS, REGIONS, make_batch, prepared, task_of
+from tests.models.tasks import make_batch, model_of, prepared, task_of
 from tests.ops.drawn_boxes import random_boxes
 
 NMS = jax.jit(nms, static_argnums=3)
@@ -72,7 +72,7 @@ def test_a_box_loss_without_weight_moves_no_boxes():
         assert not jnp.any(gradients["box_head"]["box"]["kernel"]) and jnp.any(gradients["box_head"]["class"]["kernel"])
 
 
-RANDOM = {**CONFIGS["random_crops"]["proposals"], "method": "random"}
+RANDOM = {"method": "random", "most": 20}
 
 
 @pytest.mark.parametrize(
@@ -83,34 +83,42 @@ RANDOM = {**CONFIGS["random_crops"]["proposals"], "method": "random"}
         ("fast_rcnn", {"neck": "none"}, "without a neck there must be one"),
         ("fast_rcnn", {"strides": ()}, "a pyramid needs one at least"),
         ("faster_rcnn", {"strides": ()}, "a pyramid needs one at least"),
-        ("fast_rcnn", {"regions": {**REGIONS, "pooling": "max"}}, "pooled by"),
-        ("fast_rcnn", {"proposals": {**CONFIGS["fast_rcnn"]["proposals"], "method": "edge"}}, "method"),
-        ("fast_rcnn", {"proposals": {**CONFIGS["fast_rcnn"]["proposals"], "scales": ()}}, "scales"),
+        ("fast_rcnn", {"regions": {"pooling": "max"}}, "pooled by"),
+        ("fast_rcnn", {"proposals": {"method": "edge", "most": 20}}, "method"),
+        ("fast_rcnn", {"proposals": {"method": "sliding", "most": 20, "scales": ()}}, "scales"),
         ("random_crops", {"proposals": {**RANDOM, "scales": (0.1, 0.5, 1.0)}}, "least, most"),
         ("random_crops", {"proposals": {**RANDOM, "ratios": (2.0, 0.5)}}, "least, most"),
         ("faster_rcnn", {"anchors": {"sizes": ((12,), (24,)), "ratios": (1.0,)}}, r"a tuple of sizes for each of 3 maps"),
         ("faster_rcnn", {"anchors": {"sizes": ((12,), (24,), (3, 4)), "ratios": (1.0,)}}, "equally many"),
         ("random_crops", {"side": 30}, "side = 30: must be a multiple"),
         ("random_crops", {"chunk": 3}, "must divide"),
-        ("random_crops", {"regions": {**REGIONS, "share": 1.5}}, r"regions\.share"),
+        ("random_crops", {"regions": {"share": 1.5}}, r"regions\.share"),
         ("fast_rcnn", {"max_objects": 0}, "max_objects"),
-        ("fast_rcnn", {"regions": {**REGIONS, "samples": -1}}, r"regions\.samples: -1 is outside"),
-        ("fast_rcnn", {"regions": {**REGIONS, "size": 0}}, r"regions\.size"),
-        ("fast_rcnn", {"regions": {**REGIONS, "beta": 0}}, r"regions\.beta: 0 .* where smooth L1 bends"),
-        ("fast_rcnn", {"regions": {**REGIONS, "hidden": (16.5,)}}, r"hidden: 16.5 must be a whole number"),
-        ("fast_rcnn", {"regions": {**REGIONS, "negative_from": 0.9}}, r"negative_from: 0.9 is outside \[0, 0.5\]"),
+        ("fast_rcnn", {"regions": {"samples": -1}}, r"regions\.samples = -1: must be"),
+        ("fast_rcnn", {"regions": {"size": 0}}, r"regions\.size"),
+        ("fast_rcnn", {"regions": {"beta": 0}}, r"regions\.beta = 0: must be a number"),
+        ("fast_rcnn", {"regions": {"hidden": (16.5,)}}, r"hidden = 16.5: must be a whole number"),
+        ("fast_rcnn", {"regions": {"negative_from": 0.9}}, r"regions\.negative_from = 0.9: is above negative_below = 0.5"),
         ("fast_rcnn", {"width": 0}, r"model\.width"),
-        ("fast_rcnn", {"proposals": {**CONFIGS["fast_rcnn"]["proposals"], "scales": (0.5, None)}}, "scales: .* numbers"),
-        ("faster_rcnn", {"anchors": {"sizes": (12, 24, 48), "ratios": (1.0,)}}, r"of a map: 12 must be a tuple of numbers"),
-        ("faster_rcnn", {"anchors": {"sizes": 12, "ratios": (1.0,)}}, r"sizes: 12 must be a tuple of sizes for each map"),
-        ("faster_rcnn", {"anchors": {"sizes": ((12,), (24,), (-3,)), "ratios": (1.0,)}}, r"of a map: -3 is outside"),
-        ("faster_rcnn", {"anchors": {"sizes": ((12,), (24,), (48,)), "ratios": ()}}, r"ratios: .* one at least"),
-        ("faster_rcnn", {"rpn": {**CONFIGS["faster_rcnn"]["rpn"], "number": -5}}, r"rpn\.number"),
-        ("faster_rcnn", {"proposals": {**CONFIGS["faster_rcnn"]["proposals"], "most": 0}}, r"proposals\.most"),
-        ("faster_rcnn", {"proposals": {**CONFIGS["faster_rcnn"]["proposals"], "threshold": 70}}, r"proposals\.threshold"),
+        (
+            "fast_rcnn",
+            {"proposals": {"method": "sliding", "most": 20, "scales": (0.5, None)}},
+            "scales = None: must be a number",
+        ),
+        ("faster_rcnn", {"anchors": {"sizes": (12, 24, 48), "ratios": (1.0,)}}, r"sizes = 12: must be a tuple"),
+        ("faster_rcnn", {"anchors": {"sizes": 12, "ratios": (1.0,)}}, r"sizes = 12: must be a tuple"),
+        ("faster_rcnn", {"anchors": {"sizes": ((12,), (24,), (-3,)), "ratios": (1.0,)}}, r"sizes = -3: must be a number"),
+        (
+            "faster_rcnn",
+            {"anchors": {"sizes": ((12,), (24,), (48,)), "ratios": ()}},
+            r"ratios = \(\): must have one at least",
+        ),
+        ("faster_rcnn", {"rpn": {"number": -5}}, r"rpn\.number"),
+        ("faster_rcnn", {"proposals": {"most": 0}}, r"proposals\.most"),
+        ("faster_rcnn", {"proposals": {"threshold": 70}}, r"proposals\.threshold"),
         ("rcnn", {"context": 16}, "context"),
-        ("rcnn", {"svm": {**CONFIGS["rcnn"]["svm"], "C": 0.0}}, r"svm\.C"),
-        ("rcnn", {"boxes": {**CONFIGS["rcnn"]["boxes"], "number": 0}}, r"boxes\.number"),
+        ("rcnn", {"svm": {"C": 0.0}}, r"svm\.C"),
+        ("rcnn", {"boxes": {"number": 0}}, r"boxes\.number"),
     ],
 )
 def test_what_cannot_be_built_is_refused(name, changes, message):
@@ -120,7 +128,9 @@ def test_what_cannot_be_built_is_refused(name, changes, message):
 
 @pytest.mark.parametrize("pooling", ["max", "align"])
 def test_one_map_without_a_neck(pooling):
-    task = task_of("fast_rcnn", neck="none", strides=(8,), regions={**REGIONS, "pooling": pooling})
+    task = task_of(
+        "fast_rcnn", neck="none", strides=(8,), regions={**model_of("fast_rcnn").regions.to_dict(), "pooling": pooling}
+    )
     batch = make_batch(task)
     params, state = jax.jit(task.init)(jax.random.key(0), batch)
     assert "neck" not in params

@@ -11,7 +11,7 @@ import pytest
 from cnnvision.ops.per_image import on_mesh
 from cnnvision.training.sharding import everywhere, make_mesh, put_batch
 from cnnvision.training.step import loss_and_gradient, step_key
-from tests.models import test_laws as laws
+from tests.models import tasks
 from tests.models.segmenters import start, task_of
 from tests.training.test_processes import distance
 
@@ -20,7 +20,7 @@ from tests.training.test_processes import distance
 def test_one_device_and_eight_take_the_same_step(name):
     task = task_of(name, (96, 96))
     params, model_state = jax.device_get(start(task))
-    batch = laws.make_batch(task, rows=16)
+    batch = tasks.make_batch(task, rows=16)
     batch = batch.replace(valid=np.arange(16) % 5 < 4)
     results = []
     for mesh in (make_mesh(jax.devices()[:1]), make_mesh()):

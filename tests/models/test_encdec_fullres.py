@@ -11,10 +11,9 @@ from cnnvision.heads.segmentation import SegmentationHead
 from cnnvision.models.encdec import EncoderDecoder
 from cnnvision.models.fullres import FullResolutionNet
 from cnnvision.necks.decoder import BilinearUp, Decoder, TransposedConv, enlarged, level_widths
-from configs.common import pixel_loss
 from tests.models import segmenters
 from tests.models.segmenters import PLAIN_PATH, batch_of, close, noise, shaken, task_of, unet_task, variables_of
-from tests.models.test_laws import SMALL
+from tests.models.tasks import SMALL
 
 # The encoder–decoder ----------------------------------------------------------------------------------------------------
 
@@ -193,5 +192,5 @@ def test_narrowing_before_interpolating_is_narrowing_after_it():
 @pytest.mark.parametrize("name", ["encdec", "fullres", "patchnet", "unet"])
 @pytest.mark.parametrize(("background", "found"), [("", 0), ("star", 2)])
 def test_the_evaluation_knows_which_class_parts_cells(name, background, found):
-    task = task_of(name, loss={**pixel_loss().to_dict(), "border_background": background})
+    task = task_of(name, loss={"border_background": background})
     assert task.evaluator().background == found

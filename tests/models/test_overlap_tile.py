@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from cnnvision.backbones.backbone import IMAGENET_MEAN, IMAGENET_STD
+from cnnvision.backbones.layers import IMAGENET_MEAN, IMAGENET_STD
 from cnnvision.data import pipeline
 from cnnvision.data.augment.windows import cut_tile, tiles
 from cnnvision.data.options import DataSettings
@@ -18,9 +18,8 @@ from cnnvision.ops.images import normalize
 from cnnvision.training.evaluate import SplitEvaluation
 from cnnvision.training.sharding import make_mesh
 from cnnvision.types import IGNORE, Example
-from configs.common import pixel_loss
 from tests.models.segmenters import close, start, task_of, unet_of, unet_task
-from tests.models.test_laws import CLASSES
+from tests.models.tasks import CLASSES
 
 DEPTH = 2
 SIZE = (128, 128)
@@ -227,7 +226,7 @@ def test_images_of_any_size_are_answered_in_their_own_with_one_program():
 
 def test_the_loss_of_a_split_is_that_of_its_pixels():
     task, params, state, logits_of = prepared()
-    task = unet_task(DEPTH, size=SIZE, resize="tile", loss=pixel_loss().to_dict())
+    task = unet_task(DEPTH, size=SIZE, resize="tile", loss={})
     source = Pictures((37, 151), (100, 3), (1, 1))
     metrics, _, _ = predicted(task, params, state, source)
     total, count = 0.0, 0

@@ -8,7 +8,6 @@ import pytest
 from cnnvision.errors import ConfigError
 from cnnvision.models.patchnet import PatchNet, draw_pixels, mirrored, window_by_window
 from cnnvision.types import IGNORE
-from configs.common import pixel_loss
 from tests.models.segmenters import batch_of, close, noise, parameters_in, shaken, start, task_of
 
 PAPER = {"kernels": (4, 5, 4, 4), "window": 95, "width": 48, "hidden": 200}
@@ -149,7 +148,7 @@ def test_where_there_are_too_few_pixels_the_rest_is_marked():
 
 def test_all_pixels_drawn_give_the_loss_of_all_pixels():
     """480 of 480 pixels, of which a third is IGNORE: what is drawn beyond the others must not count."""
-    loss = {**pixel_loss().to_dict(), "dice": 0.7, "class_weights": (1.0, 2.0, 0.5)}
+    loss = {"dice": 0.7, "class_weights": (1.0, 2.0, 0.5)}
     task = task_of("patchnet", (24, 20), samples=480, loss=loss)
     params, state = start(task)
     batch = batch_of(task, ignored=0.3)

@@ -8,7 +8,7 @@ import pytest
 from cnnvision.models.rcnn import examples_of_classes
 from cnnvision.ops.nms import nms
 from cnnvision.types import ObjectTarget
-from tests.models.test_laws import CLASSES, make_batch, prepared
+from tests.models.tasks import CLASSES, make_batch, prepared
 from tests.reference.boxes import iou
 
 
@@ -58,10 +58,10 @@ def stages():
     with jax.numpy_dtype_promotion("strict"), jax.numpy_rank_promotion("raise"):
         task, params, state, _, predict = prepared("rcnn")
         batches, after = [batch_with_near_proposals(task, seed) for seed in range(3)], [params]
-        for fit in task.host_stages:
-            answers = jax.jit(fit.answers)
-            found = [jax.device_get(answers(after[-1], state, batch)) for batch in batches]
-            after.append(fit.fit(after[-1], lambda found=found: iter(found)))
+        for stage in task.host_stages:
+            outputs = jax.jit(stage.outputs)
+            found = [jax.device_get(outputs(after[-1], state, batch)) for batch in batches]
+            after.append(stage.fit(after[-1], lambda found=found: iter(found)))
             after[-1]["found"] = found
     return task, state, batches, after, predict
 
@@ -95,8 +95,8 @@ def test_scores_keep_the_order_of_the_margins(stages):
     """The best score of an image without a suppression is that of its highest margin, by NumPy."""
     _, state, batches, after, predict = stages
     params, batch = without(after[1]), batches[1]
-    answers = after[1]["found"][1]
-    margins = answers["features"][:, :20] @ params["svm"]["kernel"] + params["svm"]["bias"]
+    outputs = after[1]["found"][1]
+    margins = outputs["features"][:, :20] @ params["svm"]["kernel"] + params["svm"]["bias"]
     margins[~np.asarray(batch.proposals.valid)] = -np.inf
     best = 1 / (1 + np.exp(-margins.reshape(4, -1).max(1)))
     np.testing.assert_allclose(predict(params, state, batch).scores[:, 0], best, rtol=1e-4)
@@ -106,7 +106,7 @@ def test_regions_to_regress_from_overlap_an_object_enough_and_their_deltas_lead_
     """Drawn among all of them: not the nearest alone, and the same ones wherever the image stands in a batch."""
     task, state, batches, after, _ = stages
     backwards = jax.tree.map(lambda leaf: leaf[::-1], batches[0])
-    again = jax.jit(task.host_stages[1].answers)(without(after[1]), state, backwards)
+    again = jax.jit(task.host_stages[1].outputs)(without(after[1]), state, backwards)
     np.testing.assert_array_equal(again["deltas"][::-1], after[2]["found"][0]["deltas"])
     counted, nearest = 0, 0
     for batch, found in zip(batches, after[2]["found"], strict=True):

@@ -16,7 +16,7 @@ from cnnvision.ops.images import centre
 from cnnvision.types import IGNORE, SemanticTarget
 from tests.models import segmenters
 from tests.models.segmenters import batch_of, close, noise, parameters_in, start, unet_of, unet_task, variables_of
-from tests.models.test_laws import SMALL
+from tests.models.tasks import SMALL
 
 
 def shapes_of(network, *size):

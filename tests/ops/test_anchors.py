@@ -1,11 +1,12 @@
-"""ops/anchors.py and ops/deltas.py against one-box-at-a-time arithmetic, papers and hand-worked numbers."""
+"""ops/anchors.py and ops/boxes.py against one-box-at-a-time arithmetic, papers and hand-worked numbers."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from cnnvision.ops import anchors, deltas
+from cnnvision.ops import anchors
+from cnnvision.ops import boxes as deltas
 from tests.ops.drawn_boxes import random_boxes
 from tests.reference import anchors as reference
 

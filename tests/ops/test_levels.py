@@ -1,9 +1,9 @@
-"""ops/levels.py: FPN's equation 1 by hand."""
+"""The level of a pyramid that a box is pooled from: FPN's equation 1 by hand."""
 
 import jax.numpy as jnp
 import numpy as np
 
-from cnnvision.ops.levels import level_of
+from cnnvision.ops.roi_align import level_of
 
 
 def test_levels_by_hand():

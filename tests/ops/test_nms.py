@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from cnnvision.ops import nms as ops
+from cnnvision.ops.detections import best_of_classes
 from cnnvision.ops.per_image import on_mesh, per_image
 from cnnvision.programs.traffic import collectives
 from cnnvision.training.sharding import make_mesh
@@ -14,7 +15,7 @@ from tests.reference import nms as reference
 
 NMS = jax.jit(ops.nms, static_argnums=3)
 OVERLAPS = jax.jit(lambda a, b: ops.pairwise(ops.iou, a, b))
-DETECT = jax.jit(ops.detect, static_argnums=(3, 4))
+DETECT = jax.jit(best_of_classes, static_argnums=(3, 4))
 
 
 def crowded(rng, count):
@@ -85,10 +86,11 @@ def test_detections_equal_the_reference(classes, most):
         valid = (scores > 0.1) & (rng.random((30, classes)) < (0.1 if case % 5 == 0 else 0.9))
         expected = reference.detect(boxes, scores, valid, 0.5, most)
         found = DETECT(jnp.array(boxes), jnp.array(scores), jnp.array(valid), 0.5, most)
-        assert found.valid.tolist() == [True] * len(expected) + [False] * (most - len(expected))
-        rows = list(zip(*(np.asarray(x)[: len(expected)] for x in (found.index, found.labels, found.scores)), strict=True))
+        index, labels, scores_found, stays = found
+        assert stays.tolist() == [True] * len(expected) + [False] * (most - len(expected))
+        rows = list(zip(*(np.asarray(x)[: len(expected)] for x in (index, labels, scores_found)), strict=True))
         assert rows == expected
-        for array in (found.index, found.labels, found.scores):
+        for array in (index, labels, scores_found):
             assert not np.asarray(array)[len(expected) :].any()
 
 
@@ -99,7 +101,7 @@ def test_images_stay_on_their_devices():
 
     def stage(boxes, scores, valid):
         stays = per_image(lambda *each: ops.nms(*each, 0.4), boxes, scores, valid)
-        few = lambda b, s, v: ops.detect(b[:, None], s[:, None], v[:, None], 0.4, 7)
+        few = lambda b, s, v: best_of_classes(b[:, None], s[:, None], v[:, None], 0.4, 7)
         return stays, per_image(few, boxes, scores, valid)
 
     expected, mesh = jax.jit(stage)(boxes, scores, valid), make_mesh()

@@ -1,7 +1,8 @@
-"""Faster R-CNN under torchvision's drawn weights against torchvision's own answers, stage by stage, and the way back."""
+"""Faster R-CNN under torchvision's drawn weights against torchvision's own outputs, stage by stage, and the way back."""
 
 import functools
 import json
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -9,17 +10,18 @@ import numpy as np
 import pytest
 from ml_collections import ConfigDict
 
-from cnnvision.backbones.backbone import IMAGENET_MEAN, IMAGENET_STD
+from cnnvision.backbones.layers import IMAGENET_MEAN, IMAGENET_STD
 from cnnvision.errors import WeightsError
-from cnnvision.heads import rpn
-from cnnvision.heads.box_head import find
-from cnnvision.models import make_task
-from cnnvision.models.faster_rcnn import make_network
+from cnnvision.heads.box_head import RegionSettings, class_boxes_and_scores
+from cnnvision.heads.rpn import propose
+from cnnvision.models import fast_rcnn, faster_rcnn, make_task
+from cnnvision.ops.anchors import anchors_of_maps
+from cnnvision.ops.detections import detections
 from cnnvision.pretrained.coco_ids import COCO_IDS
 from cnnvision.pretrained.detectors import body_of, from_torchvision_detector, to_torchvision_detector
 from cnnvision.pretrained.start import load_pretrained
+from cnnvision.runs.defaults import section
 from cnnvision.task import DataInfo
-from configs.common import detector, learnt_proposals, made_proposals
 from tests.pretrained.networks import shapes
 from tests.pretrained.weight_writers import safetensors_file
 from tests.reference.torch_weights import load_golden
@@ -30,25 +32,21 @@ SIZE, PADDED = (256, 341), (256, 352)
 LEVELS = (4, 8, 16, 32)
 
 
-def model(**regions):
-    config = detector("faster_rcnn", learnt_proposals())
-    config.backbone.update(name="resnet50", norm="frozen", frozen_stages=0, dtype="float32")
-    config.regions.update(**regions)
-    return config
+BACKBONE = {"name": "resnet50", "norm": "frozen", "frozen_stages": 0, "dtype": "float32"}
 
 
 def shapes_of(classes=90, **regions):
-    network, size = make_network(model(**regions), classes), (64, 64)
-    propose = lambda anchors, objectness, deltas: (jnp.zeros((1, 2, 4)), None)
+    settings = faster_rcnn.Settings(backbone=BACKBONE, regions=RegionSettings(**regions))
+    network, size = faster_rcnn.make_network(settings, classes), (64, 64)
     image = jax.ShapeDtypeStruct((1, *size, 3), jnp.float32)
-    init = lambda image: network.init(jax.random.key(0), image, jnp.ones(1, bool), propose, False)
+    init = lambda image: network.init(jax.random.key(0), image, jnp.ones(1, bool), jnp.zeros((1, 2, 4)), False)
     variables = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), jax.eval_shape(init, image))
     params = variables.pop("params")
     return network, params, variables
 
 
 @functools.cache
-def answers():
+def outputs():
     """(what torchvision gave, what the same weights give here), each by stage."""
     state, golden = load_golden("fasterrcnn_resnet50_fpn")
     network, params, model_state = shapes_of()
@@ -56,25 +54,20 @@ def answers():
     image = (golden["image"].astype(np.float32) - np.float32(IMAGENET_MEAN)) / np.float32(IMAGENET_STD)
     image = jax.image.resize(jnp.asarray(image), (*SIZE, 3), "linear")
     image = jnp.pad(image, ((0, PADDED[0] - SIZE[0]), (0, PADDED[1] - SIZE[1]), (0, 0)))[None]
-    size = jnp.array(SIZE)
+    size, settings = jnp.array(SIZE), faster_rcnn.Settings()
 
     @jax.jit
     def run(params, model_state, image, objectness, deltas):
-        def choose(anchors, objectness, deltas):
-            found = rpn.propose(objectness[0], deltas[0], anchors, size)
-            return found.boxes[None], found
-
-        variables = {"params": params, **model_state}
-
-        def pyramid(network, image):
-            features = network.backbone(image, False)
-            return network.neck({stride: features[stride] for stride in LEVELS})
-
-        maps = network.apply(variables, image, method=pyramid)
-        (anchors, *of_rpn), proposals, (logits, boxes) = network.apply(variables, image, jnp.ones(1, bool), choose, False)
-        fed = rpn.propose(objectness, deltas, anchors, size)
-        found = find(logits[0], boxes[0], proposals.boxes, proposals.valid, size)
-        return maps, of_rpn, proposals, fed, found, [jnp.asarray(level) for level in anchors]
+        apply = lambda *arguments, method: network.apply({"params": params, **model_state}, *arguments, False, method=method)
+        maps = apply(image, jnp.ones(1, bool), method="features")
+        of_rpn = apply(maps, method="objectness")
+        anchors = anchors_of_maps(maps, image.shape[1:3], settings.anchors.sizes, settings.anchors.ratios)
+        propose_from = partial(propose, anchors=anchors, before=1000, most=1000, threshold=0.7)
+        proposals, fed = propose_from(of_rpn[0][0], of_rpn[1][0], size), propose_from(objectness, deltas, size)
+        logits, boxes = apply(maps, proposals.boxes[None], method="classify")
+        best = class_boxes_and_scores(logits[0], boxes[0], proposals.boxes)
+        found = detections(*best, proposals.valid, size, settings.detections)
+        return maps, of_rpn, proposals, fed, found, [jnp.asarray(of_map) for of_map in anchors]
 
     flat = lambda name, last: np.concatenate(
         [golden[f"rpn_{name}_{i}"].transpose(1, 2, 0).reshape(-1, *last) for i in range(5)]
@@ -113,7 +106,7 @@ def matched(theirs, ours, within):
 
 
 def test_each_stage_is_that_of_torchvision():
-    theirs, ours, *_ = answers()
+    theirs, ours, *_ = outputs()
     assert theirs.keys() == ours.keys()
     for stage, expected in theirs.items():
         assert ours[stage].shape == expected.shape, stage
@@ -121,13 +114,13 @@ def test_each_stage_is_that_of_torchvision():
 
 
 def test_the_same_answers_of_the_rpn_give_the_same_proposals():
-    _, _, golden, _, fed, _ = answers()
+    _, _, golden, _, fed, _ = outputs()
     assert fed.valid.all() and len(golden["proposals"]) == 1000
     assert matched(golden["proposals"], fed.boxes, 0.01) == 1000
 
 
 def test_end_to_end():
-    _, _, golden, proposals, _, found = answers()
+    _, _, golden, proposals, _, found = outputs()
     assert matched(golden["proposals"], proposals.boxes, 0.1) >= 980
     boxes = found.boxes * np.array([320 / SIZE[1], 240 / SIZE[0]] * 2, np.float32)
     rows = lambda boxes, scores, labels: np.concatenate([boxes, 100 * scores[:, None], 1e3 * labels[:, None]], axis=1)
@@ -165,26 +158,23 @@ def test_each_of_coco_s_classes_takes_the_rows_of_its_id(tmp_path):
     file = tmp_path / "detector.safetensors"
     file.write_bytes(safetensors_file({key: array for key, array in state.items() if array.dtype == np.float32}))
     features = jnp.asarray(np.random.default_rng(0).standard_normal((1, 5, 7, 7, 256), np.float32))
-    answers = lambda network, params: network.box_head.apply({"params": params["box_head"]}, features, False)
+    outputs = lambda network, params: network.box_head.apply({"params": params["box_head"]}, features, False)
 
-    def started(name, proposals, classes):
-        config, (network, params, model_state) = detector(name, proposals), shapes_of(len(classes))
-        config.update(pretrained=str(file), backbone=model().backbone)
-        params = {key: tree for key, tree in params.items() if name == "faster_rcnn" or key != "rpn"}
+    def started(model, classes):
+        network, params, model_state = shapes_of(len(classes))
+        config = section(model.Settings(backbone=BACKBONE, pretrained=str(file)))
+        params = {key: tree for key, tree in params.items() if model is faster_rcnn or key != "rpn"}
         data = {"size": (64, 64), "more_sizes": (), "resize": "stretch"}
         task = make_task(ConfigDict({"model": config, "data": data}), DataInfo(tuple(classes)))
         params, _, report = task.warm_start(params, model_state)
-        return answers(network, params), report
+        return outputs(network, params), report
 
     network, params, model_state = shapes_of()
     params, _, report = from_torchvision_detector(state, params, model_state, "resnet50", classes=["?"] * 90)
-    every, moved = answers(network, params)
+    every, moved = outputs(network, params)
     assert every.shape == (1, 5, 91) and moved.shape == (1, 5, 91, 4) and "COCO" not in report
-    for name, proposals, classes in (
-        ("faster_rcnn", learnt_proposals(), list(COCO_IDS)),
-        ("fast_rcnn", made_proposals(), ["toothbrush", "person", "stop sign"]),
-    ):
-        (logits, deltas), report = started(name, proposals, classes)
+    for model, classes in ((faster_rcnn, list(COCO_IDS)), (fast_rcnn, ["toothbrush", "person", "stop sign"])):
+        (logits, deltas), report = started(model, classes)
         rows = np.array([0, *(COCO_IDS[of] for of in classes)])
         np.testing.assert_allclose(logits, every[..., rows], rtol=1e-4, atol=1e-4)
         np.testing.assert_allclose(deltas, moved[..., rows, :], rtol=1e-4, atol=1e-4)

@@ -19,7 +19,7 @@ from cnnvision.training.optimizer import make_optimizer
 from cnnvision.training.sharding import everywhere, make_mesh, put_batch, state_layout
 from cnnvision.training.step import make_train_step
 from tests.conftest import ROOT
-from tests.models import test_laws as laws
+from tests.models import tasks
 from tests.models.segmenters import PLAIN_PATH, task_of
 from tests.training.toy import make_init
 
@@ -53,7 +53,7 @@ def check_of_step(state, text, again=0, examples=BATCH):
     found = collectives(text)
     assert not [c for c in found if c.in_loop]
     sent = lambda kind: sum(c.bytes for c in found if c.kind == kind)
-    moved = {name: tree for name, tree in state.params.items() if name not in laws.FITTED}
+    moved = {name: tree for name, tree in state.params.items() if name not in tasks.FITTED}
     gradients = sum(leaf.size * 4 for leaf in jax.tree.leaves(moved))
     statistics = sum(leaf.size * 4 for leaf in jax.tree.leaves(state.model_state))
     # BatchNorm's sums, of each example forward (on CPUs), and of all in its gradient; and room for 256 scalars.
@@ -98,15 +98,15 @@ def test_pixels_stay_on_their_device(name):
     assert not [c for c in found if c.in_loop] and sum(c.bytes for c in found) <= 64
 
 
-@pytest.mark.parametrize("name", laws.DETECTORS)
+@pytest.mark.parametrize("name", tasks.DETECTORS)
 def test_boxes_stay_on_their_device(name):
     """Proposals, samples, pooling and suppression are of one image each, and so is every loop among them."""
     config = load_config(f"{ROOT}/configs/faster_rcnn_shapes.py:smoke")
-    task = laws.task_of(name)
+    task = tasks.task_of(name)
     state, text = compiled_step(task, config, 1)
     # The region proposal network's layers see three maps, and what each gives is summed over devices before it is added.
     of_rpn = sum(leaf.size * 4 for leaf in jax.tree.leaves(state.params.get("rpn", {})))
-    crops = laws.CONFIGS[name]["regions"]["number"] if name in ("random_crops", "rcnn") else 1
+    crops = tasks.CONFIGS[name]["regions"]["number"] if name in ("random_crops", "rcnn") else 1
     check_of_step(state, text, 2 * of_rpn, crops * BATCH)
     found = collectives(compiled_prediction(task))
     assert {c.kind for c in found} == {"all-reduce"}

@@ -7,8 +7,8 @@ import optax
 import pytest
 
 from cnnvision.errors import ConfigError
+from cnnvision.runs.defaults import base
 from cnnvision.training.optimizer import MUON_RMS, as_matrices, make_optimizer
-from configs.common import base
 
 RATE, DECAY = 0.5, 0.1
 

@@ -13,10 +13,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from cnnvision.runs.defaults import base
 from cnnvision.training.optimizer import make_optimizer
 from cnnvision.training.sharding import everywhere, make_mesh, put_batch
 from cnnvision.training.step import loss_and_gradient, make_train_step, step_key
-from configs.common import base
 from tests.conftest import ROOT
 from tests.training import toy
 from tests.training.process_of_many import ROWS

@@ -10,10 +10,10 @@ import optax
 import pytest
 
 from cnnvision.errors import ConfigError
+from cnnvision.runs.defaults import base
 from cnnvision.training.optimizer import make_optimizer, make_schedule
 from cnnvision.training.sharding import make_mesh, put_batch, state_layout
 from cnnvision.training.step import CompiledOnce, loss_and_gradient, make_train_step
-from configs.common import base
 from tests.training import toy
 
 

@@ -8,11 +8,11 @@ from ml_collections import ConfigDict
 
 from cnnvision.evaluation.classification import ClassificationEvaluator
 from cnnvision.ops import losses
+from cnnvision.runs.defaults import base
 from cnnvision.task import InputSpec, LossAux, Mean, Task
 from cnnvision.training.metric_log import MetricLog
 from cnnvision.training.state import begin
 from cnnvision.types import Batch, ClassPrediction, ClassTarget
-from configs.common import base
 
 CLASSES = ("dark", "light", "striped")
 SIZE = (8, 8)

@@ -151,7 +151,7 @@ def test_what_is_there_stays_as_it_is(tmp_path, monkeypatch):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
-        patched.setattr(writer, "unique_names", fail)
+        patched.setattr("cnnvision.data.sources.coco.writer.unique_names", fail)
         written(("csv", root), tmp_path / "coco")
     assert not list((tmp_path / "coco").iterdir()) and not list(tmp_path.glob(".coco*"))
     written(("csv", root), tmp_path / "coco")

@@ -1,4 +1,4 @@
-"""What a run folder says of the run that made it, `config.json`: config, facts of the data, versions."""
+"""A run folder's `config.json`: the config, facts of the data, and the versions of what made the run."""
 
 import dataclasses
 import json
@@ -12,23 +12,25 @@ from ml_collections import ConfigDict
 
 import cnnvision
 from cnnvision.errors import RunError
-from cnnvision.runs.configuration import completed, differences, to_json
+from cnnvision.installation import typed
+from cnnvision.runs.configuration import differences, to_json
+from cnnvision.runs.older import as_of_now
 from cnnvision.task import DataInfo
 from cnnvision.training.checkpoint import Checkpoints
 
 MAY_CHANGE = ("data.source", "data.threads", "data.workers", "data.prefetch", "data.cache_mb", "training.keep")
 """Keys that change nothing of a run's result, so that a run may go on with other values: a folder of data may have moved.
-What is in it is compared (`fingerprint_of`)."""
+What is in it is compared by its fingerprint (cnnvision/data/fingerprint.py)."""
 
 NEEDED = {
     "config": ("model", "data", "training", "optimizer"),
     "data": ("classes", "semantic_classes", "area_ranges"),
     "versions": (),
 }
-"""Sections and keys without which a config.json cannot be read."""
+"""Section -> keys without which a config.json cannot be read."""
 
 
-def check_config_file(config: ConfigDict, info: DataInfo, workdir: epath.Path) -> None:
+def check(config: ConfigDict, info: DataInfo, workdir: epath.Path) -> None:
     """Raises RunError where the folder holds a run of another config, or of other classes."""
     if not (workdir / "config.json").exists():
         if Checkpoints.exist(workdir):
@@ -37,30 +39,32 @@ def check_config_file(config: ConfigDict, info: DataInfo, workdir: epath.Path) -
                 "another folder."
             )
         return
-    description = read_description(workdir)
+    there = read(workdir)
     changed = [
-        d for d in differences(description["config"], to_json(config)) if d[0].removeprefix("config.") not in MAY_CHANGE
+        difference
+        for difference in differences(there["config"], to_json(config))
+        if difference[0].removeprefix("config.") not in MAY_CHANGE
     ]
     for key in ("classes", "semantic_classes"):
-        changed += differences(description["data"][key], to_json(getattr(info, key)), f"the data's {key}")
+        changed += differences(there["data"][key], to_json(getattr(info, key)), f"the data's {key}")
     if changed:
-        listed = "; ".join(f"{key}: {then!r} there, {new!r} now" for key, then, new in changed[:6])
+        listed = "; ".join(f"{key}: {then!r} there, {now!r} now" for key, then, now in changed[:6])
         raise RunError(
             f"{workdir} holds a run of another config ({listed}). A run cannot change on the way: give another "
             "--workdir, or the values that the folder's config.json has."
         )
 
 
-def write_config(config: ConfigDict, info: DataInfo, workdir: epath.Path) -> None:
-    """Writes `config.json` (config, data's facts, versions) where there is none."""
-    path, now = workdir / "config.json", to_json(config)
+def write(config: ConfigDict, info: DataInfo, workdir: epath.Path) -> None:
+    """Writes `config.json` where there is none; on several hosts, the first does."""
+    path = workdir / "config.json"
     if path.exists() or jax.process_index() != 0:
         return
     names = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "grain")
     versions = {name: metadata.version(name) for name in names}
     text = json.dumps(
         {
-            "config": now,
+            "config": to_json(config),
             "data": to_json(dataclasses.asdict(info)),
             "versions": {"cnnvision": cnnvision.__version__, "python": platform.python_version(), **versions},
             "devices": [jax.device_count(), jax.devices()[0].device_kind],
@@ -73,19 +77,25 @@ def write_config(config: ConfigDict, info: DataInfo, workdir: epath.Path) -> Non
     draft.replace(path)
 
 
-def read_description(workdir: epath.PathLike) -> dict[str, Any]:
-    """The content of a run folder's config.json. Raises RunError where the folder is no run."""
+def read(workdir: epath.PathLike) -> dict[str, Any]:
+    """The content of a run folder's config.json; an older version's config comes in the keys of today.
+
+    Raises:
+        RunError: the folder is no run, or the file was changed.
+    """
+    from cnnvision.runs.defaults import base
+
     path = epath.Path(workdir) / "config.json"
     if not path.exists():
-        raise RunError(f"{workdir} is no run folder: it has no config.json. `python -m experiments.train` makes one.")
+        raise RunError(f"{workdir} is no run folder: it has no config.json. `{typed('train')}` makes one.")
     try:
-        description = json.loads(path.read_text())
+        content = json.loads(path.read_text())
         for section, keys in NEEDED.items():
             for key in keys:
-                description[section][key]
-        return {**description, "config": completed(description["config"])}
-    except (ValueError, KeyError, TypeError) as error:
+                content[section][key]
+        return {**content, "config": as_of_now(content["config"], to_json(base()))}
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise RunError(
-            f"{path} is not as `python -m experiments.train` wrote it ({type(error).__name__}: {error}). Restore it, or "
-            "train in another folder."
+            f"{path} is not as `{typed('train')}` wrote it ({type(error).__name__}: {error}). Restore it, or train in "
+            "another folder."
         ) from error

@@ -1,0 +1,54 @@
+"""Run folders of older versions: their config.json comes in the keys and values of today."""
+
+import json
+
+import pytest
+
+from cnnvision.models import make_task
+from cnnvision.runs import config_json, older
+from cnnvision.runs.configuration import from_json, load_config, to_json
+from cnnvision.task import DataInfo
+from tests.conftest import ROOT
+
+INFO = DataInfo(("cell",), ("background", "cell"))
+
+
+@pytest.fixture
+def of_older_version(tmp_path):
+    """A config of today, and a run folder of it as the version wrote it whose keys were called otherwise."""
+    now = load_config(f"{ROOT}/configs/unet_membrane.py:smoke", [("training.ema_decay", "0.9")])
+    config = to_json(now)
+    config["data"]["fit"] = config["data"].pop("resize")
+    config["model"]["average"] = config["model"].pop("tta")
+    config["training"]["average_decay"] = config["training"].pop("ema_decay")
+    content = {"config": config, "data": to_json(vars(INFO)), "versions": {"cnnvision": "0.1.0"}}
+    (tmp_path / "config.json").write_text(json.dumps(content))
+    return now, tmp_path
+
+
+def test_a_run_folder_of_an_older_version_opens_and_goes_on(of_older_version):
+    now, workdir = of_older_version
+    found = from_json(config_json.read(workdir)["config"])
+    assert found == from_json(to_json(now))
+    assert found.data.resize == "tile" and found.model.tta == "flips" and found.training.ema_decay == 0.9
+    config_json.check(now, INFO, workdir)
+    assert make_task(found, INFO).inputs.resize == "tile"
+
+
+def test_a_value_that_meant_none_is_none():
+    defaults = {"data": {"margin": None, "eval_examples": None}}
+    read = lambda **data: older.as_of_now({"data": data}, defaults)["data"]
+    assert read(margin=-1, eval_examples=0) == {"margin": None, "eval_examples": None}
+    assert read(margin=8) == {"margin": 8, "eval_examples": None}
+
+
+def test_a_key_moves_to_another_section_and_a_value_gets_its_name(monkeypatch):
+    monkeypatch.setattr(older, "RENAMED", {"model.size": "model.rois.size", "model.gone": "model.here"})
+    monkeypatch.setattr(older, "VALUE_NOW", {"model.rois.size": {0: None}, "model.rois.none": {"": None}, "data.x": {0: 1}})
+    before = {"model": {"size": 0, "rois": {"pooling": "align"}}}
+    now = older.with_values_of_now(older.renamed(before))
+    assert now == {"model": {"rois": {"pooling": "align", "size": None}}}
+    assert before == {"model": {"size": 0, "rois": {"pooling": "align"}}}, "what was read is left as it is"
+    assert older.renamed({"model": {"size": 7}}) == {"model": {"rois": {"size": 7}}}
+    assert older.with_values_of_now({"model": {"rois": {"size": [0]}}}) == {"model": {"rois": {"size": [0]}}}
+    assert older.renamed({"model": "no section"}) == {"model": "no section"}
