@@ -13,6 +13,7 @@ RENAMED = {
 VALUE_NOW = {
     "data.margin": {-1: None},
     "data.eval_examples": {0: None},
+    "optimizer.clip_norm": {0: None},
 }
 """Dotted key of today -> value of an older version -> what says the same now."""
 

@@ -9,7 +9,6 @@ from PIL import Image
 from cnnvision.data import shapes
 from cnnvision.data.decode import decode_image
 from cnnvision.data.sources import open_source
-from cnnvision.data.sources.coco import writer
 from cnnvision.data.sources.coco.writer import run_lengths, unique_names, write_coco
 from cnnvision.errors import DataError
 from tests.data.planted import add_to_voc, csv_set, encoded, exif, folder_set, picture, voc_object, voc_set, voc_xml, write
