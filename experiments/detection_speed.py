@@ -3,8 +3,8 @@
     python -m experiments.detection_speed [--image=FILE] [--proposals=2000] [--crops=200] [--chunk=20] [--rounds=3] [--smoke]
 
 R-CNN, Fast R-CNN and Faster R-CNN with 20 classes; the image's shorter side is 600 pixels, R-CNN's crops have 224. Weights
-are random: what they are changes no time but that of the suppression, and here every box takes part in it. R-CNN is measured
-on `--crops` proposals, `--chunk` of them at a time, and counts as often as these go into all of them.
+are random: they change no time but that of the suppression, and here every box takes part in it. R-CNN is measured on
+`--crops` proposals, `--chunk` of them at a time, and its time is divided by their share of all proposals.
 """
 
 import dataclasses
@@ -60,7 +60,7 @@ def run(
     smoke: bool = False,
     say=print,
 ) -> list:
-    """Measures; returns a `costs.DetectorCost` for each detector.
+    """Measures; returns a `costs.Cost` for each detector.
 
     Args:
         image: a file; "" for a photograph that scikit-learn brings.
@@ -83,7 +83,7 @@ def run(
     from cnnvision.runs.join import loading
     from cnnvision.task import DataInfo, ProposalSpec
 
-    from .reports.costs import detector_cost, on_one_device, proposal_seconds
+    from .reports.costs import cost_of, on_one_device, proposal_seconds
 
     if image and not os.path.isfile(image):
         raise DataError(f"--image: {image} is no file")
@@ -100,9 +100,8 @@ def run(
         with tempfile.TemporaryDirectory() as folder:
             source = WithProposals(photograph, ProposalStore(spec, folder)) if spec else photograph
             batch = next(iter(eval_batches(source, inputs, loading(config)))).batch
-        arguments = on_one_device(*jax.jit(task.init)(jax.random.key(0), batch), batch, 1)
-        share = crops / proposals if name == "R-CNN" else 1.0
-        cost = detector_cost(name, task, arguments, ahead if spec else 0.0, share)
+        arguments = on_one_device(*jax.jit(task.init)(jax.random.key(0), batch), batch)
+        cost = cost_of(name, task, arguments, ahead if spec else 0.0, proposals / crops if name == "R-CNN" else 1.0)
         for _ in range(rounds):
             cost.measure()
         costs.append(cost)
@@ -112,19 +111,20 @@ def run(
 
 def report(costs) -> str:
     """The table, and how each compares with the one before it."""
-    from .reports.costs import PARTS, steps
+    from .reports.costs import parts_of, steps
     from .reports.tables import markdown
 
+    parts = parts_of(costs)
     rows = [
         [
             each.name,
             f"{each.gflops:,.4g}" if each.gflops < 1000 else f"{each.gflops:,.0f}",
-            *(f"{each.split.get(part, 0.0):.3g}" for part in PARTS),
+            *(f"{each.split[part]:.3g}" if part in each.split else "–" for part in parts),
             f"{each.seconds:.3g}",
         ]
         for each in costs
     ]
-    table = markdown(("detector", "GFLOP", *(f"{part}, s" for part in PARTS), "in all, s"), rows)
+    table = markdown(("detector", "GFLOP", *(f"{part}, s" for part in parts), "in all, s"), rows)
     return "\n".join([table, "", *steps(costs)])
 
 

@@ -2,8 +2,9 @@
 
     python -m experiments.evaluate --workdir=DIR [--data=SOURCE] [--split=val] [--step=N]
 
-Prints a table, and writes evaluation/SPLIT.json and pictures into the run folder: answers, spread evenly over the split; the
-worst of all; a confusion matrix, or of detectors precision over recall.
+Prints a table, and writes evaluation/SPLIT.json and pictures into the run folder: predictions, spread evenly over the split;
+the worst of all; a confusion matrix, or of detectors precision over recall. Detections are drawn from the score on at which
+F1 is best on this split, those of the worst examples at which it was best in training.
 """
 
 import hashlib
@@ -37,7 +38,7 @@ def run(workdir, data: str | None = None, split: str | None = None, step: int | 
         say(f"… and {len(source.problems) - 5} more problems: {typed(f'doctor --data={name}')}")
     evaluation = evaluation_of(trained.task, source, trained.config, trained.mesh)
     classes = names_of(trained.task, trained.info)
-    worst = Worst(sheets.MOST)
+    worst = Worst(sheets.MOST, trained.threshold)
     metrics, shown = evaluation.run(trained.params, trained.model_state, keep=sheets.MOST, watch=worst.add)
     for line in remarks(evaluation, metrics):
         say(line)
@@ -48,8 +49,8 @@ def run(workdir, data: str | None = None, split: str | None = None, step: int | 
         values = {key: value if value == value else None for key, value in metrics.items()}
         about = {"step": trained.step, "data": name, "split": split, "classes": to_json(classes)}
         (folder / f"{label}.json").write_text(json.dumps({**about, "metrics": values}, indent=1))
-        sheets.write_sheet(folder / f"{label}.png", shown, classes)
-        sheets.write_sheet(folder / f"{label}_worst.png", worst.shown(), classes)
+        sheets.write_sheet(folder / f"{label}.png", shown, classes, metrics.get("score_threshold", 0.5))
+        sheets.write_sheet(folder / f"{label}_worst.png", worst.shown(), classes, worst.threshold)
         if hasattr(evaluation.evaluator, "confusion"):
             sheets.write_png(folder / f"{label}_confusion.png", draw_confusion(evaluation.evaluator.confusion, classes))
         if hasattr(evaluation.evaluator, "precision_recall"):

@@ -1,11 +1,11 @@
 """Trains the systems of one family on the same data, or goes on with them, and compares them in one table.
 
-    python -m experiments.ladder --family=NAME --data=SOURCE --workdir=DIR [--smoke] [--config.KEY=VALUE ...]
+    python -m experiments.ladder --family=NAME --data=SOURCE --workdir=DIR [--only=NAME,…] [--smoke] [--config.KEY=VALUE ...]
 
 Each system is a run of its own in DIR/NAME, by its own config; the steps of segmentation's are equal seconds of training on
-two x86 cores (configs/unet_shapes.py). `--config.KEY=VALUE` sets a key of all of them. What is finished is not trained
-again, and a killed command goes on where it was. Writes DIR/ladder.md, ladder.csv and ladder.png: what each network answers
-on the same images. Families: segmentation, detection.
+two x86 cores (configs/unet_shapes.py). `--only` takes some of the systems; `--config.KEY=VALUE` sets a key of all of them.
+What is finished is not trained again, and a killed command goes on where it was. Writes DIR/ladder.md, ladder.csv and
+ladder.png: the predictions of each network on the same images. Families: segmentation, detection.
 """
 
 import os
@@ -14,23 +14,26 @@ from .command_line import Parser, cache_compilations, main
 
 FAMILIES = {
     "segmentation": {
-        "patch classifier": "configs/patchnet_shapes.py",
-        "full resolution": "configs/fullres_shapes.py",
-        "encoder-decoder": "configs/encdec_shapes.py",
-        "U-Net without skips": "configs/unet_shapes.py:noskips",
-        "U-Net": "configs/unet_shapes.py",
+        "patch classifier": "patchnet_shapes",
+        "full resolution": "fullres_shapes",
+        "encoder-decoder": "encdec_shapes",
+        "U-Net without skips": "unet_shapes:noskips",
+        "U-Net": "unet_shapes",
     },
     "detection": {
-        "random crops": "configs/random_crops_shapes.py",
-        "R-CNN": "configs/rcnn_shapes.py",
-        "Fast R-CNN": "configs/fast_rcnn_shapes.py",
-        "Faster R-CNN": "configs/faster_rcnn_shapes.py",
+        "random crops": "random_crops_shapes",
+        "R-CNN": "rcnn_shapes",
+        "Fast R-CNN": "fast_rcnn_shapes",
+        "Faster R-CNN": "faster_rcnn_shapes",
     },
 }
 """Family -> name of each system, in the order of the story -> its config."""
 
+VARIANTS = {"patch classifier": ("window by window instead of densely", {"run": "patches"})}
+"""System -> another way to compute its prediction, of which the cost is told, too: its name, and keys of config.model."""
 
-def run(family: str, data: str, workdir, smoke: bool = False, say=print, overrides=()) -> str:
+
+def run(family: str, data: str, workdir, smoke: bool = False, say=print, overrides=(), only=()) -> str:
     """Trains, evaluates and measures a family; returns the report, and writes it with its table and picture.
 
     Args:
@@ -39,9 +42,10 @@ def run(family: str, data: str, workdir, smoke: bool = False, say=print, overrid
         workdir: the folder of the runs.
         smoke: the smoke variants: seconds, and numbers that mean nothing.
         overrides: (dotted key without "config.", value as typed), for all configs.
+        only: names of some of the family's systems; all of them by default.
 
     Raises:
-        ConfigError: an unknown family, or a key that one of the configs cannot take.
+        ConfigError: an unknown family or system, or a key that one of the configs cannot take.
         RunError: the folder of one holds a run on other data.
     """
     from etils import epath
@@ -50,12 +54,15 @@ def run(family: str, data: str, workdir, smoke: bool = False, say=print, overrid
     from cnnvision.runs.configuration import load_config
 
     from . import train
-    from .reports import detection_ladder, segmentation_ladder
+    from .reports import comparison
 
     if any(key == "data.source" for key, _ in overrides):
         raise ConfigError("--config.data.source: the ladder takes its data from --data")
-    configs = {}
-    for name, argument in FAMILIES[check_name("--family", family, FAMILIES)].items():
+    systems, configs = FAMILIES[check_name("--family", family, FAMILIES)], {}
+    chosen = [check_name("--only", name, systems) for name in only or systems]
+    for name, argument in systems.items():
+        if name not in chosen:
+            continue
         if smoke:
             argument = f"{argument}-smoke" if ".py:" in argument else f"{argument}:smoke"
         try:
@@ -67,8 +74,7 @@ def run(family: str, data: str, workdir, smoke: bool = False, say=print, overrid
     for name in configs:
         check_data(folder(name), data)
     train.run_all(configs, folder, say)
-    compare = {"segmentation": segmentation_ladder.compare, "detection": detection_ladder.compare}[family]
-    return compare({name: folder(name) for name in configs}, workdir, say)
+    return comparison.compare({name: folder(name) for name in configs}, VARIANTS, workdir, say)
 
 
 def check_data(workdir, data: str) -> None:
@@ -93,10 +99,12 @@ def command(arguments: list[str] | None = None) -> int:
     parser.add_argument("--family", required=True, metavar="NAME", help=f"one of: {', '.join(FAMILIES)}")
     parser.add_argument("--data", required=True, metavar="SOURCE", help="shapes, masks:DIR, coco:DIR …")
     parser.add_argument("--workdir", required=True, metavar="DIR", help="the folder of the runs")
+    parser.add_argument("--only", metavar="NAME,NAME", help="some of the systems, e.g. --only='U-Net,full resolution'")
     parser.add_argument("--smoke", action="store_true", help="seconds a system; numbers mean nothing")
     flags, overrides = parser.parse(arguments)
     cache_compilations()
-    print(run(flags.family, flags.data, flags.workdir, flags.smoke, overrides=overrides))
+    only = [name.strip() for name in flags.only.split(",")] if flags.only else ()
+    print(run(flags.family, flags.data, flags.workdir, flags.smoke, overrides=overrides, only=only))
     return 0
 
 

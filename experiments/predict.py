@@ -2,11 +2,11 @@
 
     python -m experiments.predict --workdir=DIR --images=GLOB_OR_DIR --output=DIR [--step=N]
 
-Writes one annotated PNG an image, and predictions.json: file, width, height; class, score and box ([x1, y1, x2, y2] in the
-original image's pixels); of a detector all that was found, as detections, the best first; of a network with a class for
-every pixel, mask (a PNG of class ids, as large as the image) and the share of the image that each class covers. An image
-that cannot be read is named there and on the screen, and the others are predicted. What lies in the output folder is not
-predicted on again.
+Writes one annotated PNG an image (of a detector those detections whose score is at least that of the best F1 in training),
+and predictions.json: file, width, height; class, score and box ([x1, y1, x2, y2] in the original image's pixels); of a
+detector all detections, the best first; of a network with a class for every pixel, mask (a PNG of class ids, as large as the
+image) and the share of the image that each class covers. An image that cannot be read is named there and on the screen, and
+the others are predicted. Images in the output folder are left out.
 """
 
 import json
@@ -72,7 +72,7 @@ def run(workdir, images: str, output: str, step: int | None = None, say=print) -
             if isinstance(prediction, SegmentationPrediction):
                 found[index]["mask"] = f"{example.id}.mask.png"
                 sheets.write_png(folder / found[index]["mask"], prediction.labels)
-            picture = sheets.annotate(source.read(index).image, classes, prediction)
+            picture = sheets.annotate(source.read(index).image, classes, prediction, trained.threshold)
             sheets.write_png(folder / f"{example.id}.png", picture)
 
     evaluation = evaluation_of(trained.task, source, trained.config, trained.mesh, targets=False)

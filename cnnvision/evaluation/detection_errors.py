@@ -1,13 +1,13 @@
-"""What each detection of an image is, held against the objects that are there: NumPy, for pictures and reports.
+"""Kinds of errors of detections, for pictures and reports: NumPy.
 
-The kinds follow Hoiem et al. 2012, "Diagnosing error in object detectors", section 3: a detection is right, or badly placed,
+They follow Hoiem et al. 2012, "Diagnosing error in object detectors", section 3: a detection is right, or badly placed,
 or of another class, or background; a second one of the same object is a duplicate. An object that no detection found is
 missed.
 """
 
 import dataclasses
+from typing import Any
 
-import jax
 import numpy as np
 
 from cnnvision.ops.geometry import covered, overlaps
@@ -15,9 +15,7 @@ from cnnvision.types import DetectionPrediction, ObjectTarget
 
 KINDS = ("right", "duplicate", "wrong class", "badly placed", "background", "ignored")
 RIGHT_FROM, NEAR_FROM = 0.5, 0.1
-"""IoU with an object from which on a detection stands for it; from which on it is that object, badly placed."""
-SHOWN_FROM = 0.5
-"""Score from which on a detection is drawn, and counts as an answer."""
+"""Least IoU with an object of a right detection, and of a badly placed one."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,12 +69,16 @@ def judge(
 
 
 def verdicts_of(prediction: DetectionPrediction, target: ObjectTarget) -> Verdicts:
-    """Of one image's detections that are drawn, held against its objects."""
-    best, there = shown(prediction), target.valid
-    return judge(best.boxes, best.labels, best.scores, target.boxes[there], target.labels[there], target.crowd[there])
+    """Judges one image's valid detections against its valid objects."""
+    found, real = prediction.valid, target.valid
+    return judge(
+        *(rows[found] for rows in (prediction.boxes, prediction.labels, prediction.scores)),
+        *(rows[real] for rows in (target.boxes, target.labels, target.crowd)),
+    )
 
 
-def shown(prediction: DetectionPrediction) -> DetectionPrediction:
-    """One image's detections that are drawn."""
-    where = prediction.valid & (prediction.scores >= SHOWN_FROM)
-    return jax.tree.map(lambda rows: rows[where], prediction)
+def confident(predictions: Any, threshold: float) -> Any:
+    """The same predictions; detections with a score below `threshold` are no longer valid."""
+    if not isinstance(predictions, DetectionPrediction):
+        return predictions
+    return predictions.replace(valid=predictions.valid & (predictions.scores >= threshold))

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from cnnvision.evaluation.detection import coco_evaluation
+from cnnvision.evaluation.coco import coco_evaluation
 from cnnvision.types import Objects
 
 COUNTS = (10, 100, 1000, 2000)

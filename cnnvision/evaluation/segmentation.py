@@ -1,6 +1,5 @@
 """A class for every pixel: IoU over the data set, boundaries and, for two classes, partitions."""
 
-import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
@@ -8,26 +7,9 @@ import numpy as np
 
 from cnnvision.errors import DataError
 from cnnvision.evaluation import segmentation_metrics as metrics_of
+from cnnvision.evaluation.bootstrap import resampled_metric
+from cnnvision.evaluation.segmentation_metrics import SegmentedImage
 from cnnvision.types import IGNORE, Example
-
-
-@dataclasses.dataclass(frozen=True)
-class SegmentedImage:
-    """What one image adds to the metrics: enough to resample images (`cnnvision.evaluation.bootstrap`).
-
-    Attributes:
-        id: the example's.
-        confusion: int64 [k, k + 1] pixels, row the true class, column the predicted one, the last "no answer".
-        boundary_f: in [0, 1], NaN where no class has a boundary.
-        rand_error: in [0, 1], of two classes only, else NaN.
-        foreground_rand_score: in [0, 1], of two classes only, else NaN; NaN where the truth has no foreground.
-    """
-
-    id: str
-    confusion: np.ndarray
-    boundary_f: float
-    rand_error: float = float("nan")
-    foreground_rand_score: float = float("nan")
 
 
 class SegmentationEvaluator:
@@ -38,7 +20,7 @@ class SegmentationEvaluator:
     they are defined. The last two exist with exactly two classes: the background, which parts cells, and the foreground,
     whose connected components are cells. (Of more classes, regions that touch have no background to part them.)
 
-    Pixels that are IGNORE in the truth count nowhere. A prediction of 255 is "no answer", which is wrong.
+    Pixels that are IGNORE in the truth count nowhere. A prediction of 255 is "no class", which is wrong.
 
     Args:
         classes: names, in the order of their ids.
@@ -46,10 +28,13 @@ class SegmentationEvaluator:
 
     Attributes:
         confusion: int64 [k, k] pixels, row the true class, column the predicted one.
-        unanswered: int64 [k] pixels of each true class for which the prediction names no class.
+        unpredicted: int64 [k] pixels of each true class for which the prediction names no class.
         images: one SegmentedImage for each image that counts, in the order of the updates.
         skipped: number of images without a map, or with one that is IGNORE everywhere; they count nowhere.
+        compared: metrics of a comparison.
     """
+
+    compared = ("mean_iou", "boundary_f")
 
     def __init__(self, classes: Sequence[str], background: int = 0):
         if not 0 < len(classes) <= IGNORE:
@@ -58,7 +43,7 @@ class SegmentationEvaluator:
             raise ValueError(f"background: {background} is none of the {len(classes)} classes")
         self.classes, self.background = tuple(classes), background
         self.confusion = np.zeros((len(classes), len(classes)), np.int64)
-        self.unanswered = np.zeros(len(classes), np.int64)
+        self.unpredicted = np.zeros(len(classes), np.int64)
         self.images: list[SegmentedImage] = []
         self.skipped = 0
 
@@ -79,7 +64,7 @@ class SegmentationEvaluator:
                 continue
             image = self._compare(example, np.asarray(labels))
             self.confusion += image.confusion[:, :-1]
-            self.unanswered += image.confusion[:, -1]
+            self.unpredicted += image.confusion[:, -1]
             self.images.append(image)
 
     def _compare(self, example: Example, labels: np.ndarray) -> SegmentedImage:
@@ -98,7 +83,7 @@ class SegmentationEvaluator:
 
     def compute(self) -> dict[str, float]:
         """Fractions in [0, 1], and the number of images; NaN where nothing counts."""
-        confusion = np.column_stack([self.confusion, self.unanswered])
+        confusion = np.column_stack([self.confusion, self.unpredicted])
         names = ["boundary_f"] + (["rand_error", "foreground_rand_score"] if len(self.classes) == 2 else [])
         each = {name: np.array([getattr(image, name) for image in self.images], np.float64) for name in names}
         metrics = {
@@ -111,3 +96,7 @@ class SegmentationEvaluator:
         for name, value in zip(self.classes, metrics_of.class_iou(confusion), strict=True):
             metrics[f"iou/{name}"] = float(value)
         return metrics
+
+    def resampled(self) -> dict[str, np.ndarray]:
+        """Metric -> its values on sets of images drawn with replacement (`resampled_metric`), of those compared."""
+        return {metric: resampled_metric(self.images, metric) for metric in self.compared}

@@ -1,11 +1,13 @@
 """Metrics of semantic maps as pure functions: of confusion counts, of boundaries, of the partition into components.
 
 Maps are uint8 [H, W] class ids. IGNORE (255) in the truth counts nowhere, whatever the prediction holds there; 255 in a
-prediction is "no answer": always wrong, and no class.
+prediction is "no class": always wrong, and no class.
 
-Confusion counts are [k, k + 1]: row the true class, column the predicted one, the last column "no answer". Functions of
+Confusion counts are [k, k + 1]: row the true class, column the predicted one, the last column "no class". Functions of
 them take leading axes (images, resamples of a bootstrap) and integers or floats.
 """
+
+import dataclasses
 
 import cv2
 import numpy as np
@@ -14,8 +16,27 @@ from jaxtyping import Bool, Float64, Int64, Integer, Real, UInt8
 from cnnvision.errors import DataError
 from cnnvision.types import IGNORE
 
-NO_ANSWER = 255
+NO_CLASS = 255
 """What a prediction holds where it names no class."""
+
+
+@dataclasses.dataclass(frozen=True)
+class SegmentedImage:
+    """What one image adds to the metrics: enough to resample images (`cnnvision.evaluation.bootstrap`).
+
+    Attributes:
+        id: the example's.
+        confusion: int64 [k, k + 1] pixels, row the true class, column the predicted one, the last "no class".
+        boundary_f: in [0, 1], NaN where no class has a boundary.
+        rand_error: in [0, 1], of two classes only, else NaN.
+        foreground_rand_score: in [0, 1], of two classes only, else NaN; NaN where the truth has no foreground.
+    """
+
+    id: str
+    confusion: np.ndarray
+    boundary_f: float
+    rand_error: float = float("nan")
+    foreground_rand_score: float = float("nan")
 
 
 def _share(part: Real[np.ndarray, "*n"], whole: Real[np.ndarray, "*n"]) -> Float64[np.ndarray, "*n"]:
@@ -35,7 +56,7 @@ def mean_of_defined(values: Float64[np.ndarray, "*n m"]) -> Float64[np.ndarray, 
 def confusion_counts(
     truth: UInt8[np.ndarray, "H W"], labels: UInt8[np.ndarray, "H W"], classes: int
 ) -> Int64[np.ndarray, "{classes} {classes}+1"]:
-    """How often each pair of a true and a predicted class occurs; the last column is "no answer".
+    """How often each pair of a true and a predicted class occurs; the last column is "no class".
 
     Raises:
         DataError: the truth holds an id that is neither a class nor IGNORE.
@@ -49,10 +70,10 @@ def confusion_counts(
             f"the true map holds the id {strange[0]}, but its classes are 0 to {classes - 1} (and {IGNORE} for pixels that"
             " do not count). Map the raw values through the source's class table."
         )
-    strange = np.flatnonzero(pairs[:classes].sum(0)[classes:NO_ANSWER]) + classes
+    strange = np.flatnonzero(pairs[:classes].sum(0)[classes:NO_CLASS]) + classes
     if strange.size:
         raise ValueError(f"the predicted map holds the id {strange[0]}, but its classes are 0 to {classes - 1}")
-    return np.hstack([pairs[:classes, :classes], pairs[:classes, NO_ANSWER:]]).astype(np.int64)
+    return np.hstack([pairs[:classes, :classes], pairs[:classes, NO_CLASS:]]).astype(np.int64)
 
 
 def _hits_and_sizes(confusion: Real[np.ndarray, "*n k k+1"]) -> tuple[Real[np.ndarray, "*n k"], Real[np.ndarray, "*n k"]]:
@@ -79,7 +100,7 @@ def dice(confusion: Real[np.ndarray, "*n k k+1"]) -> Float64[np.ndarray, "*n"]:
 
 
 def pixel_accuracy(confusion: Real[np.ndarray, "*n k k+1"]) -> Float64[np.ndarray, "*n"]:
-    """Share of the counted pixels that have their true class; one without an answer has not."""
+    """Share of the counted pixels that have their true class; one of no predicted class has not."""
     hits, _ = _hits_and_sizes(confusion)
     return _share(np.asarray(hits.sum(-1)), np.asarray(confusion.sum((-2, -1))))
 
@@ -127,13 +148,13 @@ def boundary_f(truth: UInt8[np.ndarray, "H W"], labels: UInt8[np.ndarray, "H W"]
     have a boundary on either side. θ is 0.75 % of the image's diagonal, at least 1 pixel, between pixel centres, inclusive.
 
     A boundary pixel is one of the class with a 4-neighbour of another class (`boundary`). Neighbours that are ignored in
-    the truth make none, on either side; a neighbour without an answer makes one, since the class ends there.
+    the truth make none, on either side; a neighbour of no predicted class makes one, since the class ends there.
     """
     counted = truth != IGNORE
     edges = boundary(truth, counted), boundary(labels, counted)
     classes = np.union1d(truth[edges[0]], labels[edges[1]])
     scores = []
-    for class_id in classes[classes != NO_ANSWER]:
+    for class_id in classes[classes != NO_CLASS]:
         both = [(edge & (ids == class_id)).view(np.uint8) for edge, ids in zip(edges, (truth, labels), strict=True)]
         # Nothing outside the box around both boundaries matters.
         x, y, width, height = cv2.boundingRect(both[0] | both[1])
@@ -169,12 +190,12 @@ def rand_scores(
     pixels, and all of the background together as one more.
 
     rand_error: 1 − the Rand index (Rand 1971): the share of pairs of different counted pixels that lie in one segment on
-    one side and in two on the other. A pair with a pixel without an answer counts as such. NaN below two counted pixels.
+    one side and in two on the other. A pair with a pixel of no predicted class counts as such. NaN below two counted pixels.
 
     foreground_rand_score: V^Rand with α = 0.5 (Arganda-Carreras et al. 2015, Frontiers in Neuroanatomy 9:142) over the
     pixels that are foreground in the truth, Σ p_ij² / (0.5 Σ s_k² + 0.5 Σ t_k²), with p_ij the pixels of true segment i in
     predicted segment j, t and s the sizes of true and predicted segments there; 1 is best. Predicted background is one
-    segment like the others; pixels without an answer are one segment of s that shares nothing with any of t. NaN where
+    segment like the others; pixels of no predicted class are one segment of s that shares nothing with any of t. NaN where
     the truth has no foreground.
 
     Deviations: scikit-image's adapted_rand_error (1 − this score) takes predicted background as one segment too, but counts
@@ -183,23 +204,23 @@ def rand_scores(
     leave predicted zeros out of s and p but for a vanishing term, so they charge a prediction with too much background less.
     """
     counted = truth != IGNORE
-    foreground = counted & (truth != background), counted & (labels != background) & (labels != NO_ANSWER)
+    foreground = counted & (truth != background), counted & (labels != background) & (labels != NO_CLASS)
     _, true_segments = cv2.connectedComponents(foreground[0].view(np.uint8), connectivity=4)
     silent, predicted_segments = cv2.connectedComponents(foreground[1].view(np.uint8), connectivity=4)
-    predicted_segments[labels == NO_ANSWER] = silent
+    predicted_segments[labels == NO_CLASS] = silent
     pairs = true_segments[counted].astype(np.int64) * (silent + 1) + predicted_segments[counted]
     pairs, shared = np.unique(pairs, return_counts=True)
     true, predicted = np.divmod(pairs, silent + 1)
     pair = np.arange(len(pairs))
 
-    answered = predicted < silent
-    pixels, answers = int(shared.sum()), int(shared[answered].sum())
-    sides = _squares(true[answered], shared[answered]) + _squares(predicted[answered], shared[answered])
-    disagreeing = sides - 2 * _squares(pair[answered], shared[answered])
-    disagreeing += pixels * (pixels - 1) - answers * (answers - 1)
+    labelled = predicted < silent
+    pixels, known = int(shared.sum()), int(shared[labelled].sum())
+    sides = _squares(true[labelled], shared[labelled]) + _squares(predicted[labelled], shared[labelled])
+    disagreeing = sides - 2 * _squares(pair[labelled], shared[labelled])
+    disagreeing += pixels * (pixels - 1) - known * (known - 1)
     error = disagreeing / (pixels * (pixels - 1)) if pixels > 1 else float("nan")
 
     cells = true > 0
     sides = _squares(true[cells], shared[cells]) + _squares(predicted[cells], shared[cells])
-    agreeing = _squares(pair[cells & answered], shared[cells & answered])
+    agreeing = _squares(pair[cells & labelled], shared[cells & labelled])
     return error, 2 * agreeing / sides if sides else float("nan")

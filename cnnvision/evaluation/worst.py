@@ -1,4 +1,4 @@
-"""The examples of a split that a network is most wrong about, kept while an evaluation passes by."""
+"""The worst predictions of a split, kept while it is evaluated."""
 
 import heapq
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from cnnvision.evaluation.detection_errors import verdicts_of
+from cnnvision.evaluation.detection_errors import confident, verdicts_of
 from cnnvision.ops.geometry import overlaps
 from cnnvision.types import (
     IGNORE,
@@ -24,14 +24,14 @@ from cnnvision.types import (
 def mistake(prediction: Any, target: Any) -> float:
     """How wrong one image's prediction is, in input pixels; 0 where there is no mistake, or nothing to compare with.
 
-    Of detections, those that are drawn: how many are not right, and how many objects are missed. Of a class: its score where
-    it is wrong. Of a class and a box: likewise plus 1, else 1 − IoU. Of a map: the share of its pixels that are wrong.
+    Of detections: how many valid ones are not right, and how many objects are missed. Of a class: its score where it is
+    wrong. Of a class and a box: likewise plus 1, else 1 − IoU. Of a map: the share of its pixels that are wrong.
     """
     if isinstance(prediction, DetectionPrediction) and isinstance(target, ObjectTarget):
         return float(sum(count for kind, count in verdicts_of(prediction, target).counts().items() if kind != "right"))
     if isinstance(prediction, SegmentationPrediction) and isinstance(target, SemanticTarget):
-        there = (target.labels != IGNORE) & (prediction.labels != IGNORE)
-        return float((prediction.labels != target.labels)[there].mean()) if there.any() else 0.0
+        counted = (target.labels != IGNORE) & (prediction.labels != IGNORE)
+        return float((prediction.labels != target.labels)[counted].mean()) if counted.any() else 0.0
     if not isinstance(prediction, ClassPrediction | LocalizationPrediction):
         return 0.0
     best, right, overlap = held_against(prediction, target)
@@ -59,14 +59,17 @@ class Worst:
 
     Args:
         count: at most; examples without a mistake are not among them.
+        threshold: detections count from this score on. It must be known before the pass: the run's stored one
+            (`runs.open.Trained.threshold`), not that of the split which is being evaluated.
     """
 
-    def __init__(self, count: int):
-        self.count, self._seen = count, 0
+    def __init__(self, count: int, threshold: float = 0.5):
+        self.count, self.threshold, self._seen = count, threshold, 0
         self._kept: list[tuple[float, int, tuple[Batch, Any]]] = []
 
     def add(self, batch: Batch, predictions: Any) -> None:
         """Looks at the valid rows of a batch and its predictions: arrays on the host, in input pixels."""
+        predictions = confident(predictions, self.threshold)
         for i in np.flatnonzero(batch.valid):
             row = jax.tree.map(lambda x, i=i: np.asarray(x)[i], (predictions, batch.target))
             self._seen += 1

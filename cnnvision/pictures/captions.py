@@ -1,14 +1,14 @@
-"""What is said of targets and predictions in the lines beneath pictures, by their type."""
+"""Caption text of targets and predictions, by their type."""
 
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from cnnvision.evaluation.detection_errors import shown, verdicts_of
+from cnnvision.evaluation.detection_errors import verdicts_of
 from cnnvision.evaluation.worst import held_against
 from cnnvision.pictures import drawing
-from cnnvision.pictures.overlays import present
+from cnnvision.pictures.overlays import class_of_map, present
 from cnnvision.types import (
     ClassTarget,
     DetectionPrediction,
@@ -29,18 +29,18 @@ def of_target(target: Any, classes: Sequence[str]) -> Parts:
         found = np.unique(target.labels[target.valid])
         return [name_of(int(label), classes) for label in found] or [("no object", None)]
     if isinstance(target, SemanticTarget):
-        return [name_of(label, classes) for label in present(target.labels)]
+        return [class_of_map(label, classes) for label in present(target.labels)]
     return []
 
 
 def of_prediction(prediction: Any, classes: Sequence[str]) -> Parts:
-    """The three best classes with their scores, or with the shares of the image that they cover."""
+    """The three best classes with their scores, how many objects of each were detected, or the share of each in a map."""
     if isinstance(prediction, SegmentationPrediction):
         shares = np.bincount(prediction.labels.ravel(), minlength=256)[: len(classes)] / max(prediction.labels.size, 1)
         largest = [int(k) for k in np.argsort(-shares, kind="stable") if shares[k] > 0][:6]
-        return [(f"{classes[k]} {shares[k]:.0%}", drawing.colour(k)) for k in largest]
+        return [(f"{name} {shares[k]:.0%}", ink) for k in largest for name, ink in [class_of_map(k, classes)]]
     if isinstance(prediction, DetectionPrediction):
-        found = np.bincount(shown(prediction).labels, minlength=len(classes))
+        found = np.bincount(prediction.labels[prediction.valid], minlength=len(classes))
         several = [(f"{found[k]} {classes[k]}", drawing.colour(int(k))) for k in np.flatnonzero(found)]
         return several or [("nothing found", None)]
     best = np.argsort(-prediction.scores, kind="stable")[:3]
@@ -61,16 +61,15 @@ def comparison(prediction: Any, target: Any, classes: Sequence[str]) -> tuple[Pa
 def _judged(prediction: DetectionPrediction, target: Any) -> tuple[Parts, bool | None]:
     """How many detections are right, and what is wrong with the others."""
     if not isinstance(target, ObjectTarget):
-        return [(f"{len(shown(prediction).labels)} found", None)], None
+        return [(f"{np.count_nonzero(prediction.valid)} found", None)], None
     counts = verdicts_of(prediction, target).counts()
     parts: Parts = [(f"{count} {kind}", None) for kind, count in counts.items()]
     return parts or [("nothing", None)], not counts.keys() - {"right"}
 
 
 def framed(prediction: DetectionPrediction, classes: Sequence[str]) -> list[tuple[np.ndarray, str, drawing.Colour]]:
-    """(box, class and score, colour) of what is drawn, the best first."""
-    best = shown(prediction)
-    rows = zip(best.boxes, best.labels, best.scores, strict=True)
+    """(box, class and score, colour) of each valid detection, the best first."""
+    rows = zip(*(x[prediction.valid] for x in (prediction.boxes, prediction.labels, prediction.scores)), strict=True)
     return [(box, f"{classes[label]} {score:.2f}", drawing.colour(int(label))) for box, label, score in rows]
 
 

@@ -17,13 +17,24 @@ SIDE, GAP, TEXT = 160, 6, 14
 """Pixels of a comparison: of each picture, between two, height of letters."""
 
 
-def tinted_map(pixels: np.ndarray, labels: np.ndarray, scale: int = 1) -> np.ndarray:
-    """An image in grey, with the colours of a class map laid over it.
+def background_of(classes: Sequence[str]) -> int:
+    """The class of a map that is not tinted: the one called "background", or else the first."""
+    return next((k for k, name in enumerate(classes) if name.casefold() == "background"), 0)
+
+
+def class_of_map(label: int, classes: Sequence[str]) -> tuple[str, drawing.Colour | None]:
+    """The name of a class of a map, and its colour; None for the background, which has none."""
+    return classes[label], None if label == background_of(classes) else drawing.colour(label)
+
+
+def tinted_map(pixels: np.ndarray, labels: np.ndarray, scale: int = 1, background: int = IGNORE) -> np.ndarray:
+    """An image with the colours of a class map laid over it; grey beneath them.
 
     Args:
         pixels: uint8 [h, w, 3] RGB, at least `scale` times as large as the map; the rest of it stays as it is.
         labels: uint8 [h, w] class ids; IGNORE leaves the image as it is.
         scale: whole factor by which the image is enlarged.
+        background: a class that leaves the image as it is, too.
     """
     pixels, shown = pixels.copy(), drawing.enlarge(np.ascontiguousarray(labels), scale, smooth=False)
     colours = _colours()
@@ -31,7 +42,9 @@ def tinted_map(pixels: np.ndarray, labels: np.ndarray, scale: int = 1) -> np.nda
         part = shown[top : top + ROWS]
         rows = pixels[top : top + len(part), : part.shape[1]]
         grey = np.array(Image.fromarray(np.ascontiguousarray(rows)).convert("L"))[..., None]
-        np.copyto(rows, drawing.blend(grey, colours[part], OPACITY), where=(part != IGNORE)[..., None])
+        np.copyto(
+            rows, drawing.blend(grey, colours[part], OPACITY), where=((part != IGNORE) & (part != background))[..., None]
+        )
     return pixels
 
 
@@ -41,10 +54,10 @@ def _colours() -> np.ndarray:
     return np.array([drawing.colour(label) for label in range(256)], np.uint8)
 
 
-def tinted(pixels: np.ndarray, target: Any, scale: int) -> np.ndarray:
+def tinted(pixels: np.ndarray, target: Any, classes: Sequence[str], scale: int) -> np.ndarray:
     """Semantic maps and instance masks of a target as tints over the enlarged input."""
     if isinstance(target, SemanticTarget):
-        return tinted_map(pixels, target.labels, scale)
+        return tinted_map(pixels, target.labels, scale, background_of(classes))
     if isinstance(target, ObjectTarget) and target.masks is not None:
         for k in np.flatnonzero(target.valid):
             where = paste_mask(target.masks[k], target.boxes[k] * scale, pixels.shape[:2])
@@ -58,10 +71,10 @@ def present(labels: np.ndarray) -> list[int]:
 
 
 def agreement(labels: np.ndarray, truth: np.ndarray, classes: Sequence[str]) -> list[tuple[str, drawing.Colour | None]]:
-    """What a line of text says of a predicted map: the share of right pixels, and the classes that are found."""
+    """Caption of a predicted map: the share of right pixels, and the classes that are predicted."""
     counts = truth != IGNORE
     right = f"{np.mean(labels[counts] == truth[counts]):.1%} right" if counts.any() else "nothing to compare"
-    return [(right, None), *((classes[label], drawing.colour(label)) for label in present(labels[counts]))]
+    return [(right, None), *(class_of_map(label, classes) for label in present(labels[counts]))]
 
 
 def paste_mask(mask: np.ndarray, box: np.ndarray, size: tuple[int, int]) -> np.ndarray:
@@ -91,13 +104,15 @@ def framed(image: np.ndarray, boxes: np.ndarray, labels: np.ndarray, least: int 
     return np.array(picture)
 
 
-def comparison(columns: Sequence[Sequence[np.ndarray]], rows: Sequence[str], classes: Sequence[str]) -> np.ndarray:
-    """Images side by side, with what several networks answer below each.
+def comparison(
+    columns: Sequence[Sequence[np.ndarray]], rows: Sequence[str], legend: Sequence[tuple[str, drawing.Colour | None]]
+) -> np.ndarray:
+    """Images side by side, with the predictions of several networks below each.
 
     Args:
         columns: of each image, a picture for each row: uint8 [h, w, 3] RGB of any size.
         rows: their names.
-        classes: names, for the legend.
+        legend: names of classes, each with its colour, or None.
 
     Returns:
         uint8 [height, width, 3] RGB: each picture 160 pixels in a square, its longer side filling it.
@@ -112,6 +127,5 @@ def comparison(columns: Sequence[Sequence[np.ndarray]], rows: Sequence[str], cla
             size = tuple(max(1, round(side * scale)) for side in pixels.shape[1::-1])
             kind = Image.Resampling.NEAREST if scale > 1 else Image.Resampling.BILINEAR
             canvas.paste(Image.fromarray(pixels).resize(size, kind), (label + j * (SIDE + GAP), i * (SIDE + GAP)))
-    named = [(name, drawing.colour(k)) for k, name in enumerate(classes)]
-    drawing.caption(canvas, (GAP, len(rows) * (SIDE + GAP) + TEXT // 2), canvas.width - 2 * GAP, named, TEXT)
+    drawing.caption(canvas, (GAP, len(rows) * (SIDE + GAP) + TEXT // 2), canvas.width - 2 * GAP, list(legend), TEXT)
     return np.array(canvas)

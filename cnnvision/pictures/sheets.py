@@ -16,9 +16,10 @@ import numpy as np
 from etils import epath
 from PIL import Image, ImageDraw
 
+from cnnvision.evaluation.detection_errors import confident
 from cnnvision.pictures import captions, drawing
 from cnnvision.pictures.curves import draw_curves
-from cnnvision.pictures.overlays import agreement, tinted, tinted_map
+from cnnvision.pictures.overlays import agreement, background_of, tinted, tinted_map
 from cnnvision.types import (
     Batch,
     ClassPrediction,
@@ -49,6 +50,7 @@ def sheet(
     most: int = MOST,
     columns: int = 4,
     scale: int | None = None,
+    threshold: float = 0.5,
 ) -> np.ndarray:
     """A contact sheet of a batch's inputs with their targets, and with predictions where they are given.
 
@@ -59,6 +61,7 @@ def sheet(
         most: how many rows of the batch are drawn.
         columns: tiles side by side.
         scale: whole factor that enlarges the inputs; by default the least that makes them 220 pixels or more.
+        threshold: detections are drawn, and judged, from this score on.
 
     Returns:
         uint8 [height, width, 3] RGB.
@@ -68,7 +71,7 @@ def sheet(
     """
     if predictions is not None:
         _check_drawable(predictions)
-    batch, predictions = jax.tree.map(np.asarray, (batch, predictions))
+    batch, predictions = jax.tree.map(np.asarray, (batch, confident(predictions, threshold)))
     count = min(most, len(batch.valid))
     height, width = batch.image.shape[1:3]
     scale = scale or -(-220 // max(height, width))
@@ -87,20 +90,23 @@ def sheet(
     return canvas
 
 
-def write_sheet(path: epath.PathLike, shown: Sequence[tuple[Batch, Any]], classes: Sequence[str]) -> None:
+def write_sheet(
+    path: epath.PathLike, shown: Sequence[tuple[Batch, Any]], classes: Sequence[str], threshold: float = 0.5
+) -> None:
     """Writes one sheet of several batches of one shape, each with its predictions or None; nothing where there is none."""
     if shown:
         batch, predictions = jax.tree.map(lambda *rows: np.concatenate(rows), *shown)
-        write_png(path, sheet(batch, classes, predictions))
+        write_png(path, sheet(batch, classes, predictions, threshold=threshold))
 
 
-def annotate(image: np.ndarray, classes: Sequence[str], prediction: Any) -> np.ndarray:
-    """One original image with what is predicted for it.
+def annotate(image: np.ndarray, classes: Sequence[str], prediction: Any, threshold: float = 0.5) -> np.ndarray:
+    """One original image with its prediction.
 
     Args:
         image: uint8 [H, W, 3] RGB.
         classes: names for labels.
         prediction: one row of a prediction, its boxes in pixels of this image.
+        threshold: detections are drawn from this score on.
 
     Returns:
         uint8 RGB: the image, enlarged by a whole factor where it is small, with a line of text beneath.
@@ -109,14 +115,14 @@ def annotate(image: np.ndarray, classes: Sequence[str], prediction: Any) -> np.n
         ValueError: for a prediction of a type that cannot be drawn.
     """
     _check_drawable(prediction)
-    prediction = jax.tree.map(np.asarray, prediction)
+    prediction = jax.tree.map(np.asarray, confident(prediction, threshold))
     scale = max(1, -(-320 // max(image.shape[:2])))
     pixels = drawing.enlarge(image, scale)
     text = max(TEXT, round(max(pixels.shape[:2]) / 40))
     picture = Image.new("RGB", (max(pixels.shape[1], 12 * text), pixels.shape[0] + 2 * text), drawing.PAPER)
     inner, best = Image.fromarray(pixels), captions.of_prediction(prediction, classes)
     if isinstance(prediction, SegmentationPrediction):
-        inner = Image.fromarray(tinted_map(pixels, prediction.labels, scale))
+        inner = Image.fromarray(tinted_map(pixels, prediction.labels, scale, background_of(classes)))
     framed = []
     if isinstance(prediction, LocalizationPrediction):
         framed = [(prediction.boxes, *best[0])]
@@ -169,7 +175,7 @@ def _tile(batch: Batch, i: int, classes: Sequence[str], prediction: Any, scale: 
     right = None
     inner = Image.fromarray(pixels)
     if valid:
-        inner = Image.fromarray(tinted(pixels, target, scale))
+        inner = Image.fromarray(tinted(pixels, target, classes, scale))
         described = captions.of_target(target, classes)
         _draw_frames(inner, target, scale)
     guess: captions.Parts = []
@@ -177,7 +183,7 @@ def _tile(batch: Batch, i: int, classes: Sequence[str], prediction: Any, scale: 
         shown = [pixels, np.array(inner)]
         if prediction is not None:
             labels = prediction.labels[:image_height, :image_width]
-            shown.append(tinted_map(pixels, labels, scale) if valid else pixels)
+            shown.append(tinted_map(pixels, labels, scale, background_of(classes)) if valid else pixels)
             guess = agreement(labels, target.labels[:image_height, :image_width], classes) if valid else []
         inner = _side_by_side(shown)
         width = inner.width
@@ -201,7 +207,7 @@ def _tile(batch: Batch, i: int, classes: Sequence[str], prediction: Any, scale: 
 
 
 def _draw_frames(picture: Image.Image, target: Any, scale: int) -> None:
-    """Frames of the objects, thin ones around crowds; other targets are told by tint or text."""
+    """Frames around objects, thin ones around crowds; other targets are shown by tint or text."""
     if isinstance(target, ObjectTarget):
         for k in np.flatnonzero(target.valid):
             width = 1 if target.crowd[k] else 2
@@ -217,7 +223,7 @@ def _draw_tags(picture: Image.Image, target: Any, classes: Sequence[str], scale:
 
 
 def _side_by_side(pictures: Sequence[np.ndarray]) -> Image.Image:
-    """Pictures of one size in a row: of maps the image, the truth and what is predicted."""
+    """Pictures of one size in a row: of maps the image, the truth and the prediction."""
     gap = np.full((pictures[0].shape[0], FRAME, 3), drawing.PAPER, np.uint8)
     return Image.fromarray(np.concatenate([part for picture in pictures for part in (gap, picture)][1:], axis=1))
 
@@ -228,11 +234,11 @@ def _check_drawable(prediction: Any) -> None:
 
 
 def _draw_prediction(picture: Image.Image, prediction: Any, scale: int) -> None:
-    """A dashed frame around what was found; classes are told by text."""
+    """Dashed frames around predicted boxes; classes are named in the caption."""
     if isinstance(prediction, LocalizationPrediction):
         ink = drawing.colour(int(np.argmax(prediction.scores)))
         drawing.dashed_rectangle(picture, prediction.boxes * scale, ink, 2)
     if isinstance(prediction, DetectionPrediction):
-        found = captions.shown(prediction)
-        for box, label in zip(found.boxes, found.labels, strict=True):
-            drawing.dashed_rectangle(picture, box * scale, drawing.colour(int(label)), 2)
+        for k in np.flatnonzero(prediction.valid):
+            ink = drawing.colour(int(prediction.labels[k]))
+            drawing.dashed_rectangle(picture, prediction.boxes[k] * scale, ink, 2)

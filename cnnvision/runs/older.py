@@ -13,7 +13,13 @@ RENAMED = {
 VALUE_NOW = {
     "data.margin": {-1: None},
     "data.eval_examples": {0: None},
-    "optimizer.clip_norm": {0: None},
+    "optimizer.clip_norm": {0.0: None},
+    "model.pretrained": {"": None},
+    "model.stride": {0: None},
+    "model.samples": {0: None},
+    "model.svm.examples": {0: None},
+    "model.boxes.examples": {0: None},
+    "model.loss.border_background": {"": None},
 }
 """Dotted key of today -> value of an older version -> what says the same now."""
 
@@ -25,10 +31,7 @@ def as_of_now(config: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[st
         config: sections by name.
         defaults: the config that every experiment begins with, in JSON form.
     """
-    config = renamed(config)
-    if defaults["data"]["margin"] is None:
-        config = with_values_of_now(config)
-    return completed(config, defaults)
+    return completed(with_values_of_now(renamed(config)), defaults)
 
 
 def renamed(config: Mapping[str, Any]) -> dict[str, Any]:

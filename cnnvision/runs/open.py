@@ -14,6 +14,7 @@ from cnnvision.runs.configuration import from_json
 from cnnvision.runs.join import empty_batch, first, open_for
 from cnnvision.task import DataInfo, Task
 from cnnvision.training.checkpoint import Checkpoints, with_layout
+from cnnvision.training.metric_log import read_records
 from cnnvision.training.sharding import make_mesh
 from cnnvision.types import Source
 
@@ -27,6 +28,8 @@ class Trained:
         params, model_state: on the mesh.
         step: of the checkpoint.
         mesh: the devices.
+        threshold: the score from which on detections are drawn: the best of the evaluation at this step, or of the last one
+            before it; 0.5 where there was none.
     """
 
     config: ConfigDict
@@ -36,6 +39,7 @@ class Trained:
     model_state: Any
     step: int
     mesh: jax.sharding.Mesh
+    threshold: float = 0.5
 
 
 def evaluated(trained: Trained) -> Source:
@@ -65,8 +69,10 @@ def load(workdir: epath.PathLike, step: int | None = None, mesh: jax.sharding.Me
         raise RunError(f"{workdir} has no checkpoint yet: go on with the command that began to train it")
     batch = empty_batch(task, mesh.size)
     params, model_state = jax.eval_shape(task.init, jax.random.key(0), batch)
-    place = lambda tree: with_layout(tree, mesh, split_parameters=False)
-    average = place(params) if config.training.ema_decay > 0 else None
-    params, model_state = checkpoints.restore_network(step, place(params), place(model_state), average)
+    abstract = lambda tree: with_layout(tree, mesh, split_parameters=False)
+    ema = abstract(params) if config.training.ema_decay > 0 else None
+    params, model_state = checkpoints.restore_network(step, abstract(params), abstract(model_state), ema)
     checkpoints.close()
-    return Trained(config, info, task, params, model_state, step, mesh)
+    before = [record for record in read_records(workdir) if record["step"] <= step and "score_threshold" in record]
+    threshold = before[-1]["score_threshold"] if before else 0.5
+    return Trained(config, info, task, params, model_state, step, mesh, threshold)

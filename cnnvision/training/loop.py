@@ -276,7 +276,8 @@ def evaluate(run: Run, state: TrainState, log: MetricLog, step: int, say: Callab
     say(f"step {step} val  " + "  ".join(f"{name} {value:.4g}" for name, value in metrics.items() if "/" not in name))
     if run.leads:
         pictures = run.workdir / "pictures"
-        sheets.write_sheet(pictures / f"step_{step:07}_val.png", shown, run.classes)
+        threshold = metrics.get("score_threshold", 0.5)
+        sheets.write_sheet(pictures / f"step_{step:07}_val.png", shown, run.classes, threshold)
         sheets.curves(log.all(), pictures / "curves.png")
     return metrics
 

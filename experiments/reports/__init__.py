@@ -1,1 +1,1 @@
-"""What commands that compare write: tables, costs, the ladders."""
+"""Reports of commands that compare: tables, costs, comparisons."""

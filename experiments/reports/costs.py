@@ -1,4 +1,4 @@
-"""What compiled programs cost: operations, and seconds measured in turns with others."""
+"""What predictions cost: operations, and seconds measured in turns with other networks."""
 
 import dataclasses
 import itertools
@@ -14,73 +14,75 @@ from cnnvision.data.wrappers.proposals import propose
 from cnnvision.programs.text import operations
 from cnnvision.task import ProposalSpec, Task
 
-PARTS = ("proposals", "backbone", "RoI heads", "post-processing")
-"""What an image's seconds are split into; where a network makes its own proposals, their part comes after the backbone."""
+AHEAD, LAST = "proposals", "post-processing"
+"""Parts that are not in `Task.parts`: proposals made ahead of the network, and what `predict` does after the others."""
 
 
 @dataclasses.dataclass
-class Cost:
-    """A compiled program, its arguments, and how long it took.
+class Program:
+    """A compiled program for one image, its arguments, and how long it took.
 
     Attributes:
-        program, arguments: what is run.
-        rows: images in the arguments; a fraction where they are tiles.
-        gflops: of one image; a suppression counts as one round.
-        seconds: of one image, each time it was measured.
+        run, arguments: what is run.
+        gflops: a suppression counts as one round.
+        seconds: each time it was measured.
     """
 
-    program: Any
+    run: Any
     arguments: tuple[Any, ...]
-    rows: float
     gflops: float
     seconds: list[float] = dataclasses.field(default_factory=list)
 
     def measure(self) -> None:
         """Runs it once."""
         began = time.perf_counter()
-        jax.block_until_ready(self.program(*self.arguments))
-        self.seconds.append((time.perf_counter() - began) / self.rows)
+        jax.block_until_ready(self.run(*self.arguments))
+        self.seconds.append(time.perf_counter() - began)
 
     @property
     def median(self) -> float:
-        """Seconds an image."""
+        """Seconds."""
         return statistics.median(self.seconds)
 
 
 @dataclasses.dataclass
-class DetectorCost:
-    """What one image costs a detector, and where.
+class Cost:
+    """What one image costs a network, and where.
 
     Attributes:
         name: in the table.
-        programs: name of a part -> the program up to its end, on one image; the last is the whole prediction.
-        proposals: seconds an image of proposals that are made ahead of the network; 0 where it makes its own.
-        share: of the proposals that are counted, those on which it is measured: a detector whose cost goes with their
-            number counts 1 / share times.
+        programs: name of a part -> the program up to its end; the last is the whole prediction.
+        proposals: seconds an image of proposals that are made ahead of the network; 0 where it makes its own, or has none.
+        times: how often the programs run for one image: once for each tile, or for each share of its proposals.
     """
 
     name: str
-    programs: dict[str, Cost]
-    proposals: float
-    share: float = 1.0
+    programs: dict[str, Program]
+    proposals: float = 0.0
+    times: float = 1.0
 
     def measure(self) -> None:
         """Runs each program once."""
-        for cost in self.programs.values():
-            cost.measure()
+        for program in self.programs.values():
+            program.measure()
+
+    @property
+    def parts(self) -> list[str]:
+        """Names of the parts, in order; of a network that tells none, the proposals at most."""
+        return [AHEAD] * bool(self.proposals) + list(self.programs) * (len(self.programs) > 1)
 
     @property
     def split(self) -> dict[str, float]:
-        """Seconds of each part that there is: programs up to its end and to the end of the part before differ by so much.
+        """Seconds of each part: the program that stops after it minus the one that stops before it; parts of 0 are left out.
 
-        They add up to the whole: no program that stops before the end counts for more than it.
+        They add up to the whole: no program that stops early counts for more than it.
         """
-        seconds, before = {"proposals": self.proposals}, 0.0
-        for name, cost in self.programs.items():
-            until = min(max(cost.median / self.share, before), self.network_seconds)
+        seconds, before = {AHEAD: self.proposals}, 0.0
+        for name, program in self.programs.items():
+            until = min(max(program.median * self.times, before), self.network_seconds)
             seconds[name] = seconds.get(name, 0.0) + until - before
             before = until
-        return {name: seconds[name] for name in PARTS if seconds.get(name)}
+        return {name: seconds[name] for name in self.parts if seconds[name]}
 
     @property
     def seconds(self) -> float:
@@ -90,32 +92,37 @@ class DetectorCost:
     @property
     def network_seconds(self) -> float:
         """Without proposals that are made ahead of the network."""
-        return list(self.programs.values())[-1].median / self.share
+        return list(self.programs.values())[-1].median * self.times
 
     @property
     def gflops(self) -> float:
         """On the network's side."""
-        return list(self.programs.values())[-1].gflops / self.share
+        return list(self.programs.values())[-1].gflops * self.times
 
 
-def on_one_device(params: Any, model_state: Any, batch: Any, rows: int) -> tuple[Any, Any, Any]:
-    """The arguments of a prediction on the first `rows` of a batch, all on the first device."""
-    batch = jax.tree.map(lambda x: x[:rows], batch.replace(target=None))
+def parts_of(costs: Iterable[Cost]) -> list[str]:
+    """The parts that any of several networks has, in the order in which they occur; post-processing is the last."""
+    return sorted(dict.fromkeys(part for each in costs for part in each.parts), key=lambda part: part == LAST)
+
+
+def on_one_device(params: Any, model_state: Any, batch: Any) -> tuple[Any, Any, Any]:
+    """The arguments of a prediction on the first row of a batch, all on the first device."""
+    batch = jax.tree.map(lambda x: x[:1], batch.replace(target=None))
     return jax.device_put((jax.device_get(params), jax.device_get(model_state), batch), jax.devices()[0])
 
 
-def cost_of(function: Callable[..., Any], arguments: tuple[Any, ...], rows: int) -> Cost:
+def compiled(function: Callable[..., Any], arguments: tuple[Any, ...]) -> Program:
     """Compiles a function, runs it once, and counts its operations; loops that end when the data say so (suppressions) count
     once."""
     program = jax.jit(function).lower(*arguments).compile()
     jax.block_until_ready(program(*arguments))
-    return Cost(program, arguments, rows, operations(program.as_text(), undecided=1) / rows / 1e9)
+    return Program(program, arguments, operations(program.as_text(), undecided=1) / 1e9)
 
 
-def detector_cost(name: str, task: Task, arguments: tuple[Any, ...], proposals: float, share: float = 1.0) -> DetectorCost:
-    """Compiles a detector's prediction on one image (`on_one_device`), and the programs up to the end of each part."""
-    parts = {**task.parts, "post-processing": task.predict}
-    return DetectorCost(name, {part: cost_of(each, arguments, 1) for part, each in parts.items()}, proposals, share)
+def cost_of(name: str, task: Task, arguments: tuple[Any, ...], proposals: float = 0.0, times: float = 1.0) -> Cost:
+    """Compiles a task's prediction on one image (`on_one_device`), and the programs up to the end of each of its parts."""
+    parts = {**task.parts, LAST: task.predict}
+    return Cost(name, {part: compiled(function, arguments) for part, function in parts.items()}, proposals, times)
 
 
 def proposal_seconds(images: Iterable[np.ndarray], spec: ProposalSpec | None) -> float:
@@ -130,7 +137,7 @@ def proposal_seconds(images: Iterable[np.ndarray], spec: ProposalSpec | None) ->
     return statistics.median(seconds)
 
 
-def steps(costs: Sequence[DetectorCost]) -> list[str]:
+def steps(costs: Sequence[Cost]) -> list[str]:
     """One line for each but the first: how it compares with the one before it."""
     return [
         f"- {each.name} after {before.name}: {before.seconds / each.seconds:.3g} times as fast with proposals, "

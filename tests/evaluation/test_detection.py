@@ -9,6 +9,7 @@ import pytest
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
+from cnnvision.evaluation.coco import coco_evaluation
 from cnnvision.evaluation.detection import DetectionEvaluator
 from cnnvision.evaluation.voc import Truth, average_precision, precision_recall
 from cnnvision.types import COCO_AREA_RANGES, DetectionPrediction, Example, Objects
@@ -192,3 +193,54 @@ def test_voc_area_is_that_of_the_envelope():
         assert average_precision(precision, recall) == pytest.approx(np.mean(curve), abs=2e-3)
         eleven = [precision[recall >= step / 10].max(initial=0.0) for step in range(11)]
         assert average_precision(precision, recall, 11) == pytest.approx(np.mean(eleven))
+
+
+def slow_threshold(images):
+    """The highest score whose detections have the best F1: each score that occurs is tried, and evaluated anew."""
+    best, objects = (0.0, 0.5), sum(int((~truth.crowd).sum()) for truth, *_ in images)
+    for threshold in {score for *_, scores in images for score in scores.tolist()}:
+        right = wrong = 0
+        kept = [(image[0], *(rows[image[3] >= threshold] for rows in image[1:])) for image in images]
+        for each in filter(None, coco_evaluation(kept, len(CLASSES), {}).evalImgs):
+            matched = each["dtMatches"][0][each["dtIgnore"][0] == 0] > 0
+            right, wrong = right + int(matched.sum()), wrong + int((~matched).sum())
+        best = max(best, (2 * right / (right + wrong + objects), threshold)) if right else best
+    return best[1]
+
+
+def test_the_threshold_of_pictures_by_hand():
+    """Four objects. From .9 on 1 right: F1 2/5; the two of .8, one right, come together: 2 right of 3, 4/7; .7, of a crowd,
+    does not count; .6 right: 3 of 4, 6/8; .5 wrong: 6/9; .4 right: 4 of 6, 8/10. If that is wrong, the best is .6.
+    """
+    boxes = [[0, 0, 10, 10], [20, 0, 30, 10], [40, 0, 50, 10], [60, 0, 70, 10], [0, 100, 100, 200]]
+    truth = objects_of(boxes, [0, 0, 1, 2, 0], [False] * 4 + [True])
+    far = [200, 200, 220, 220]
+    rows = [(boxes[0], 0, 0.9), (far, 1, 0.8), (boxes[1], 0, 0.8), (boxes[4], 0, 0.7), (boxes[2], 1, 0.6), (far, 2, 0.5)]
+    for last, expected in (((boxes[3], 2, 0.4), 0.4), ((boxes[3], 1, 0.4), 0.6)):
+        found = tuple(np.array(column) for column in zip(*rows, last, strict=True))
+        evaluator = evaluated([truth], [found])
+        assert evaluator.compute()["score_threshold"] == np.float32(expected) == slow_threshold(evaluator.images)
+    # Of equal F1 (1 of 1, or 2 of 4, of 2 objects: 2/3) the highest score.
+    pair = objects_of(boxes[:2], [0, 0])
+    found = tuple(
+        np.array(column) for column in zip((boxes[0], 0, 0.9), (far, 0, 0.7), (far, 1, 0.6), (boxes[1], 0, 0.5), strict=True)
+    )
+    assert evaluated([pair], [found]).compute()["score_threshold"] == np.float32(0.9)
+
+
+def test_the_threshold_of_pictures_is_that_of_the_slow_rule():
+    rng, others = np.random.default_rng(0), 0
+    for _ in range(25):
+        evaluator = evaluated(*random_set(rng))
+        threshold = evaluator.compute()["score_threshold"]
+        assert threshold == slow_threshold(evaluator.images)
+        others += threshold != 0.5
+    assert others > 15
+
+
+def test_without_a_right_detection_the_threshold_is_a_half():
+    nothing = (np.zeros((0, 4)), np.zeros(0, int), np.zeros(0))
+    wrong = (np.array([[200, 200, 220, 220]]), np.array([1]), np.array([0.9]))
+    one = objects_of([[0, 0, 50, 50]], [1])
+    for truth, found in ((one, nothing), (one, wrong), (objects_of(np.zeros((0, 4)), []), wrong)):
+        assert evaluated([truth], [found]).compute()["score_threshold"] == 0.5

@@ -4,8 +4,10 @@ import numpy as np
 import pytest
 
 from cnnvision.evaluation.bootstrap import resamples
+from cnnvision.evaluation.coco import coco_evaluation, matches_of
 from cnnvision.evaluation.detection import DetectionEvaluator
 from cnnvision.evaluation.detection_bootstrap import resampled_precisions
+from cnnvision.types import COCO_AREA_RANGES
 from tests.evaluation.test_detection import CLASSES, evaluated, objects_of, random_set
 
 
@@ -17,6 +19,10 @@ def literal(images, weights):
     return metrics["AP"], metrics["AP50"]
 
 
+def resampled(images, **draw):
+    return resampled_precisions(matches_of(coco_evaluation(images, len(CLASSES), COCO_AREA_RANGES)), **draw)
+
+
 @pytest.mark.parametrize("seed", range(10))
 def test_a_resample_is_the_set_of_its_images(seed):
     rng = np.random.default_rng(seed)
@@ -26,7 +32,7 @@ def test_a_resample_is_the_set_of_its_images(seed):
         (boxes, labels, rng.permutation(1000)[: len(labels)] / 1000 + i / 1e4) for i, (boxes, labels, _) in enumerate(found)
     ]
     images = evaluated(truths, found).images
-    values = resampled_precisions(images, len(CLASSES), rounds=7, seed=3)
+    values = resampled(images, rounds=7, seed=3)
     expected = [literal(images, weights) for weights in resamples(len(images), 7, 3)]
     np.testing.assert_allclose(np.stack([values["AP"], values["AP50"]], axis=1), expected, atol=1e-12)
     assert np.isfinite(expected).any()
@@ -37,6 +43,6 @@ def test_perfect_answers_and_none_at_all():
     right, nothing = (truth.boxes, truth.labels, np.array([0.5, 0.75])), (np.zeros((0, 4)), np.zeros(0, int), np.zeros(0))
     empty = objects_of(np.zeros((0, 4)), [])
     for found, expected in ((right, 1.0), (nothing, 0.0)):
-        values = resampled_precisions(evaluated([truth] * 3, [found] * 3).images, 3, rounds=5)
+        values = resampled(evaluated([truth] * 3, [found] * 3).images, rounds=5)
         assert (values["AP"] == expected).all() and (values["AP50"] == expected).all()
-    assert np.isnan(resampled_precisions(evaluated([empty] * 2, [right] * 2).images, 3, rounds=5)["AP"]).all()
+    assert np.isnan(resampled(evaluated([empty] * 2, [right] * 2).images, rounds=5)["AP"]).all()

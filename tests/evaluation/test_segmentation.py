@@ -64,7 +64,7 @@ def test_counts_by_hand():
     evaluator = evaluate([first, second], 4)
     # First: 0→0, 0→1, 1→1, 1→1, 1→no answer. Second: 0→0 three times, 0→2.
     assert evaluator.confusion.tolist() == [[4, 1, 1, 0], [0, 2, 0, 0], [0, 0, 0, 0], [0, 0, 0, 0]]
-    assert evaluator.unanswered.tolist() == [0, 1, 0, 0]
+    assert evaluator.unpredicted.tolist() == [0, 1, 0, 0]
     metrics = evaluator.compute()
     # a: TP 4, FN 2, FP 0; b: TP 2, FN 1 (no answer), FP 1; c: TP 0, FN 0, FP 1; d nowhere.
     assert same(metrics["iou/a"], 4 / 6)
@@ -128,7 +128,7 @@ def test_the_most_classes_that_a_map_can_hold():
     labels[14, 16] = 255
     evaluator.update([example(ids)], predictions(labels))
     assert same(evaluator.compute()["mean_iou"], 254 / 255)
-    assert evaluator.unanswered[254] == 1 and evaluator.unanswered.sum() == 1
+    assert evaluator.unpredicted[254] == 1 and evaluator.unpredicted.sum() == 1
 
 
 def test_boundary_by_hand():

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from cnnvision.evaluation.detection_errors import confident
 from cnnvision.evaluation.worst import Worst, mistake
 from cnnvision.types import (
     IGNORE,
@@ -25,12 +26,13 @@ def detections(boxes, labels, scores):
 
 
 def test_detections_are_counted_as_they_are_drawn():
+    judged = lambda found, threshold=0.5: mistake(confident(found, threshold), OBJECTS)
     right = detections(BOXES[:2], [0, 1], [0.9, 0.8])
     assert mistake(right, OBJECTS) == 0
     # A wrong class, so that one object is missed, and something in the background; the last is not drawn.
     wrong = detections([*BOXES[:2], [50, 50, 60, 60], [70, 70, 80, 80]], [0, 0, 1, 1], [0.9, 0.8, 0.7, 0.4])
-    assert mistake(wrong, OBJECTS) == 3
-    assert mistake(detections(BOXES[:2], [0, 1], [0.4, 0.8]), OBJECTS) == 1
+    assert judged(wrong) == 3 and judged(wrong, 0.4) == 4 and judged(wrong, 0.75) == 2
+    assert judged(detections(BOXES[:2], [0, 1], [0.4, 0.8])) == 1
     nothing = OBJECTS.replace(valid=np.zeros(3, bool))
     assert mistake(right, nothing) == 2
 
@@ -68,3 +70,22 @@ def test_the_worst_of_many(count):
     found = [int(batch.index[0]) for batch, _ in worst.shown()]
     assert 5 < len(expected) < 40 and found == [i for _, i in sorted(expected)][:count]
     assert all(prediction.scores.shape == (1, 2) for _, prediction in worst.shown())
+
+
+def test_detections_below_the_threshold_are_no_mistakes_and_not_kept():
+    """One image with both objects and a weak third detection: wrong only where that is drawn."""
+    found = detections([*BOXES[:2], [70, 70, 80, 80]], [0, 1, 1], [0.9, 0.8, 0.4])
+    row = lambda x: np.asarray(x)[None]
+    batch = Batch(
+        image=np.zeros((1, 2, 2, 3), np.uint8), size=np.full((1, 2), 2), valid=np.ones(1, bool), index=np.zeros(1, int),
+        transform=np.zeros((1, 2, 3), np.float32), core=np.zeros((1, 4), np.int32), proposals=None,
+        target=ObjectTarget(*map(row, (OBJECTS.boxes, OBJECTS.labels, OBJECTS.valid, OBJECTS.crowd))),
+    )  # fmt: skip
+    predictions = DetectionPrediction(*map(row, (found.boxes, found.labels, found.scores, found.valid)))
+    for threshold, kept in ((0.4, 1), (0.5, 0)):
+        worst = Worst(4, threshold)
+        worst.add(batch, predictions)
+        assert len(worst.shown()) == kept
+    worst = Worst(4, 0.85)
+    worst.add(batch, predictions)
+    assert worst.shown()[0][1].valid.tolist() == [[True, False, False]]

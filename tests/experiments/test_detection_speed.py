@@ -17,7 +17,7 @@ def test_three_detectors_and_where_their_seconds_go(tmp_path):
     for each in costs:
         assert sum(each.split.values()) == pytest.approx(each.seconds) and each.gflops > 0
     # R-CNN counts as often as its crops go into all proposals; Faster R-CNN makes its own.
-    assert [each.share for each in costs] == [0.25, 1.0, 1.0]
+    assert [each.times for each in costs] == [4.0, 1.0, 1.0]
     assert costs[1].proposals == costs[0].proposals > 0 == costs[2].proposals
     table = detection_speed.report(costs).splitlines()
     assert [line.split("|")[1].strip() for line in table[2:5]] == [each.name for each in costs]

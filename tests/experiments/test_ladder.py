@@ -13,17 +13,17 @@ import pytest
 from PIL import Image
 
 from cnnvision.errors import ConfigError, RunError
-from cnnvision.evaluation.bootstrap import difference_interval
-from cnnvision.evaluation.segmentation import SegmentedImage
-from cnnvision.models import make_task
+from cnnvision.evaluation.bootstrap import percentiles
+from cnnvision.evaluation.segmentation import SegmentationEvaluator, SegmentedImage
 from cnnvision.programs.text import operations
-from cnnvision.runs.configuration import from_json
 from cnnvision.runs.join import empty_batch
 from cnnvision.task import DataInfo
 from experiments import ladder, train
-from experiments.reports import segmentation_ladder
-from experiments.reports.costs import DetectorCost, steps
-from tests.models.tasks import CONFIGS
+from experiments.reports import comparison
+from experiments.reports.comparison import Comparison, Contender
+from experiments.reports.costs import Cost, parts_of, steps
+from tests.models.cases import PATH
+from tests.models.tasks import task_of
 
 
 @pytest.fixture(autouse=True)
@@ -70,18 +70,23 @@ def test_the_detection_ladder_from_end_to_end(tmp_path, few_shapes):
 def test_parts_of_a_prediction_end_where_the_next_begins():
     cost = lambda seconds: SimpleNamespace(median=seconds, gflops=1.0)
     programs = {"backbone": cost(2.0), "proposals": cost(5.0), "RoI heads": cost(4.5), "post-processing": cost(6.0)}
-    learnt = DetectorCost("a", programs, 0.0)
+    learnt = Cost("a", programs)
     assert learnt.split == {"proposals": 3.0, "backbone": 2.0, "post-processing": 1.0} and learnt.seconds == 6.0
-    programs.pop("proposals")
-    made = DetectorCost("b", programs, 10.0)
+    programs = {name: program for name, program in programs.items() if name != "proposals"}
+    made = Cost("b", programs, 10.0)
     assert made.split == {"proposals": 10.0, "backbone": 2.0, "RoI heads": 2.5, "post-processing": 1.5}
     assert (made.seconds, made.network_seconds) == (16.0, 6.0)
-    tenth = DetectorCost("c", programs, 10.0, share=0.1)  # measured on a tenth of the proposals
+    tenth = Cost("c", programs, 10.0, times=10)  # measured on a tenth of the proposals
     assert tenth.split == {"proposals": 10.0, "backbone": 20.0, "RoI heads": 25.0, "post-processing": 15.0}
     assert (tenth.seconds, tenth.gflops, learnt.gflops) == (70.0, 10.0, 1.0)
     assert steps([tenth, made])[0].split(": ", 1)[1] == (
         "4.38 times as fast with proposals, 10 times without those that are made ahead; 10 times fewer operations"
     )
+    # What a network does not tell apart is one; columns come in the order in which parts occur.
+    whole = Cost("d", {"post-processing": cost(3.0)})
+    one_stage = Cost("e", {"head": cost(1.0), "post-processing": cost(2.0)})
+    assert (whole.parts, whole.split, whole.seconds) == ([], {}, 3.0)
+    assert parts_of([whole, one_stage, made, learnt]) == ["head", "proposals", "backbone", "RoI heads", "post-processing"]
 
 
 def test_the_segmentation_ladder_from_end_to_end(tmp_path, monkeypatch, few_shapes):
@@ -123,13 +128,13 @@ def test_the_segmentation_ladder_from_end_to_end(tmp_path, monkeypatch, few_shap
     # In tiles, an image costs as much as all of its tiles.
     run = tmp_path / "full_resolution"
     description = json.loads((run / "config.json").read_text())
-    description["config"]["data"]["fit"] = "tile"
+    description["config"]["data"]["resize"] = "tile"
     (run / "config.json").write_text(json.dumps(description))
-    tiled = segmentation_ladder.contender("tiled", run, said.append)
+    tiled = comparison.contender("tiled", run, said.append, {})
     size, margin = tiled.trained.task.inputs.sizes[0], tiled.trained.task.inputs.margin
-    assert size == (64, 64) and margin > 0 and tiled.tiles == math.ceil(128 / (64 - 2 * margin)) ** 2
+    assert size == (64, 64) and margin > 0 and tiled.cost.times == math.ceil(128 / (64 - 2 * margin)) ** 2
     whole = float(rows[names.index("full resolution")]["gflop_an_image"])
-    assert tiled.cost.gflops == pytest.approx(tiled.tiles * whole, rel=0.02)
+    assert tiled.cost.gflops == pytest.approx(tiled.cost.times * whole, rel=0.02)
 
 
 def test_a_run_on_other_data_is_not_taken_for_one_on_these(tmp_path, monkeypatch):
@@ -157,7 +162,7 @@ def test_a_run_on_other_data_is_not_taken_for_one_on_these(tmp_path, monkeypatch
 def test_keys_are_set_in_all_configs(tmp_path, monkeypatch):
     seen = {}
     monkeypatch.setattr("experiments.train.run_all", lambda configs, *a: seen.update(configs))
-    monkeypatch.setattr(segmentation_ladder, "compare", lambda *a: "the report")
+    monkeypatch.setattr(comparison, "compare", lambda *a: "the report")
     common = ["--family=segmentation", "--data=shapes:single", f"--workdir={tmp_path}"]
     assert ladder.command([*common, "--config.training.steps=7", "--config.data.batch_size", "16"]) == 0
     assert list(seen) == list(ladder.FAMILIES["segmentation"])
@@ -171,8 +176,27 @@ def test_keys_are_set_in_all_configs(tmp_path, monkeypatch):
         ladder.command([*common, "--config.data.source=shapes"])
 
 
+def test_some_of_the_systems_are_chosen_by_name(tmp_path, monkeypatch):
+    seen = []
+    monkeypatch.setattr("experiments.train.run_all", lambda configs, *a: seen.append(list(configs)))
+    monkeypatch.setattr(comparison, "compare", lambda workdirs, *a: f"{list(workdirs)}")
+    common = ["--family=segmentation", "--data=shapes", f"--workdir={tmp_path}"]
+    assert ladder.command([*common, "--only=U-Net, full resolution"]) == 0
+    assert seen == [["full resolution", "U-Net"]]
+    with pytest.raises(ConfigError, match=r"--only: there is no 'UNet'. Did you mean 'U-Net'\? Known: U-Net, U-Net without"):
+        ladder.command([*common, "--only=full resolution,UNet"])
+    assert len(seen) == 1
+
+
+def contender_of(name, metrics, resampled, cost=None, ids=("a",), target="semantic"):
+    """A contender with given results."""
+    task, params = SimpleNamespace(inputs=SimpleNamespace(target=target)), {"kernel": np.zeros((2, 600))}
+    trained = SimpleNamespace(task=task, params=params, info=DataInfo(("cat",), ("ground", "cat")))
+    return Contender(name, trained, metrics, tuple(metrics), resampled, list(ids), {}, cost)
+
+
 def compared(**accuracies):
-    """Stand-ins for contenders, whose images have so many right pixels of 100 of each of two classes."""
+    """Contenders whose images have so many right pixels of 100 of each of two classes."""
     found = []
     for name, rights in accuracies.items():
         images = [
@@ -181,7 +205,9 @@ def compared(**accuracies):
         ]
         mean = np.mean(rights) / 100  # IoU of each class: right / (200 − right)
         metrics = {"mean_iou": mean / (2 - mean), "boundary_f": mean}
-        found.append(SimpleNamespace(name=name, images=images, metrics=metrics))
+        evaluator = SegmentationEvaluator(("ground", "cat"))
+        evaluator.images = images
+        found.append(contender_of(name, metrics, evaluator.resampled()))
     return found
 
 
@@ -192,14 +218,14 @@ def test_an_order_is_claimed_only_where_the_interval_of_the_difference_excludes_
     easy = np.array([20, 35, 50, 65, 80, 95, 30, 60])
     mixed = easy + np.array([3, -3] * 4)
     first, better, third = compared(first=easy, better=easy + 2, third=mixed)
-    lines = segmentation_ladder._differences([first, better, third])
+    lines = Comparison([first, better, third]).orders()
     assert len(lines) == 6
     for metric in ("mean_iou", "boundary_f"):
         mine = [line for line in lines if line.startswith(f"- {metric}: ")]
         assert [line.split(": ", 1)[1].split(" (")[0] for line in mine] == [
             "better above first", "third and first: no order", "third and better: no order"
         ]  # fmt: skip
-        low, high = difference_interval(better.images, first.images, metric)
+        low, high = percentiles(better.resampled[metric] - first.resampled[metric], 0.95)
         apart = better.metrics[metric] - first.metrics[metric]
         assert mine[0].endswith(f"({apart:+.3f}, 95 % {low:+.3f} … {high:+.3f})") and 0 < low <= apart <= high
     assert lines[3] == "- boundary_f: better above first (+0.020, 95 % +0.020 … +0.020)"  # two of 100 on every image
@@ -207,7 +233,7 @@ def test_an_order_is_claimed_only_where_the_interval_of_the_difference_excludes_
 
 def test_the_order_names_the_better_one_first_whichever_comes_first():
     easy = np.array([20, 35, 50, 65, 80, 90])
-    lines = segmentation_ladder._differences(compared(good=easy + 4, bad=easy))
+    lines = Comparison(compared(good=easy + 4, bad=easy)).orders()
     assert lines[1] == "- boundary_f: good above bad (+0.040, 95 % +0.040 … +0.040)"
     assert lines[0].startswith("- mean_iou: good above bad (+0.0")
 
@@ -216,8 +242,49 @@ def test_an_interval_that_ends_at_zero_claims_nothing():
     """Equal on all images but one: resamples without that one differ by exactly 0."""
     easy = np.array([20, 35, 50, 65])
     for change in (30, -10):
-        lines = segmentation_ladder._differences(compared(first=easy, same=easy + np.array([0, 0, 0, change])))
+        lines = Comparison(compared(first=easy, same=easy + np.array([0, 0, 0, change]))).orders()
         assert all(": same and first: no order (" in line and "0.000" in line for line in lines)
+
+
+def test_what_a_contender_does_not_have_is_a_dash():
+    """A one-stage detector, one that tells no parts and knows no interval, and one with proposals."""
+    cost = lambda seconds: SimpleNamespace(median=seconds, gflops=2.0)
+    draws = {"AP": np.linspace(0.3, 0.5, 101)}
+    one = Cost("one", {"head": cost(0.001), "post-processing": cost(0.004)})
+    plain = Cost("plain", {"post-processing": cost(0.5)})
+    two = Cost("two", {"RoI": cost(0.02), "post-processing": cost(0.02)}, proposals=1.0)
+    contenders = [
+        contender_of("one", {"AP": 0.4}, draws, one, target="objects"),
+        contender_of("plain", {"AP": 0.1, "APs": math.nan}, {}, plain, target="objects"),
+        contender_of("two", {"AP": 0.4, "proposal_recall": 0.75}, draws, two, target="objects"),
+    ]
+    both = Comparison(contenders)
+    rows = [both.figures(each) for each in contenders]
+    assert list(rows[0]) == [
+        "detector", "parameters", "gflop_an_image", "ms_head", "ms_proposals", "ms_RoI", "ms_post_processing",
+        "ms_an_image", "AP", "AP_low", "AP_high", "APs", "proposal_recall",
+    ]  # fmt: skip
+    cells = [[cell.strip() for cell in line.split("|")[1:-1]] for line in both.table(rows).splitlines()]
+    assert cells[0][3:] == [
+        "head, ms", "proposals, ms", "RoI, ms", "post-processing, ms", "ms an image", "AP", "95 %", "APs", "proposal_recall"
+    ]  # fmt: skip
+    assert cells[2:] == [
+        ["one", "1,200", "2", "1", "–", "–", "3", "4", "0.400", "0.305 … 0.495", "–", "–"],
+        ["plain", "1,200", "2", "–", "–", "–", "–", "500", "0.100", "–", "–", "–"],
+        ["two", "1,200", "2", "–", "1e+03", "20", "–", "1.02e+03", "0.400", "0.305 … 0.495", "–", "0.750"],
+    ]
+    assert both.orders() == ["- AP: two and one: no order (+0.000, 95 % +0.000 … +0.000)"]
+
+
+def test_contenders_on_other_images_or_classes_are_not_compared():
+    draws, metrics = {"AP": np.ones(3)}, {"AP": 1.0}
+    first, other = contender_of("first", metrics, draws), contender_of("other", metrics, draws, ids=("a", "b"))
+    with pytest.raises(RunError, match="other and first: only one of them was evaluated on 'b'"):
+        Comparison([first, other])
+    other = contender_of("other", metrics, draws)
+    other.trained.info = DataInfo((), ("ground", "dog"))
+    with pytest.raises(RunError, match="other and first: only one of them was evaluated on 'cat'"):
+        Comparison([first, other])
 
 
 def test_an_unknown_family_is_answered_with_the_known_ones(tmp_path):
@@ -249,17 +316,8 @@ def by_hand(name):
 
 @functools.cache
 def counted(name, **model):
-    config = {**CONFIGS[name], **model}
-    if name == "unet":
-        config["backbone"] = {**config["backbone"], "width": 16}
-    elif name == "patchnet":
-        config |= {"width": 16, "hidden": 32}
-    else:
-        config["width"] = 16
-    task = make_task(
-        from_json({"model": config, "data": {"size": [64, 64], "more_sizes": [], "resize": "stretch", "margin": None}}),
-        DataInfo(("a", "b", "c"), ("a", "b", "c")),
-    )
+    wide = {"unet": {"backbone": {**PATH, "width": 16}}, "patchnet": {"width": 16, "hidden": 32}, "fullres": {"width": 16}}
+    task = task_of(name, **wide[name], **model)
     batch = empty_batch(task, 2)
     params, state = jax.eval_shape(task.init, jax.random.key(0), batch)
     return operations(jax.jit(task.predict).lower(params, state, batch).compile().as_text()) / 2

@@ -24,9 +24,10 @@ ROWS = 4
 def model_of(name):
     """`config.model` of a model's case."""
     model = load_config(f"{ROOT}/configs/{CASES[name].config}.py:smoke").copy_and_resolve_references().model.unlock()
+    changes = dict(CASES[name].model)
     if "backbone" in model:
-        model.backbone = ConfigDict(SMALL)
-    model.update(CASES[name].model)
+        model.backbone = ConfigDict(changes.pop("backbone", SMALL))
+    model.update(changes)
     return model
 
 

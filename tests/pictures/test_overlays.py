@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from cnnvision.pictures import drawing, overlays
-from cnnvision.types import IGNORE
+from cnnvision.types import IGNORE, SemanticTarget
 
 LUMA = np.array([0.299, 0.587, 0.114])
 
@@ -80,6 +80,19 @@ def test_a_map_of_nothing_leaves_the_image():
     np.testing.assert_array_equal(overlays.tinted_map(pixels, np.full((4, 5), IGNORE, np.uint8)), pixels)
 
 
+@pytest.mark.parametrize(("classes", "background"), [(("sky", "cat"), 0), (("pet", "Background", "border"), 1)])
+def test_the_background_is_not_tinted(classes, background):
+    pixels = np.random.default_rng(0).integers(0, 256, (2, 2, 3)).astype(np.uint8)
+    labels = np.array([[0, 1], [IGNORE, 1 - background]], np.uint8)
+    assert overlays.background_of(classes) == background
+    target = SemanticTarget(labels=labels)
+    found = overlays.tinted(pixels, target, classes, 1)
+    np.testing.assert_array_equal(found[labels == background], pixels[labels == background])
+    np.testing.assert_allclose(found[1, 1], tinted(pixels[1, 1], 1 - background), atol=1)
+    names = [overlays.class_of_map(k, classes) for k in range(2)]
+    assert [ink is None for _, ink in names] == [k == background for k in range(2)] and names[0][0] == classes[0]
+
+
 def test_present_classes_are_in_order():
     assert overlays.present(np.array([[7, 0], [IGNORE, 3], [3, 7]], np.uint8)) == [0, 3, 7]
     assert overlays.present(np.full((2, 2), IGNORE, np.uint8)) == []
@@ -89,6 +102,6 @@ def test_agreement_by_hand():
     """Two of three pixels that count are right; the class that is named beneath IGNORE is not mentioned."""
     truth = np.array([[0, 1], [1, IGNORE]], np.uint8)
     found = overlays.agreement(np.array([[0, 1], [0, 2]], np.uint8), truth, ("ground", "cat", "dog"))
-    assert found == [("66.7% right", None), ("ground", drawing.colour(0)), ("cat", drawing.colour(1))]
+    assert found == [("66.7% right", None), ("ground", None), ("cat", drawing.colour(1))]
     nothing = overlays.agreement(truth, np.full((2, 2), IGNORE, np.uint8), ("ground", "cat"))
     assert nothing == [("nothing to compare", None)]

@@ -98,6 +98,11 @@ def test_detections_are_judged_all_together():
     picture = sheets.annotate(np.full((400, 400, 3), 60, np.uint8), CLASSES, row(1))
     assert all(has(picture, drawing.colour(k)) for k in range(3))
     assert not has(sheets.annotate(np.full((400, 400, 3), 60, np.uint8), CLASSES, row(2)), drawing.colour(2))
+    # From another score on.
+    sheet = sheets.sheet(batch_of(target), CLASSES, predictions, threshold=0.75)
+    assert [tile_of(sheet, i)[1] for i in range(3)] == [drawing.RIGHT, drawing.RIGHT, drawing.WRONG]
+    weak = sheets.annotate(np.full((400, 400, 3), 60, np.uint8), CLASSES, row(2), threshold=0.25)
+    assert has(weak, drawing.colour(1)) and not has(weak, drawing.colour(2))  # the one of class 2 is padding
 
 
 def test_right_and_wrong_boxes():
@@ -140,15 +145,15 @@ def test_padding_and_missing_examples_are_hatched():
     np.testing.assert_array_equal(tile_of(sheet, 1)[0], hatched)
 
 
-def test_semantic_maps_are_tinted_and_ignored_pixels_are_not():
+def test_semantic_maps_are_tinted_and_ignored_pixels_and_the_background_are_not():
     labels = np.full((3, SIDE, SIDE), IGNORE, np.uint8)
-    labels[:, :50, :50], labels[:, 50:, :50] = 0, 2
+    labels[:, :50, :50], labels[:, 50:, :50], labels[:, :20, 60:] = 1, 2, 0
     batch = batch_of(SemanticTarget(labels=labels))
     inner, _ = tile_of(sheets.sheet(batch, CLASSES), 0, pictures=2)
     image, truth = inner[:, : SCALE * SIDE], inner[:, SCALE * SIDE + sheets.FRAME :]
     assert (image == 60).all() and (truth[:, SCALE * 50 :] == 60).all()
     one, other = truth[30, 30].astype(int), truth[-30, 30].astype(int)
-    expected = [(60 * 0.4 + 0.6 * np.array(drawing.colour(k))).astype(int) for k in (0, 2)]
+    expected = [(60 * 0.4 + 0.6 * np.array(drawing.colour(k))).astype(int) for k in (1, 2)]
     np.testing.assert_allclose([one, other], expected, atol=1)
 
     found = np.full((3, SIDE, SIDE), 1, np.uint8)
@@ -301,7 +306,7 @@ def test_importing_does_not_import_matplotlib():
 
 
 def test_drawing_curves_leaves_pyplot_alone():
-    code = "import sys; from cnnvision.curves import draw_curves as d; d([{'step': 1, 'split': 'a', 'x': 1.0}])"
+    code = "import sys; from cnnvision.pictures.curves import draw_curves as d; d([{'step': 1, 'split': 'a', 'x': 1.0}])"
     subprocess.run([sys.executable, "-c", code + "; assert 'matplotlib.pyplot' not in sys.modules"], check=True)
 
 

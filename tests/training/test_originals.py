@@ -181,7 +181,7 @@ def test_an_evaluation_in_tiles_is_that_of_whole_images(margin, size):
     assert [example.id for example, _ in seen] == list(source.ids)
     examples = [source.read(i, masks=True) for i in range(5)]
     assert evaluation.evaluator.confusion.sum() == sum(whole.semantic.size for whole in examples)
-    assert not evaluation.evaluator.unanswered.any()
+    assert not evaluation.evaluator.unpredicted.any()
     for (_, labels), whole in zip(seen, examples, strict=True):
         np.testing.assert_array_equal(labels, whole.semantic)
     assert metrics["mean_iou"] == metrics["pixel_accuracy"] == 1.0 and metrics["images"] == 5

@@ -1,0 +1,267 @@
+"""Compares trained runs of any task on the same data: quality with intervals, cost, and where the seconds of an image go."""
+
+import dataclasses
+import itertools
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import numpy as np
+from etils import epath
+
+from cnnvision.data.augment.windows import all_tiles
+from cnnvision.errors import RunError
+from cnnvision.evaluation.bootstrap import percentiles
+from cnnvision.evaluation.detection_errors import confident
+from cnnvision.installation import typed
+from cnnvision.models import make_task
+from cnnvision.pictures import drawing, overlays, sheets
+from cnnvision.pictures.curves import draw_seconds
+from cnnvision.runs.configuration import from_json, to_json
+from cnnvision.runs.join import evaluation_of, names_of
+from cnnvision.runs.open import Trained, evaluated, load
+from cnnvision.task import ProposalSpec
+from cnnvision.types import DetectionPrediction, SegmentationPrediction
+
+from .costs import Cost, cost_of, on_one_device, parts_of, proposal_seconds, steps
+from .tables import markdown, order_line, write_ladder
+
+SHOWN = 6
+"""Images in the picture; on them proposals that are made ahead of the network are timed, too."""
+ROUNDS = 5
+"""Measurements of each program's time, in turns; the median counts."""
+
+Variants = Mapping[str, tuple[str, Mapping[str, Any]]]
+"""Name of a contender -> another way to compute the same prediction: its name, and the keys of config.model that it sets."""
+
+
+@dataclasses.dataclass
+class Contender:
+    """One trained network.
+
+    Attributes:
+        name: in the table.
+        trained: the network.
+        metrics: of its evaluation.
+        compared: names of those that the table shows; a network need not have all of them.
+        resampled: metric -> its values on sets of images drawn with replacement, the same sets for all contenders.
+        ids: of the images that it was evaluated on, in order.
+        predictions: id of an image -> its prediction in original pixels, for the picture.
+        cost: operations and seconds of an image.
+    """
+
+    name: str
+    trained: Trained
+    metrics: dict[str, float]
+    compared: tuple[str, ...]
+    resampled: dict[str, np.ndarray]
+    ids: list[str]
+    predictions: dict[str, Any]
+    cost: Cost
+
+    def interval(self, metric: str, minus: "Contender | None" = None) -> tuple[float, float]:
+        """95 % over images, of a metric or of its difference from another contender's; NaN where one has none."""
+        none = np.full(1, np.nan)
+        values = self.resampled.get(metric, none) - (minus.resampled.get(metric, none) if minus else 0.0)
+        return percentiles(values, 0.95)
+
+
+def contender(name: str, workdir: epath.Path, say: Any, ahead: dict[ProposalSpec | None, float]) -> Contender:
+    """Loads and evaluates one network.
+
+    Args:
+        name: in the table.
+        workdir: its run folder.
+        say: prints a line.
+        ahead: seconds of proposals, completed here: networks with the same proposals pay the same for them.
+
+    Raises:
+        RunError: nothing that it is evaluated on counts.
+    """
+    trained = load(workdir)
+    source, task, spec = evaluated(trained), trained.task, trained.task.inputs
+    evaluation = evaluation_of(task, source, trained.config, trained.mesh)
+    few = np.linspace(0, len(source) - 1, min(SHOWN, len(source))).astype(int).tolist()
+    wanted, ids, predictions = {source.ids[index] for index in few}, [], {}
+
+    def collect(examples, found):
+        ids.extend(example.id for example in examples)
+        rows = {example.id: row for row, example in enumerate(examples) if example.id in wanted}
+        predictions.update({id_: jax.tree.map(lambda x, row=row: x[row], found) for id_, row in rows.items()})
+
+    metrics, _ = evaluation.run(trained.params, trained.model_state, collect=collect)
+    compared = getattr(evaluation.evaluator, "compared", (task.best or ("loss",))[:1])
+    if math.isnan(metrics[compared[0]]):
+        what, where = ("pixel", "maps hold") if spec.target == "semantic" else ("object", "annotations hold")
+        raise RunError(
+            f"{workdir}: no {what} of {source.name} {source.split} counts, so there is nothing to compare. "
+            f"{typed('doctor')} --data={trained.config.data.source} tells what its {where}."
+        )
+    resampled = evaluation.evaluator.resampled() if hasattr(evaluation.evaluator, "resampled") else {}
+    say(f"{name}: " + ", ".join(f"{metric} {metrics[metric]:.4f}" for metric in resampled or compared))
+    arguments = on_one_device(trained.params, trained.model_state, next(iter(evaluation.batches())).batch)
+    if spec.proposals not in ahead:
+        ahead[spec.proposals] = proposal_seconds((source.read(index).image for index in few), spec.proposals)
+    tiles = len(all_tiles(source, spec)) / len(source) if spec.resize == "tile" else 1.0
+    cost = cost_of(name, task, arguments, ahead[spec.proposals], tiles)
+    return Contender(name, trained, metrics, compared, resampled, ids, predictions, cost)
+
+
+def variant(each: Contender, name: str, keys: Mapping[str, Any]) -> Cost:
+    """What a contender's prediction costs where `keys` of config.model are set; its parameters stay the same."""
+    config = to_json(each.trained.config)
+    config["model"].update(keys)
+    task, program = make_task(from_json(config), each.trained.info), list(each.cost.programs.values())[-1]
+    return cost_of(name, dataclasses.replace(task, parts={}), program.arguments, each.cost.proposals, each.cost.times)
+
+
+@dataclasses.dataclass
+class Comparison:
+    """A table, which orders are certain, and pictures.
+
+    Attributes:
+        contenders: evaluated on the same images.
+        variants: name of a contender -> the measured cost of another way to compute its prediction.
+
+    Raises:
+        RunError: two contenders were evaluated on different images or classes.
+    """
+
+    contenders: list[Contender]
+    variants: dict[str, Cost] = dataclasses.field(default_factory=dict)
+
+    def __post_init__(self):
+        first = self.contenders[0]
+        for each in self.contenders:
+            apart = sorted(set(each.ids) ^ set(first.ids)) or sorted(set(classes_of(each)) ^ set(classes_of(first)))
+            if apart:
+                raise RunError(f"{each.name} and {first.name}: only one of them was evaluated on {apart[0]!r}")
+
+    @property
+    def compared(self) -> list[str]:
+        """The metrics that any of the contenders has."""
+        return list(dict.fromkeys(metric for each in self.contenders for metric in each.compared))
+
+    @property
+    def resampled(self) -> list[str]:
+        """Of them, those with intervals."""
+        return [metric for metric in self.compared if any(metric in each.resampled for each in self.contenders)]
+
+    @property
+    def parts(self) -> list[str]:
+        """Where the contenders' seconds go."""
+        return parts_of(each.cost for each in self.contenders)
+
+    def figures(self, each: Contender) -> dict[str, Any]:
+        """A row as plain numbers, by the names of the CSV's columns."""
+        kind = "detector" if each.trained.task.inputs.target == "objects" else "network"
+        parameters, split = sum(leaf.size for leaf in jax.tree.leaves(each.trained.params)), each.cost.split
+        figures = {kind: each.name, "parameters": parameters, "gflop_an_image": each.cost.gflops}
+        for part in self.parts:
+            figures[f"ms_{part.replace(' ', '_').replace('-', '_')}"] = split.get(part, 0.0) * 1e3
+        figures["ms_an_image"] = each.cost.seconds * 1e3
+        for metric in self.compared:
+            figures[metric] = each.metrics.get(metric, math.nan)
+            if metric in self.resampled:
+                figures[f"{metric}_low"], figures[f"{metric}_high"] = each.interval(metric)
+        return figures
+
+    def table(self, rows: list[dict[str, Any]]) -> str:
+        """The rows of `figures` for the reader; "–" for a part or a metric that a contender does not have."""
+        number = lambda value, form, absent: "–" if absent else format(value, form)
+        cells = []
+        for row in rows:
+            name, parameters, gflops, *rest = row.items()
+            cells.append([name[1], f"{parameters[1]:,}", f"{gflops[1]:.3g}"])
+            cells[-1] += [number(value, ".3g", not value) for key, value in rest if key.startswith("ms_")]
+            for metric in self.compared:
+                cells[-1].append(number(row[metric], ".3f", math.isnan(row[metric])))
+                if metric in self.resampled:
+                    low, high = row[f"{metric}_low"], row[f"{metric}_high"]
+                    cells[-1].append("–" if math.isnan(low) else f"{low:.3f} … {high:.3f}")
+        quality = itertools.chain(*((name, "95 %") if name in self.resampled else (name,) for name in self.compared))
+        parts = (f"{part}, ms" for part in self.parts)
+        return markdown((next(iter(rows[0])), "parameters", "GFLOP an image", *parts, "ms an image", *quality), cells)
+
+    def orders(self) -> list[str]:
+        """One line for each metric and pair: an order only where the interval of the difference excludes 0."""
+        return [
+            order_line(metric, (a.name, a.metrics[metric]), (b.name, b.metrics[metric]), *b.interval(metric, minus=a))
+            for metric, (a, b) in itertools.product(self.resampled, itertools.combinations(self.contenders, 2))
+            if metric in a.resampled and metric in b.resampled
+        ]
+
+    def other_ways(self) -> list[str]:
+        """One line for each variant."""
+        costs = {each.name: each.cost for each in self.contenders}
+        return [
+            f"- {name}, {other.name}: {other.gflops:.4g} GFLOP and {other.seconds:.3g} s an image (median of {ROUNDS}), "
+            f"{other.gflops / costs[name].gflops:.0f} and {other.seconds / costs[name].seconds:.0f} times as much."
+            for name, other in self.variants.items()
+        ]
+
+    def picture(self) -> np.ndarray:
+        """Rows: the images with their annotations (of maps the images first), and every contender's predictions."""
+        trained, classes = self.contenders[0].trained, classes_of(self.contenders[0])
+        source, maps = evaluated(trained), trained.task.inputs.target == "semantic"
+        columns = []
+        for id_ in self.contenders[0].predictions:
+            example = source.read(source.ids.index(id_), masks="semantic" if maps else False)
+            truth, objects = [example.image], example.objects
+            if maps:
+                truth.append(drawn(example.image, SegmentationPrediction(example.semantic), classes))
+            elif objects is not None:
+                truth = [overlays.framed(example.image, objects.boxes, objects.labels)]
+            found = ((each.predictions[id_], each.metrics.get("score_threshold", 0.5)) for each in self.contenders)
+            columns.append([*truth, *(drawn(example.image, confident(*pair), classes) for pair in found)])
+        names = ["image"] * maps + ["truth"] + [each.name for each in self.contenders]
+        colours = [overlays.class_of_map(k, classes) if maps else (c, drawing.colour(k)) for k, c in enumerate(classes)]
+        return overlays.comparison(columns, names, colours)
+
+    def write(self, folder: epath.Path, say: Any = print) -> str:
+        """Writes ladder.md, ladder.csv, ladder.png, and with parts ladder_seconds.png; returns the report."""
+        rows, costs = [self.figures(each) for each in self.contenders], [each.cost for each in self.contenders]
+        lines = [*(steps(costs) if self.parts else ()), *self.orders(), *self.other_ways()]
+        report = "\n".join([self.table(rows), "", *lines])
+        write_ladder(folder, report, rows)
+        sheets.write_png(folder / "ladder.png", self.picture())
+        written = ["ladder.md", "ladder.csv", "ladder.png"]
+        if self.parts:
+            seconds = {each.name: {part: each.split[part] for part in self.parts if part in each.split} for each in costs}
+            sheets.write_png(folder / "ladder_seconds.png", draw_seconds(seconds))
+            written.append("ladder_seconds.png")
+        say(f"Written: {folder}/{', '.join(written)}")
+        return report
+
+
+def classes_of(each: Contender) -> tuple[str, ...]:
+    """Names of the classes that a contender predicts."""
+    return names_of(each.trained.task, each.trained.info)
+
+
+def drawn(image: np.ndarray, prediction: Any, classes: tuple[str, ...]) -> np.ndarray:
+    """An image with one prediction in its pixels: maps as tints, detections as frames, others with a caption."""
+    if isinstance(prediction, SegmentationPrediction):
+        return overlays.tinted_map(image, prediction.labels, background=overlays.background_of(classes))
+    if isinstance(prediction, DetectionPrediction):
+        return overlays.framed(image, prediction.boxes[prediction.valid], prediction.labels[prediction.valid])
+    return sheets.annotate(image, classes, prediction)
+
+
+def compare(workdirs: Mapping[str, epath.Path], variants: Variants, folder: epath.Path, say: Any = print) -> str:
+    """Evaluates and measures trained runs, and writes their comparison into `folder`; returns the report.
+
+    Args:
+        workdirs: name of a contender -> its run folder.
+        variants: measured, too, where their contenders are among these.
+        folder: where files are written.
+        say: prints a line.
+    """
+    ahead: dict[ProposalSpec | None, float] = {}
+    contenders = [contender(name, workdir, say, ahead) for name, workdir in workdirs.items()]
+    others = {each.name: variant(each, *variants[each.name]) for each in contenders if each.name in variants}
+    comparison = Comparison(contenders, others)
+    for cost in [*(each.cost for each in contenders), *others.values()] * ROUNDS:
+        cost.measure()
+    return comparison.write(folder, say)
