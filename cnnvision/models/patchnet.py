@@ -119,7 +119,7 @@ def mirrored(image: Float[Array, "b h w 3"], window: int) -> Float[Array, "b _ _
 
 def windows_at(image: Float[Array, "h w 3"], places: Int[Array, "n 2"], window: int) -> Float[Array, "n p p 3"]:
     """The windows around pixels (row, column) of one mirrored image."""
-    return jax.vmap(lambda place: lax.dynamic_slice(image, (place[0], place[1], 0), (window, window, 3)))(places)
+    return jax.vmap(lambda place: lax.dynamic_slice(image, (*place, jnp.zeros_like(place[0])), (window, window, 3)))(places)
 
 
 def draw_pixels(

@@ -1,6 +1,4 @@
-"""Between devices go gradients, metrics, BatchNorm statistics (on CPUs of each example) and normalisers; nothing else, and
-nothing inside a loop.
-"""
+"""Between devices go gradients, metrics, BatchNorm statistics and normalisers; nothing else, and nothing inside a loop."""
 
 import jax
 import jax.numpy as jnp
@@ -48,18 +46,17 @@ def compiled_prediction(task):
     return jax.jit(on_mesh(make_predict_step(task), mesh)).lower(*placed, batch).compile().as_text()
 
 
-def check_of_step(state, text, again=0, examples=BATCH):
-    """`again`: bytes of gradients that are sent more than once; `examples`: of a norm's batch, at most."""
+def check_of_step(state, text, again=0):
+    """`again`: bytes of gradients that are sent more than once."""
     found = collectives(text)
     assert not [c for c in found if c.in_loop]
-    sent = lambda kind: sum(c.bytes for c in found if c.kind == kind)
+    sent = sum(c.bytes for c in found)
     moved = {name: tree for name, tree in state.params.items() if name not in laws.FITTED}
     gradients = sum(leaf.size * 4 for leaf in jax.tree.leaves(moved))
     statistics = sum(leaf.size * 4 for leaf in jax.tree.leaves(state.model_state))
-    # BatchNorm's sums, of each example forward (on CPUs), and of all in its gradient; and room for 256 scalars.
-    assert gradients <= sent("all-reduce") <= gradients + again + statistics + 1024
-    assert BATCH * statistics <= sent("all-gather") <= examples * statistics + 1024 * (statistics > 0)
-    assert {c.kind for c in found} <= {"all-reduce", "all-gather"}
+    # BatchNorm's two sums; those of its gradient are the gradients to scale and bias. And room for 32 scalars.
+    assert gradients + statistics <= sent <= gradients + again + statistics + 128
+    assert {c.kind for c in found} == {"all-reduce"}
 
 
 @pytest.mark.parametrize("model", ["classifier", "localizer"])
@@ -106,8 +103,7 @@ def test_boxes_stay_on_their_device(name):
     state, text = compiled_step(task, config, 1)
     # The region proposal network's layers see three maps, and what each gives is summed over devices before it is added.
     of_rpn = sum(leaf.size * 4 for leaf in jax.tree.leaves(state.params.get("rpn", {})))
-    crops = laws.CONFIGS[name]["regions"]["number"] if name in ("random_crops", "rcnn") else 1
-    check_of_step(state, text, 2 * of_rpn, crops * BATCH)
+    check_of_step(state, text, 2 * of_rpn)
     found = collectives(compiled_prediction(task))
     assert {c.kind for c in found} == {"all-reduce"}
     assert not [c for c in found if c.in_loop] and sum(c.bytes for c in found) <= 128
