@@ -141,7 +141,7 @@ def mirrored(image: Float[Array, "b h w 3"], window: int) -> Float[Array, "b _ _
 
 def windows_at(image: Float[Array, "h w 3"], pixels: Int[Array, "n 2"], window: int) -> Float[Array, "n p p 3"]:
     """The windows around pixels (row, column) of one mirrored image."""
-    return jax.vmap(lambda at: lax.dynamic_slice(image, (at[0], at[1], 0), (window, window, 3)))(pixels)
+    return jax.vmap(lambda at: lax.dynamic_slice(image, (*at, jnp.zeros_like(at[0])), (window, window, 3)))(pixels)
 
 
 def draw_pixels(
