@@ -10,7 +10,7 @@ The same weights run in two ways.
              is computed again.
     dense    all windows of an image at once (Giusti et al. 2013, "Fast image scanning with deep max-pooling convolutional
              neural networks"; Masci et al. 2013 for training): nothing is skipped by pooling, so each later layer takes its
-             taps further apart. Equal to rounding.
+             taps with a larger dilation. Equal to rounding.
 
 Deviations: ReLU units and He's initialisation; Adam or Muon in place of plain gradient descent; no foveation and no
 calibration of the probabilities; training on all pixels at once (`samples` = None) is an option.
@@ -112,7 +112,7 @@ class PatchNet(nn.Module):
 
 
 def sides(window: int, kernels: Sequence[int]) -> list[int]:
-    """Side of the map after each convolution and its pooling, for a window of so many pixels.
+    """Side of the map after each convolution and its pooling, for a window of `window` pixels.
 
     Raises:
         ValueError: a pooling meets an odd side, or nothing is left.
