@@ -147,7 +147,7 @@ def join(config: ConfigDict, workdir: epath.PathLike, mesh: jax.sharding.Mesh | 
         return pipeline.train_batches(source, task.inputs, options, config.training.seed, start, stop, *processes)
 
     def fit_batches(examples, start):
-        some = cached(first(proposing, examples or None), options.cache_mb)
+        some = cached(first(proposing, examples), options.cache_mb)
         return pipeline.eval_batches(some, task.inputs, options, *processes, start)
 
     return Run(

@@ -12,6 +12,7 @@ import pytest
 from cnnvision.task import HostStage
 from cnnvision.training import loop
 from cnnvision.training.checkpoint import Checkpoints
+from cnnvision.training.metric_log import read_entries
 from tests.training import toy
 from tests.training.test_loop import Killed, final_state, make_run, without_times
 
@@ -38,7 +39,7 @@ def make_task(before_fit=lambda name: None, computed=lambda: None, best=None):
         np.testing.assert_array_equal(bias, params["level"]["bias"])  # of the weights after stage one
         return {**params, "level": {**params["level"], "bias": 2 * bias}}
 
-    stages = (HostStage("mean", 20, outputs, fit_mean), HostStage("twice", 0, outputs, fit_twice))
+    stages = (HostStage("mean", 20, outputs, fit_mean), HostStage("twice", None, outputs, fit_twice))
     return dataclasses.replace(toy.make_task(), host_stages=stages, best=best)
 
 
@@ -47,7 +48,7 @@ def whole(tmp_path_factory):
     workdir, config = tmp_path_factory.mktemp("whole"), toy.make_config()
     with jax.numpy_dtype_promotion("standard"):
         metrics = loop.train(make_run(workdir, config, make_task()))
-        return workdir, config, metrics, final_state(workdir, config, make_task()), toy.entries(workdir)
+        return workdir, config, metrics, final_state(workdir, config, make_task()), read_entries(workdir)
 
 
 def test_each_stage_is_one_step_more_evaluated_and_saved(whole):
@@ -67,7 +68,7 @@ def test_each_stage_is_one_step_more_evaluated_and_saved(whole):
 def test_the_end_alone_is_evaluated_where_the_config_says_so(tmp_path):
     config = toy.make_config(eval_every=0)
     metrics = loop.train(make_run(tmp_path, config, make_task()))
-    assert [r["step"] for r in toy.entries(tmp_path) if r["split"] == "val"] == [14] and metrics["images"] == 20
+    assert [r["step"] for r in read_entries(tmp_path) if r["split"] == "val"] == [14] and metrics["images"] == 20
 
 
 @pytest.mark.parametrize("where", ["mean", "twice", "outputs"])
@@ -96,7 +97,7 @@ def test_a_stage_that_is_killed_goes_on_to_the_same_bits(whole, tmp_path, where)
     # Outputs that are there are not computed again; the stage after has outputs of its own.
     assert batches == {"mean": [0, 1], "twice": [], "outputs": [1, 0, 1]}[where]
     jax.tree.map(np.testing.assert_array_equal, final_state(tmp_path, config, make_task()), expected)
-    assert without_times(toy.entries(tmp_path)) == without_times(entries)
+    assert without_times(read_entries(tmp_path)) == without_times(entries)
 
 
 def test_sigterm_in_a_stage_loses_nothing(whole, tmp_path):
@@ -112,7 +113,7 @@ def test_sigterm_in_a_stage_loses_nothing(whole, tmp_path):
     assert "SIGTERM" in said[-1] and "in this stage" in said[-1]
     loop.train(make_run(tmp_path, config, make_task()))
     jax.tree.map(np.testing.assert_array_equal, final_state(tmp_path, config, make_task()), expected)
-    assert without_times(toy.entries(tmp_path)) == without_times(entries)
+    assert without_times(read_entries(tmp_path)) == without_times(entries)
 
 
 @pytest.mark.parametrize("before_last", [False, True])
@@ -130,7 +131,7 @@ def test_sigterm_between_the_training_steps_and_the_stages_is_not_lost(whole, tm
     assert "SIGTERM" in said[-1] and "in this stage" in said[-1] and not evaluated
     loop.train(make_run(tmp_path, config, make_task()))
     jax.tree.map(np.testing.assert_array_equal, final_state(tmp_path, config, make_task()), expected)
-    assert without_times(toy.entries(tmp_path)) == without_times(entries)
+    assert without_times(read_entries(tmp_path)) == without_times(entries)
 
 
 def test_an_average_is_fitted_to_and_gets_the_result(tmp_path):

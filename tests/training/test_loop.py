@@ -16,6 +16,7 @@ from cnnvision.training import loop
 from cnnvision.training.checkpoint import Checkpoints
 from cnnvision.training.evaluate import SplitEvaluation
 from cnnvision.training.failure import replay
+from cnnvision.training.metric_log import read_entries
 from cnnvision.training.sharding import make_mesh
 from cnnvision.types import COCO_AREA_RANGES, Example, Problem
 from tests.training import toy
@@ -84,7 +85,7 @@ def uninterrupted(tmp_path_factory):
     workdir, config = tmp_path_factory.mktemp("whole"), toy.make_config()
     with jax.numpy_dtype_promotion("standard"):
         metrics = loop.train(make_run(workdir, config))
-        return workdir, config, metrics, final_state(workdir, config), toy.entries(workdir)
+        return workdir, config, metrics, final_state(workdir, config), read_entries(workdir)
 
 
 def test_weights_that_do_not_fit_leave_nothing_behind(tmp_path):
@@ -104,7 +105,7 @@ def test_what_cannot_be_used_is_said_once_and_counted_each_time(tmp_path):
     run.train_batches = lambda *steps: (loaded._replace(failures=(problem,) * 2) for loaded in batches(*steps))
     loop.train(run)
     assert len([line for line in said if line.startswith("not used: ")]) == 1
-    assert [entry["examples_failed"] for entry in toy.entries(tmp_path) if entry["split"] == "train"][-1] == 24
+    assert [entry["examples_failed"] for entry in read_entries(tmp_path) if entry["split"] == "train"][-1] == 24
 
 
 def test_an_evaluation_in_which_nothing_counts_has_no_loss(tmp_path):
@@ -117,7 +118,7 @@ def test_an_evaluation_in_which_nothing_counts_has_no_loss(tmp_path):
     metrics = loop.train(run)
     assert np.isnan(metrics["loss"]) and np.isnan(metrics["loss/class"])
     assert len([line for line in said if line.startswith("nothing in what is evaluated on counts")]) == 1
-    assert toy.entries(tmp_path)[-1]["loss"] is None
+    assert read_entries(tmp_path)[-1]["loss"] is None
 
 
 def test_a_finished_run_that_lost_its_log_is_evaluated_again(uninterrupted, tmp_path):
@@ -131,7 +132,7 @@ def test_a_finished_run_that_lost_its_log_is_evaluated_again(uninterrupted, tmp_
 def test_a_log_that_was_written_into(text, tmp_path):
     (tmp_path / "metrics.jsonl").write_text('{"step": 1, "split": "train"}\n' + text)
     with pytest.raises(RunError, match=r"metrics\.jsonl, line 2: this is no entry"):
-        toy.entries(tmp_path)
+        read_entries(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -153,7 +154,7 @@ def test_objects_that_found_no_room_are_counted(tmp_path):
     batches = run.train_batches
     run.train_batches = lambda *steps: (loaded._replace(dropped_objects=3 * loaded.step) for loaded in batches(*steps))
     loop.train(run)
-    entries = [entry for entry in toy.entries(tmp_path) if entry["split"] == "train"]
+    entries = [entry for entry in read_entries(tmp_path) if entry["split"] == "train"]
     assert [entry["objects_dropped"] for entry in entries] == [0, 3, 9]
     assert len([line for line in said if "config.model.max_objects" in line]) == 1
 
@@ -188,7 +189,7 @@ def test_killed_and_started_again_ends_in_the_same_bits(uninterrupted, tmp_path,
     found_metrics = loop.train(make_run(tmp_path, config))
     jax.tree.map(np.testing.assert_array_equal, final_state(tmp_path, config), expected)
     assert found_metrics == metrics
-    assert without_times(toy.entries(tmp_path)) == without_times(entries)
+    assert without_times(read_entries(tmp_path)) == without_times(entries)
 
 
 def test_a_finished_run_answers_with_its_metrics(uninterrupted):
@@ -196,7 +197,7 @@ def test_a_finished_run_answers_with_its_metrics(uninterrupted):
     said = []
     assert loop.train(make_run(workdir, config, said=said)) == metrics
     assert "has all of its 12 steps" in said[-1]
-    assert toy.entries(workdir) == entries
+    assert read_entries(workdir) == entries
 
 
 def test_sigterm_saves_and_the_next_start_goes_on(uninterrupted, tmp_path):
@@ -209,7 +210,7 @@ def test_sigterm_saves_and_the_next_start_goes_on(uninterrupted, tmp_path):
     assert 7 <= stopped_at <= 8
     loop.train(make_run(tmp_path, config))
     jax.tree.map(np.testing.assert_array_equal, final_state(tmp_path, config), expected)
-    assert without_times(toy.entries(tmp_path)) == without_times(entries)
+    assert without_times(read_entries(tmp_path)) == without_times(entries)
 
 
 def test_other_training_data_are_refused(uninterrupted):
@@ -256,7 +257,7 @@ def test_a_cut_last_line_of_the_log_is_forgotten(uninterrupted, tmp_path):
     with pytest.raises(Killed):
         loop.train(make_run(tmp_path, config, before_step=die))
     loop.train(make_run(tmp_path, config))
-    assert without_times(toy.entries(tmp_path)) == without_times(entries)
+    assert without_times(read_entries(tmp_path)) == without_times(entries)
     for line in (tmp_path / "metrics.jsonl").read_text().splitlines():
         json.loads(line)
 

@@ -10,7 +10,6 @@ from cnnvision.evaluation.classification import ClassificationEvaluator
 from cnnvision.ops import losses
 from cnnvision.runs.defaults import base
 from cnnvision.task import InputSpec, LossAux, Mean, Task
-from cnnvision.training.metric_log import MetricLog
 from cnnvision.training.state import begin
 from cnnvision.types import Batch, ClassPrediction, ClassTarget
 
@@ -99,11 +98,6 @@ def make_batch(seed: int, size: int = 16, invalid: int = 0) -> Batch:
 def make_init(task, make_optimizer, seed, keep_ema):
     """batch (for shapes) -> the state before the first step."""
     return lambda batch: begin(task, make_optimizer, *task.init(jax.random.key(seed), batch), batch, keep_ema)
-
-
-def entries(workdir):
-    """The metric log of a run folder."""
-    return MetricLog(workdir, 10**9, write=False).all()
 
 
 def make_config(**training) -> ConfigDict:
