@@ -106,7 +106,7 @@ def override(config: ConfigDict, key: str, text: str) -> None:
             )
         if depth < len(path) - 1:
             node = node[name]
-    now = node.get_ref(path[-1]).get()
+    now = node[path[-1]]
     if isinstance(now, ConfigDict):
         raise ConfigError(f"--config.{key}: this is a section; set one of its keys: {', '.join(sorted(now.keys()))}")
     value = parse_value(f"--config.{key}", text, now)

@@ -18,11 +18,11 @@ DEMO = f"{ROOT}/configs/localizer_shapes.py"
 @pytest.mark.parametrize(
     "overrides, message",
     [
-        ([("model.alpha", "1.5")], "config.model.alpha: 1.5 is outside [0, 1]"),
+        ([("model.alpha", "1.5")], "config.model.alpha = 1.5: must be a number in 0 … 1"),
         ([("model.name", "localiser")], "Did you mean 'localizer'?"),
         (
             [("model.backbone.name", "resnet51")],
-            "config.model.backbone.name: there is no backbone 'resnet51'. Did you mean 'resnet5",
+            "config.model.backbone.name: there is no 'resnet51'. Did you mean 'resnet5",
         ),
         (
             [("model.backbone.norm", "bach")],
@@ -45,7 +45,7 @@ DEMO = f"{ROOT}/configs/localizer_shapes.py"
         ([("training.steps", "99999999999")], "config.training.steps"),
         ([("training.seed", "99999999999999999999999")], "config.training.seed"),
         ([("model.class_pooling", "atention")], "Did you mean 'attention'?"),
-        ([("model.backbone.width", "0")], "config.model.backbone.width: 0 must be from 1"),
+        ([("model.backbone.width", "0")], "config.model.backbone.width = 0: must be a whole number in 1 … "),
         ([("data.size", "(64.0, 64.0)")], "config.data.size"),
         ([("data.size", "((64, 64), (64, 64))")], "config.data.size"),
         ([("training.steps", "0")], "config.training.steps = 0: must be a whole number in 1 …"),

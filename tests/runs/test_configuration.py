@@ -89,3 +89,11 @@ def test_a_bare_name_is_one_of_configs_here_else_one_that_comes_along(tmp_path, 
     assert load_config("localizer_shapes").mine == 1
     with pytest.raises(ConfigError, match=r"Did you mean 'configs/localizer_shapes\.py'\?.*unet_shapes"):
         load_config("configs/localiser_shapes.py")
+
+
+def test_what_is_none_takes_a_value_of_any_type_and_a_value_gives_way_to_none():
+    none = load_config("localizer_shapes:smoke", [("data.eval_examples", "None")])
+    assert none.data.eval_examples is none.data.margin is none.model.pretrained is None
+    texts = [("data.eval_examples", "7"), ("data.margin", "16"), ("model.pretrained", "weights.pth")]
+    some = load_config("localizer_shapes:smoke", [("data.eval_examples", "None"), *texts])
+    assert (some.data.eval_examples, some.data.margin, some.model.pretrained) == (7, 16, "weights.pth")
