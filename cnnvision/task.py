@@ -102,7 +102,11 @@ class LossAux:
 
 
 class Evaluator(Protocol):
-    """Accumulates a metric over a split, on the host, against the original ragged examples."""
+    """Accumulates a metric over a split, on the host, against the original ragged examples.
+
+    For comparisons of runs it may have `compared`, a tuple of metric names, the most important one first, and
+    `resampled()`, called after `compute()`: metric name -> float64 [rounds], its values on resamples of the images.
+    """
 
     def update(self, examples: Sequence[Example], predictions: Any) -> None:
         """Adds a batch of real examples.
@@ -137,9 +141,7 @@ class BorderWeights:
 class ProposalSpec:
     """Boxes where an object may be, made from the image alone, ahead of the network (data/wrappers/proposals.py)."""
 
-    method: Literal[
-        "selective_search", "random", "sliding"
-    ]  # "random": of any place, size, shape; "sliding": a regular grid
+    method: Literal["selective_search", "random", "sliding"]  # "random": of any position and size; "sliding": a regular grid
     most: Count  # of an image; the first in their order are taken
     seed: Annotated[int, Between(0, 2**31 - 1)] = 0  # of the order of selective search's, and of random boxes
     quality: bool = False  # selective search's slower, more thorough mode

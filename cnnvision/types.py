@@ -214,8 +214,8 @@ class Batch:
         valid: bool [b], False where the example only fills up the batch (or could not be read).
         index: int32 [b], position of the example in its source's `ids`. A large image may fill several rows, tile by tile.
         transform: float32 [b, 2, 3], the affine map (x, y, 1) of original pixels -> (x, y) of input pixels.
-        core: int32 [b, 4], x1 y1 x2 y2, whole pixels: the part of the input that the row answers for. All of its image; of
-            a tile what is neither context nor beyond the image.
+        core: int32 [b, 4], x1 y1 x2 y2, whole pixels: the region whose predictions are kept: of
+            an image all of it, of a tile all but its margin and what is beyond the image.
         target: ClassTarget, ObjectTarget or SemanticTarget; None where there is nothing to learn from (predict).
         proposals: where an object may be, in the order of the source; None where the task asks for none.
     """
@@ -264,7 +264,7 @@ class DetectionPrediction:
 
 @struct.dataclass
 class SegmentationPrediction:
-    """A class for every pixel. Attributes: labels: uint8 [b, h, w] class ids, input pixels; IGNORE where the network gives
-    no answer (the rim that convolutions without padding lose)."""
+    """A class for every pixel. Attributes: labels: uint8 [b, h, w] class ids, input pixels; IGNORE where the network has no
+    logits (the rim that convolutions without padding lose)."""
 
     labels: Array

@@ -3,7 +3,7 @@
     python -m experiments.train --config=configs/classifier_cifar10.py --workdir=runs/classifier_cifar10
 
 Model       cnnvision/models/classifier.py on ResNet-18, inputs enlarged to 64×64 because the stem halves twice
-Data        tfds:cifar10, prepared in array_record (an unprepared one is answered with the command that prepares it)
+Data        tfds:cifar10, prepared in array_record (else the error names the command that prepares it)
 Hardware    one GPU or TPU host: not yet run
 Result      not yet run
 """

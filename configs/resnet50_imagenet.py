@@ -3,7 +3,7 @@
     python -m experiments.train --config=configs/resnet50_imagenet.py --workdir=gs://BUCKET/resnet50 --distributed
 
 Model       cnnvision/models/classifier.py on ResNet-50 (stride in the 3×3: torchvision's v1.5)
-Data        tfds:imagenet2012, prepared in array_record (an unprepared one is answered with the command that prepares it)
+Data        tfds:imagenet2012, prepared in array_record (else the error names the command that prepares it)
 Hardware    TPU v3-8 or larger, or eight GPUs: not yet run
 Result      not yet run; published: 76.2 to 76.5 % top-1 after 90 epochs (Goyal et al. 2017, table 1), 76.9 % with the tricks
             of sections 2 and 5.1 to 5.2 of He et al. 2019

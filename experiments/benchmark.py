@@ -128,7 +128,7 @@ def measure(run: Callable[[], object], rounds: int) -> list[float]:
 
 
 def peer(python: str, network: str, batch: int, size: int) -> subprocess.Popen:
-    """torchvision's side: a process that measures one pass a line that it is sent, and answers with the seconds."""
+    """torchvision's side: a process that measures one pass a line that it is sent, and writes the seconds."""
     boxes = json.dumps(boxes_of(batch, size).tolist()) if network == DETECTOR else ""
     command = [python, str(ROOT / "experiments/benchmark_torchvision.py"), network, str(batch), str(size), boxes]
     return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
@@ -145,7 +145,7 @@ def run(network: str, batch: int, size: int, dtype: str, rounds: int, against: s
         function, facts = programs[name]
         ours, theirs = measure(function, rounds), []
         if other:
-            for _ in range(2):  # in turns, so that a machine whose speed drifts treats both alike
+            for _ in range(2):  # in turns, so that a machine whose speed drifts treats both equally
                 other.stdin.write(f"{name} {rounds}\n")
                 other.stdin.flush()
                 theirs += json.loads(other.stdout.readline())

@@ -3,7 +3,7 @@
     PYTHON experiments/benchmark_torchvision.py NETWORK BATCH SIZE [BOXES]
 
 BOXES: of the objects in each image, JSON, for a detector.
-Reads lines "PASS ROUNDS" and answers each with a JSON list of seconds.
+Reads lines "PASS ROUNDS" and writes for each a JSON list of seconds.
 """
 
 import json

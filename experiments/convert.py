@@ -35,7 +35,7 @@ def run(data: str, output: str, suffix: str = "", progress: bool = True, say=pri
         if left_out:
             say(f"{split}: {left_out} faults of the data are left out; {typed(f'doctor --data={data}')} lists them")
     if sources[0].semantic_classes:
-        say("semantic maps are not written: COCO's files of instances have no place for them")
+        say("semantic maps are not written: COCO's files of instances cannot hold them")
     written = write_coco(sources, folder, suffix, progress)
     for found in written:
         for problem in found.left_out:

@@ -64,7 +64,7 @@ def run(family: str, data: str, workdir, smoke: bool = False, say=print, overrid
         if name not in chosen:
             continue
         if smoke:
-            argument = f"{argument}-smoke" if ".py:" in argument else f"{argument}:smoke"
+            argument = f"{argument}-smoke" if ":" in argument else f"{argument}:smoke"
         try:
             configs[name] = load_config(argument, [*overrides, ("data.source", data)])
         except ConfigError as error:

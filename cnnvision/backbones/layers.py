@@ -1,6 +1,6 @@
 """What networks are made of: `Conv` and `Norm`, and `Backbone`, the base of what is built from them.
 
-Parameters are float32, the arithmetic runs in `dtype`. A network is told apart by its tree alone: convolutions hold `kernel`
+Parameters are float32, the arithmetic runs in `dtype`. A network is described by its tree alone: convolutions hold `kernel`
 (and `bias`), norms hold `scale` and `bias`, and batch norms keep `mean` and `var` in the collection "batch_stats".
 """
 
@@ -178,7 +178,7 @@ class Backbone(nn.Module):
         dtype: of the arithmetic and of the features; parameters and statistics are always float32.
         norm: "batch", "frozen" (BatchNorm with fixed statistics, scale and bias, for pretrained weights and small batches),
             "group", or "none" where the architecture has none.
-        frozen_stages: so many of the first `stages` are not trained: no gradient, and running statistics that stay.
+        frozen_stages: how many of the first `stages` are not trained: no gradient, and running statistics that stay.
     """
 
     mean: ClassVar[tuple[float, float, float]] = IMAGENET_MEAN

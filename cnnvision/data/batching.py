@@ -232,5 +232,5 @@ def _shape(array: np.ndarray, name: str, dtype: str, shape: tuple[int | None, ..
 
 def _check(right: np.ndarray, values: np.ndarray, name: str, rule: str) -> None:
     if not right.all():
-        place = tuple(int(i) for i in np.argwhere(~right)[0])
-        raise ValueError(f"batch.{name}: {values[place]} at {place}, must be {rule}")
+        position = tuple(int(i) for i in np.argwhere(~right)[0])
+        raise ValueError(f"batch.{name}: {values[position]} at {position}, must be {rule}")

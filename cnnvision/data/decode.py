@@ -6,7 +6,7 @@ What comes in many forms leaves in one:
     palette      its colours in images, its indices in maps.
     alpha        dropped, the colours beneath it are kept, as OpenCV and TensorFlow do.
     CMYK, YCCK   turned into RGB without a colour profile; JPEG stores them inverted (Adobe's convention).
-    16 bits      the upper 8 of them, for grey and colour alike: the range is scaled, nothing is clipped.
+    16 bits      the upper 8 of them, for grey and colour: the range is scaled, nothing is clipped.
     frames       the first one.
 A picture is whole or it is an error: a file that breaks off, is no image, or unfolds to more pixels than memory should
 hold raises `RecordError`. (What no decoder notices is a JPEG that broke off and was closed again by some other program: its

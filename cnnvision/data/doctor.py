@@ -25,7 +25,7 @@ from cnnvision.errors import DataError
 from cnnvision.types import IGNORE, Example, Problem, Source
 
 _CHUNK = 1024
-"""So many images are in the hands of the threads at a time."""
+"""Images that the threads work on at a time."""
 _FILL = 128
 """The grey that JPEG decoders fill in for data that are not there."""
 _FILL_ROWS = 8

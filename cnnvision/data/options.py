@@ -58,7 +58,7 @@ class DataSettings:
     source: str = "shapes"  # which data: docs/data.md has the strings
     train_split: str = "train"
     eval_split: str = "val"
-    eval_examples: Annotated[int, Between(1, 10**9)] | None = None  # evaluate on the first so many; None for all
+    eval_examples: Annotated[int, Between(1, 10**9)] | None = None  # evaluate on the first ones alone; None for all
     size: tuple[Side, Side] = (128, 128)  # height, width of the network's input, pixels
     more_sizes: tuple[tuple[Side, Side], ...] = ()  # in training each step takes `size` or one of these, at random
     resize: Literal["stretch", "letterbox", "crop", "tile"] = "stretch"  # letterbox: pad right and bottom; crop: the

@@ -3,7 +3,7 @@
 The training stream is the concatenation of one permutation of all examples an epoch. Row i of step t stands at the global
 position p = t * batch_size + i; its epoch is p // n and its example permutation(epoch)[p % n]. Nothing is dropped: a batch
 may span two epochs, or many where n < batch_size. Every draw is keyed by what it belongs to (seed and epoch, step or
-example), never by a worker, a host or a place in the batch.
+example), never by a worker, a host or a position in the batch.
 """
 
 import functools
@@ -57,11 +57,11 @@ def batch_indices(count: int, batch_size: int, seed: int, step: int) -> tuple[np
     if count < 1 or batch_size < 1 or step < 0:
         raise ValueError(f"batch_indices: count {count} and batch_size {batch_size} must be >= 1, step {step} >= 0")
     positions = np.arange(step * batch_size, (step + 1) * batch_size, dtype=np.int64)
-    epochs, places = np.divmod(positions, count)
+    epochs, offsets = np.divmod(positions, count)
     indices = np.empty_like(positions)
     for epoch in range(int(epochs[0]), int(epochs[-1]) + 1):
         rows = epochs == epoch
-        indices[rows] = permutation(seed, epoch, count)[places[rows]]
+        indices[rows] = permutation(seed, epoch, count)[offsets[rows]]
     return indices, epochs
 
 
@@ -110,7 +110,7 @@ def example_rng(seed: int, epoch: int, example: int | str) -> np.random.Generato
     Args:
         seed: of the whole run.
         epoch: that the row belongs to.
-        example: the example's id (or its index), so that the draws depend neither on its place in a batch nor on who
+        example: the example's id (or its index), so that the draws depend neither on its position in a batch nor on who
             loads it.
     """
     return np.random.Generator(np.random.Philox(key=_key("example", seed, epoch, example)))

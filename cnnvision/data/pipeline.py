@@ -64,8 +64,8 @@ class Rows:
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self.source, self.spec)
 
-    def read(self, index: int, place: Callable[[Any], Row]) -> Row | Problem:
-        """The row of one example, or why there is none. `place` makes the row from the `Example`."""
+    def read(self, index: int, make: Callable[[Any], Row]) -> Row | Problem:
+        """The row of one example, or why there is none. `make` makes the row from the `Example`."""
         if self.stop.is_set() or not threading.main_thread().is_alive():
             raise Stopped
         maps = self.spec.target == "semantic" and ("semantic" if self.spec.border is None else "cells")
@@ -76,10 +76,10 @@ class Rows:
         except (DataError, OSError) as error:
             cure = "Mend or remove it; as long as it stays, its rows count for nothing."
             return Problem(self.source.ids[index], "", "", "", f"cannot be read: {error}", cure, "left out")
-        return place(example)
+        return make(example)
 
     def load(self, step: int, rows: list[Row | Problem | None], size: tuple[int, int]) -> Loaded:
-        """Rows, problems in place of rows, and None for rows that only fill up -> the batch of a step."""
+        """Rows, problems instead of rows, and None for rows that only fill up -> the batch of a step."""
         failures = tuple(row for row in rows if isinstance(row, Problem))
         good = [row if isinstance(row, Row) else None for row in rows]
         try:
@@ -119,14 +119,14 @@ class TrainLoader:
     def _row(self, index: int, epoch: int, size: tuple[int, int]) -> Row | Problem:
         spec, augment = self.rows.spec, self.settings.augment
 
-        def place(example):
+        def make(example):
             rng = order.example_rng(self.seed, epoch, example.id)
             if spec.resize == "tile":
                 return cut_window(sample_window(rng, augment, example.size, size, spec.lost), example, index, spec)
             drawn = sample(rng, augment, example.size, size, spec, _box_to_keep(example, spec))
             return apply(drawn, example, index, augment.min_visible)
 
-        return self.rows.read(index, place)
+        return self.rows.read(index, make)
 
 
 def _box_to_keep(example: Any, spec: InputSpec) -> np.ndarray | None:
@@ -158,17 +158,17 @@ class EvalLoader:
         return -(-len(self.rows.source if self.tiles is None else self.tiles) // self.batch_size)
 
     def __call__(self, step: int) -> Loaded:
-        places = range(step * self.batch_size, (step + 1) * self.batch_size)[self.share]
-        return self.rows.load(step, [self._row(place) for place in places], self.rows.spec.sizes[0])
+        positions = range(step * self.batch_size, (step + 1) * self.batch_size)[self.share]
+        return self.rows.load(step, [self._row(position) for position in positions], self.rows.spec.sizes[0])
 
-    def _row(self, place: int) -> Row | Problem | None:
+    def _row(self, position: int) -> Row | Problem | None:
         spec, size = self.rows.spec, self.rows.spec.sizes[0]
         if self.tiles is None:
-            make = lambda example: apply(resized(example.size, size, spec), example, place)
-            return self.rows.read(place, make) if place < len(self.rows.source) else None
-        if place >= len(self.tiles):
+            make = lambda example: apply(resized(example.size, size, spec), example, position)
+            return self.rows.read(position, make) if position < len(self.rows.source) else None
+        if position >= len(self.tiles):
             return None
-        index, tile = self.tiles[place]
+        index, tile = self.tiles[position]
         return self.rows.read(index, lambda example: cut_tile(tile, example, index, spec))
 
 

@@ -1,6 +1,6 @@
 """How far a metric may lie from its value on other images of the same kind: bootstrap intervals over images.
 
-A bootstrap draws as many images as there are, with replacement, computes the metric of the drawn set, and does so many
+A bootstrap draws as many images as there are, with replacement, computes the metric of the drawn set, many
 times; the interval holds the middle share of those values (the percentile interval: Efron and Tibshirani 1993, "An
 Introduction to the Bootstrap", section 13.3). One resample is a row of weights: how often each image was drawn. All
 functions here draw the same resamples for the same count, rounds and seed.

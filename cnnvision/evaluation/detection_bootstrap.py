@@ -18,7 +18,7 @@ from cnnvision.evaluation.coco import HALF, RECALLS, Matches
 def resampled_precisions(
     matches: Sequence[Matches], rounds: int = 1000, seed: int = 0
 ) -> dict[str, Float64[np.ndarray, "rounds"]]:
-    """ "AP" and "AP50" of so many sets of images, each drawn with replacement; NaN where a set has no object.
+    """ "AP" and "AP50" of `rounds` sets of images, each drawn with replacement; NaN where a set has no object.
 
     The same number of images, rounds and seed draw the same sets, so two detectors' values may be subtracted.
 

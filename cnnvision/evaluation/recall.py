@@ -32,8 +32,8 @@ def proposal_recall(
     rows = []
     for objects, boxes in images:
         boxes = np.asarray(boxes, np.float64).reshape(-1, 4)[: counts[-1]]
-        alike = Objects(objects.boxes, one(len(objects.boxes)), objects.crowd, objects.area)
-        rows.append((alike, boxes, one(len(boxes)), -np.arange(len(boxes), dtype=np.float64)))
+        one_class = Objects(objects.boxes, one(len(objects.boxes)), objects.crowd, objects.area)
+        rows.append((one_class, boxes, one(len(boxes)), -np.arange(len(boxes), dtype=np.float64)))
     recall = coco_evaluation(rows, 1, area_ranges, counts).eval["recall"][:, 0]  # [IoU, range, count]; −1 without objects
     value = lambda found: float(np.mean(found)) if (found > -1).all() else float("nan")
     table = {}

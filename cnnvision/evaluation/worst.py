@@ -73,7 +73,7 @@ class Worst:
         for i in np.flatnonzero(batch.valid):
             row = jax.tree.map(lambda x, i=i: np.asarray(x)[i], (predictions, batch.target))
             self._seen += 1
-            key = (mistake(*row), -self._seen)  # of two alike the earlier one; tiles of an image have one index
+            key = (mistake(*row), -self._seen)  # of equals the earlier one; tiles of an image have one index
             if key[0] > 0 and (len(self._kept) < self.count or key > self._kept[0][:2]):
                 kept = jax.tree.map(lambda x, i=i: np.array(x[i : i + 1]), (batch, predictions))
                 (heapq.heappush if len(self._kept) < self.count else heapq.heappushpop)(self._kept, (*key, kept))

@@ -2,8 +2,8 @@
 
 The regressed numbers are (x, y, w, h): the top left corner and the sides of the box, as fractions of the input's width and
 height. An average over the map would throw away where things are. So either the map is flattened, position by position, or
-each position answers for itself, relative to where it is, and the answers are averaged by attention: what was learned about
-an object in one place then holds in every place.
+each position predicts a box, relative to where it is, and the boxes are averaged by attention: what was learned about an
+object at one position then holds at every position.
 """
 
 from collections.abc import Callable
@@ -19,7 +19,7 @@ from cnnvision.ops import losses
 from cnnvision.task import Mean
 
 START = (0.25, 0.25, 0.5, 0.5)
-"""What an untrained head answers: the middle of the image."""
+"""What an untrained head predicts: the middle of the image."""
 
 
 class BoxRegressionHead(nn.Module):
@@ -52,8 +52,8 @@ class BoxRegressionHead(nn.Module):
             x = drop(x).astype(jnp.float32)
             weight = nn.Dense(1, use_bias=False, dtype=jnp.float32, name="weight")(x)
             attention = nn.softmax(weight.reshape(weight.shape[0], -1))
-            answers = last(x) + jnp.broadcast_to(position_offsets(*features.shape[1:3])[None], (*x.shape[:3], 4))
-            return jnp.sum(answers.reshape(x.shape[0], -1, 4) * attention[..., None], axis=1)
+            outputs = last(x) + jnp.broadcast_to(position_offsets(*features.shape[1:3])[None], (*x.shape[:3], 4))
+            return jnp.sum(outputs.reshape(x.shape[0], -1, 4) * attention[..., None], axis=1)
         narrowed = nn.relu(nn.Dense(self.channels, dtype=self.dtype, name="narrow")(features))
         x = narrowed.reshape(narrowed.shape[0], -1)
         for index, width in enumerate(self.hidden):

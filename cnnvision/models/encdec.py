@@ -2,10 +2,10 @@
 network for semantic segmentation", in its plainest form).
 
 The encoder, any backbone, halves width and height until few positions are left that each see much; the decoder brings them
-back by transposed convolutions, each halving answered by a doubling. What lies finer than the encoder's last stride can only
+back by transposed convolutions, a doubling for each halving. What lies finer than the encoder's last stride can only
 come back as far as its channels remember it: the gap that U-Net's skips close.
 
-Deviations: Noh et al. unpool with the places of the maxima, and train in two stages on object proposals; here the doubling
+Deviations: Noh et al. unpool with the indices of the maxima, and train in two stages on object proposals; here the doubling
 is a transposed convolution 2×2 followed by two 3×3 convolutions, as in U-Net, so that the skips are all that differs. Fewer
 doublings than halvings are allowed: the logits are then enlarged by bilinear interpolation.
 """

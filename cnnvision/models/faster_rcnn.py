@@ -1,7 +1,7 @@
 """Faster R-CNN (Ren, He, Girshick and Sun 2015, "Faster R-CNN: towards real-time object detection with region proposals").
 
 Two modules on the same features. The region proposal network (section 3.1, heads/rpn.py) says of anchors at every position
-whether there is an object, and moves them onto it: its best answers are the proposals. Fast R-CNN's head (section 3.2,
+whether there is an object, and moves them onto it: the best of them are the proposals. Fast R-CNN's head (section 3.2,
 heads/box_head.py) pools each proposal from the same maps, names its class and moves it once more.
 
 Section 3.1.1: anchors of 3 scales and 3 ratios. Section 3.1.2: L = Lobj + λ·Lrpn, cross entropy of objectness and smooth

@@ -8,8 +8,8 @@ together on
 where Lc is the cross entropy of the class and Lr the regression loss of the box, mean squared error by default. Multi-task
 training of class and box on shared features: Sermanet et al. 2014 (OverFeat), section 4; Girshick 2015, section 2.3.
 
-Deviations: none of the two papers is followed as a whole. OverFeat regresses one box a class at many places and scales, and
-trains its heads one after the other; here one box an image is regressed, and both heads are trained at once.
+Deviations: none of the two papers is followed as a whole. OverFeat regresses one box a class at many positions and scales,
+and trains its heads one after the other; here one box an image is regressed, and both heads are trained at once.
 """
 
 import dataclasses

@@ -10,7 +10,7 @@ The same weights run in two ways.
              is computed again.
     dense    all windows of an image at once (Giusti et al. 2013, "Fast image scanning with deep max-pooling convolutional
              neural networks"; Masci et al. 2013 for training): nothing is skipped by pooling, so each later layer takes its
-             taps further apart. Equal to rounding.
+             taps with a larger dilation. Equal to rounding.
 
 Deviations: ReLU units and He's initialisation; Adam or Muon in place of plain gradient descent; no foveation and no
 calibration of the probabilities; training on all pixels at once (`samples` = None) is an option.
@@ -112,7 +112,7 @@ class PatchNet(nn.Module):
 
 
 def sides(window: int, kernels: Sequence[int]) -> list[int]:
-    """Side of the map after each convolution and its pooling, for a window of so many pixels.
+    """Side of the map after each convolution and its pooling, for a window of `window` pixels.
 
     Raises:
         ValueError: a pooling meets an odd side, or nothing is left.
@@ -141,7 +141,7 @@ def mirrored(image: Float[Array, "b h w 3"], window: int) -> Float[Array, "b _ _
 
 def windows_at(image: Float[Array, "h w 3"], pixels: Int[Array, "n 2"], window: int) -> Float[Array, "n p p 3"]:
     """The windows around pixels (row, column) of one mirrored image."""
-    return jax.vmap(lambda at: lax.dynamic_slice(image, (at[0], at[1], 0), (window, window, 3)))(pixels)
+    return jax.vmap(lambda at: lax.dynamic_slice(image, (*at, jnp.zeros_like(at[0])), (window, window, 3)))(pixels)
 
 
 def draw_pixels(

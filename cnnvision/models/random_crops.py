@@ -2,7 +2,7 @@
 
 The localizer (models/localizer.py) looks at one crop of the image at a time: is it an object, of which class, and where
 exactly does it lie? A crop's box is mapped back into the image, and of those that overlap the best stays. Crops come from
-nowhere in particular: boxes of any place, size and shape, or a grid of them (cnnvision/data/wrappers/proposals.py).
+nowhere in particular: boxes of any position, size and shape, or a grid of them (data/wrappers/proposals.py).
 
 Sermanet et al. 2014 ("OverFeat"), sections 4 and 5, and Girshick et al. 2014 ("Rich feature hierarchies"), section 1, tell
 what came before region proposals: sliding windows over scales.

@@ -18,11 +18,11 @@ Three stages, each on what the one before gave:
 Before stage 2 the softmax of stage 1 scores the regions, which is the comparison of appendix B; before stage 3 boxes stay
 where they were proposals. Evaluated after each stage, a run shows what each of them brings.
 
-Deviations: a batch's regions come from a few images, not from all; the objects' own boxes are among them. Scores are
-1 / (1 + exp(−margin)), which keeps the order of the margins and lies between 0 and 1; it is no probability. The box
-regression moves all regions before the suppression (as Fast R-CNN does), not those that are left, and learns from so many
-regions of an image that overlap an object enough (`boxes.number`, drawn at random), not from all. By config, the last two
-stages look at the first images alone (`svm.examples`, `boxes.examples`).
+Deviations: a batch's regions come from a few images, not from all; the objects' own boxes are among them. Scores are 1 / (1
++ exp(−margin)), which keeps the order of the margins and lies between 0 and 1; it is no probability. The box regression
+moves all regions before the suppression (as Fast R-CNN does), not those that are left, and learns from `boxes.number`
+regions of an image, drawn among those that overlap an object enough, not from all of them. By config, the last two stages
+look at the first images alone (`svm.examples`, `boxes.examples`).
 """
 
 import dataclasses

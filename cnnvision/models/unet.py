@@ -64,7 +64,7 @@ class UNet(nn.Module):
 
 
 def output_side(side: int, depth: int) -> int:
-    """How many pixels wide the paper's network answers for `side` pixels of input (figure 1: 572 -> 388 at depth 4).
+    """Side of the paper's network's output for `side` pixels of input (figure 1: 572 -> 388 at depth 4).
 
     Raises:
         ValueError: a max-pooling meets an odd side, or nothing is left.
@@ -83,20 +83,20 @@ def output_side(side: int, depth: int) -> int:
 
 
 def fitting_side(side: int, depth: int) -> int:
-    """The input side nearest to `side` that the network without padding takes, with answers for a tile (2^depth) or more."""
+    """The input side nearest to `side` that the network without padding takes, with an output of 2^depth pixels or more."""
     fits = []
     for candidate in range(1, side + 16 * 2**depth):
         try:
-            answered = output_side(candidate, depth)
+            output = output_side(candidate, depth)
         except ValueError:
             continue
-        fits += [candidate] if answered >= 2**depth else []
+        fits += [candidate] if output >= 2**depth else []
     return min(fits, key=lambda candidate: abs(candidate - side))
 
 
 def reach(depth: int, bilinear: bool = False) -> int:
-    """How many pixels away an input pixel can be that an answer depends on: 92 and more at depth 4, by where a pixel lies
-    in the grid of the poolings. Each pixel's range is followed from the answer back to the image.
+    """How many pixels away an input pixel can be that a logit depends on: 92 and more at depth 4, by where a pixel lies
+    in the grid of the poolings. Each pixel's range is followed from the logit back to the image.
     """
     furthest = 0
     for pixel in range(2**depth):

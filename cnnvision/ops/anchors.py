@@ -58,7 +58,7 @@ def anchors_of_maps(
     Args:
         features: stride -> map [b, height, width, c].
         size: (height, width) of the input, pixels. As in torchvision, neighbouring positions are ⌊side / positions⌋ pixels
-            apart: the stride, where it divides the side.
+            from each other: the stride, where it divides the side.
         sizes: of each map from the finest on, square roots of the areas of its anchors, input pixels.
         ratios: height / width.
     """

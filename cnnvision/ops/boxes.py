@@ -49,7 +49,7 @@ def _divide(numerator: Float[Array, "*n"], denominator: Float[Array, "*n"]) -> F
 
 
 def iou(a: Float[Array, "*n 4"], b: Float[Array, "*n 4"]) -> Float[Array, "*n"]:
-    """Intersection over union of each box of `a` with the box of `b` at the same place, in [0, 1].
+    """Intersection over union of each box of `a` with the box of `b` at the same index, in [0, 1].
 
     Two boxes without area have an IoU of 0, also where they are equal.
     """
@@ -70,7 +70,7 @@ def giou(a: Float[Array, "*n 4"], b: Float[Array, "*n 4"]) -> Float[Array, "*n"]
 
 
 def covered(a: Float[Array, "*n 4"], b: Float[Array, "*n 4"]) -> Float[Array, "*n"]:
-    """The share of each box of `a` that the box of `b` at the same place covers; 0 for a box without area."""
+    """The share of each box of `a` that the box of `b` at the same index covers; 0 for a box without area."""
     return _divide(_intersection(a, b), area(a))
 
 

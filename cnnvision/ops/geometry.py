@@ -71,7 +71,7 @@ def paste_original(
         canvas: uint8 [H, W], original pixels; written to.
         labels: uint8 [h, w], input pixels.
         transform: original -> input pixels; it neither turns nor shears, as no transform of evaluation does.
-        core: x1 y1 x2 y2, whole input pixels: what the row answers for.
+        core: x1 y1 x2 y2, whole input pixels: the region whose predictions are kept.
     """
     x1, y1, x2, y2 = core
     if x1 >= x2 or y1 >= y2:
@@ -79,10 +79,10 @@ def paste_original(
     found = []
     for axis, (length, start, stop) in enumerate(zip(canvas.shape[::-1], (x1, y1), (x2, y2), strict=True)):
         scale, offset = (float(value) for value in (transform[axis, axis], transform[axis, 2]))
-        place = (np.arange(length) + 0.5) * scale + offset
+        position = (np.arange(length) + 0.5) * scale + offset
         # Half of the last bits of float32: the ends of the core must not be lost to rounding.
-        inside = np.flatnonzero((place > start - 1e-3) & (place < stop + 1e-3))
-        found.append((inside, np.clip(np.floor(place[inside]).astype(int), start, stop - 1)))
+        inside = np.flatnonzero((position > start - 1e-3) & (position < stop + 1e-3))
+        found.append((inside, np.clip(np.floor(position[inside]).astype(int), start, stop - 1)))
     (columns, from_columns), (rows, from_rows) = found
     if len(rows) and len(columns):
         canvas[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1] = labels[from_rows[:, None], from_columns]

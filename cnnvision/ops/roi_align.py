@@ -57,8 +57,8 @@ def roi_align(
             and torchvision's detectors: position i lies at i · stride, and a box covers at least one position.
     """
     h, w, c = features.shape
-    alike = lambda value, kind: jnp.full(len(boxes), value, kind)
-    maps = _Maps(alike(1.0 / stride, jnp.float32), alike(h, jnp.int32), alike(w, jnp.int32), alike(0, jnp.int32))
+    filled = lambda value, kind: jnp.full(len(boxes), value, kind)
+    maps = _Maps(filled(1.0 / stride, jnp.float32), filled(h, jnp.int32), filled(w, jnp.int32), filled(0, jnp.int32))
     return _align(features.reshape(-1, c), lax.stop_gradient(boxes), maps, size, samples, aligned)
 
 
@@ -112,7 +112,7 @@ def _align(
     flat: Float[Array, "p c"], boxes: Float[Array, "r 4"], maps: _Maps, size: int, samples: int, aligned: bool
 ) -> Float[Array, "r s s c"]:
     def add(pooled: jax.Array, corners: Corners) -> jax.Array:
-        return sum((weight[..., None] * flat[place].astype(jnp.float32) for place, weight in corners), start=pooled)
+        return sum((weight[..., None] * flat[position].astype(jnp.float32) for position, weight in corners), start=pooled)
 
     pooled = jnp.zeros((len(boxes), size, size, flat.shape[1]), jnp.float32)
     return _over_samples(add, pooled, boxes, maps, size, samples, aligned).astype(flat.dtype)
@@ -127,8 +127,8 @@ def _backward(size: int, samples: int, aligned: bool, residuals: tuple[jax.Array
     gradient = gradient.astype(jnp.float32)
 
     def add(slopes: jax.Array, corners: Corners) -> jax.Array:
-        for place, weight in corners:
-            slopes = slopes.at[place.reshape(-1)].add((weight[..., None] * gradient).reshape(-1, gradient.shape[-1]))
+        for position, weight in corners:
+            slopes = slopes.at[position.reshape(-1)].add((weight[..., None] * gradient).reshape(-1, gradient.shape[-1]))
         return slopes
 
     slopes = _over_samples(add, jnp.zeros(flat.shape, jnp.float32), boxes, maps, size, samples, aligned)
@@ -159,7 +159,7 @@ def _over_samples(
             _sample(start[:, axis], length[:, axis], limits[:, axis], counts[:, axis], number, size)
             for axis, number in enumerate((i, j))
         )
-        row = lambda place: (maps.start[:, None] + place * maps.width[:, None])[:, :, None]
+        row = lambda position: (maps.start[:, None] + position * maps.width[:, None])[:, :, None]
         return [(row(a) + b[:, None, :], u[:, :, None] * v[:, None, :]) for a, u in y for b, v in x]
 
     if samples:
@@ -180,13 +180,13 @@ def _sample(
     Within one position outside the map the nearest one counts; beyond that, none.
     """
     step = by_whole(length, size)[:, None]
-    place = start[:, None] + jnp.arange(size, dtype=jnp.float32)[None, :] * step
-    place += (jnp.float32(number) + 0.5) * step / count[:, None].astype(jnp.float32)
+    position = start[:, None] + jnp.arange(size, dtype=jnp.float32)[None, :] * step
+    position += (jnp.float32(number) + 0.5) * step / count[:, None].astype(jnp.float32)
     last = (limit - 1)[:, None].astype(jnp.float32)
-    inside = (place >= -1.0) & (place <= last + 1.0) & (number < count[:, None])
+    inside = (position >= -1.0) & (position <= last + 1.0) & (number < count[:, None])
     share = jnp.where(inside, 1.0 / jnp.maximum(count, 1)[:, None].astype(jnp.float32), 0.0)
-    place = jnp.clip(jnp.where(inside, place, 0.0), 0.0, last)
-    low = jnp.floor(place)
-    beyond = place - low
+    position = jnp.clip(jnp.where(inside, position, 0.0), 0.0, last)
+    low = jnp.floor(position)
+    beyond = position - low
     high = jnp.minimum(low + 1.0, last)
     return [(low.astype(jnp.int32), share * (1.0 - beyond)), (high.astype(jnp.int32), share * beyond)]

@@ -41,8 +41,8 @@ def roi_pool(
 def _forward(features: jax.Array, boxes: jax.Array, stride: int | float, size: int):
     rows, columns = _bins(boxes, stride, size, features.shape)
     h, w, _ = features.shape
-    places = jnp.broadcast_to(jnp.arange(h * w, dtype=jnp.int32).reshape(h, w, 1), features.shape)
-    pooled, chosen = _maxima(features, places, rows, columns)
+    indices = jnp.broadcast_to(jnp.arange(h * w, dtype=jnp.int32).reshape(h, w, 1), features.shape)
+    pooled, chosen = _maxima(features, indices, rows, columns)
     return pooled, (features, chosen)
 
 
@@ -50,7 +50,7 @@ def _backward(stride: int | float, size: int, residuals: tuple[jax.Array, ...], 
     """The whole gradient of a bin goes to its maximum, the first one row by row where there are several."""
     features, chosen = residuals
     h, w, c = features.shape
-    # A bin without a position has the place h · w, which is none of the map's.
+    # A bin without a position has the index h · w, which is none of the map's.
     flat = chosen.reshape(-1, c) * c + jnp.arange(c, dtype=jnp.int32)[None]
     # In float32: a position may be the maximum of a thousand bins, and bfloat16 counts to 256.
     slopes = jnp.zeros(h * w * c, jnp.float32).at[flat.ravel()].add(gradient.ravel().astype(jnp.float32), mode="drop")
@@ -66,12 +66,12 @@ def _bins(boxes: Float[Array, "r 4"], stride: int | float, size: int, shape: tup
     """
     corners = boxes * jnp.float32(1.0 / stride)
     corners = (jnp.sign(corners) * jnp.floor(jnp.abs(corners) + 0.5)).astype(jnp.int32)
-    place = jnp.arange(size, dtype=jnp.float32)[None, :]
+    index = jnp.arange(size, dtype=jnp.float32)[None, :]
     bins = []
     for first, last, most in ((corners[:, 1], corners[:, 3], shape[0]), (corners[:, 0], corners[:, 2], shape[1])):
         length = by_whole(jnp.maximum(last - first + 1, 1).astype(jnp.float32), size)
-        start = jnp.floor(place * length[:, None]).astype(jnp.int32) + first[:, None]
-        stop = jnp.ceil((place + 1.0) * length[:, None]).astype(jnp.int32) + first[:, None]
+        start = jnp.floor(index * length[:, None]).astype(jnp.int32) + first[:, None]
+        stop = jnp.ceil((index + 1.0) * length[:, None]).astype(jnp.int32) + first[:, None]
         bins.append((jnp.clip(start, 0, most), jnp.clip(stop, 0, most)))
     return bins[0], bins[1]
 
@@ -81,21 +81,21 @@ CHUNK, LARGE_CHUNK = 16, 512
 
 
 def _maxima(
-    features: Float[Array, "h w c"], places: Int[Array, "h w c"] | None, rows: Bins, columns: Bins
+    features: Float[Array, "h w c"], indices: Int[Array, "h w c"] | None, rows: Bins, columns: Bins
 ) -> tuple[jax.Array, jax.Array | None]:
-    """The maximum of each bin [r, s, s, c], and with `places` where it lies."""
+    """The maximum of each bin [r, s, s, c], and with `indices` where it lies."""
     h, w, c = features.shape
     count, size = rows[0].shape
     # Boxes within the image have no longer bins; for the others there are more look-ups.
     tops = [(-(-side // size) + 1).bit_length() - 1 for side in (h, w)]
-    table = _running_maxima((features, places), tops)
+    table = _running_maxima((features, indices), tops)
     look_up = lambda flat: jax.tree.map(lambda each: each[flat], table)
 
     def pool(bins: tuple[jax.Array, ...]) -> tuple[jax.Array, jax.Array | None]:
         y, x = (_Cover(start, stop, top) for start, stop, top in zip(bins[:2], bins[2:], tops, strict=True))
 
         def at(i: int | jax.Array, j: int | jax.Array) -> tuple[jax.Array, jax.Array | None]:
-            rows, columns = (y.level * (tops[1] + 1) * h + y.place(i)) * w, x.level * h * w + x.place(j)
+            rows, columns = (y.level * (tops[1] + 1) * h + y.index(i)) * w, x.level * h * w + x.index(j)
             return look_up(rows[:, :, None] + columns[:, None, :])
 
         few = _larger(_larger(at(0, 0), at(0, 1)), _larger(at(1, 0), at(1, 1)))
@@ -103,9 +103,9 @@ def _maxima(
         more = lambda state: state[0] < jnp.max(y.steps) * across
         step = lambda state: (state[0] + 1, _larger(state[1], at(state[0] // across, state[0] % across)))
         begin = jnp.where(jnp.maximum(jnp.max(y.steps), across) > 2, 0, jnp.max(y.steps) * across)
-        value, place = lax.while_loop(more, step, (begin, few))[1]
+        value, index = lax.while_loop(more, step, (begin, few))[1]
         empty = ((y.length <= 0)[:, :, None] | (x.length <= 0)[:, None, :])[..., None]
-        return jnp.where(empty, 0, value), None if place is None else jnp.where(empty, h * w, place)
+        return jnp.where(empty, 0, value), None if index is None else jnp.where(empty, h * w, index)
 
     def in_chunks_of(chunk: int, *bins: jax.Array) -> tuple[jax.Array, jax.Array | None]:
         chunk = min(chunk, max(count, 1))
@@ -130,13 +130,13 @@ class _Cover:
         self.run = jnp.left_shift(1, self.level)
         self.steps = -(-self.length // self.run)
 
-    def place(self, step: int | jax.Array) -> jax.Array:
+    def index(self, step: int | jax.Array) -> jax.Array:
         """Where the run of a step begins: after the last one there is none, and the last one is given again."""
         return jnp.maximum(jnp.minimum(self.start + step * self.run, self.start + self.length - self.run), 0)
 
 
 def _larger(a: tuple[jax.Array, jax.Array | None], b: tuple[jax.Array, jax.Array | None]) -> tuple[Any, Any]:
-    """Of two values with their places the larger one; of equal ones the one that comes first, row by row."""
+    """Of two values with their indices the larger one; of equal ones the one that comes first, row by row."""
     if a[1] is None:
         return jnp.maximum(a[0], b[0]), None
     second = (b[0] > a[0]) | ((b[0] == a[0]) & (b[1] < a[1]))
@@ -144,7 +144,7 @@ def _larger(a: tuple[jax.Array, jax.Array | None], b: tuple[jax.Array, jax.Array
 
 
 def _running_maxima(pair: tuple[jax.Array, jax.Array | None], tops: list[int]) -> tuple[jax.Array, jax.Array | None]:
-    """Values (and places) [h, w, c] -> [levels · h · w, c]: for each level of rows and of columns the maximum over 2^i rows
+    """Values (and indices) [h, w, c] -> [levels · h · w, c]: for each level of rows and of columns the maximum over 2^i rows
     and 2^j columns from a position on (up to the map's end).
     """
 

@@ -95,7 +95,7 @@ def framed(image: np.ndarray, boxes: np.ndarray, labels: np.ndarray, least: int 
         image: uint8 [H, W, 3] RGB.
         boxes: [n, 4] x1 y1 x2 y2, its pixels; the first is drawn last.
         labels: [n].
-        least: the image is enlarged by a whole factor until its longer side has so many pixels.
+        least: the image is enlarged by a whole factor until its longer side has at least this many pixels.
     """
     scale = max(1, -(-least // max(image.shape[:2])))
     picture = Image.fromarray(drawing.enlarge(np.ascontiguousarray(image), scale))

@@ -20,7 +20,7 @@ from cnnvision.pretrained.torch_files import imagenet_file
 from cnnvision.pretrained.torch_names import COUNTER, NAMINGS, Naming, Path
 
 IMAGENET = "imagenet"
-"""In place of a file: the ImageNet weights that come as a package (EfficientNet-Lite0's)."""
+"""Instead of a file: the ImageNet weights that come as a package (EfficientNet-Lite0's)."""
 
 
 def find_weights(weights: str, backbone: str) -> str:
@@ -135,7 +135,7 @@ def _fit(
     missing = [key for key in expected if key not in found]
     if missing:
         faults.append(f"missing from the file: {_first(missing)}")
-    unexpected = [key for key in found if key not in expected and not key.startswith(naming.apart)]
+    unexpected = [key for key in found if key not in expected and not key.startswith(naming.other_keys)]
     if unexpected:
         faults.append(f"in the file but not in the network: {_first(unexpected)}")
     other = [key for key, shape in expected.items() if key in found and found[key].shape != shape]
@@ -203,7 +203,7 @@ def _recognise(found: Mapping[str, np.ndarray]) -> str | None:
     for name, naming in NAMINGS.items():
         if f"{naming.first}.weight" not in found:
             continue
-        body = {key: array.shape for key, array in found.items() if not key.startswith(naming.apart)}
+        body = {key: array.shape for key, array in found.items() if not key.startswith(naming.other_keys)}
         if _parameter_shapes(name) == {key: shape for key, shape in body.items() if ".running_" not in key}:
             return name
     return None

@@ -1,6 +1,6 @@
 """The two layouts of files that `torch.save` writes, and the arrays in them.
 
-Both hold a pickle that describes the tensors, and, apart from it, the storages (runs of raw elements) that tensors view.
+Both hold a pickle that describes the tensors, and, separately, the storages (runs of raw elements) that tensors view.
 
     legacy  until torch 1.5: pickles of a magic number, the protocol's version, facts about the machine, the object, the list
             of storage keys; then, in the list's order, each storage's element count (int64) and elements; little-endian.
@@ -27,7 +27,7 @@ MAGIC = 0x1950A86A20F9469CFC6C
 LEGACY_VERSION = 1001
 
 MOST_REPEATS = 4
-"""All tensors together may take at most so many times the file's size: tied weights share storages, but an expanded tensor
+"""All tensors together take at most this multiple of the file's size: tied weights share storages, but an expanded tensor
 (stride 0) could turn one element into any amount of memory."""
 
 _UNZIP_FAILURES = (

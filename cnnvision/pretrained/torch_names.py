@@ -41,7 +41,7 @@ class Naming:
     optional: tuple[str, ...] = ()
 
     @property
-    def apart(self) -> tuple[str, ...]:
+    def other_keys(self) -> tuple[str, ...]:
         """How keys begin that are no part of the backbone, or only with an option."""
         return (*(f"{layer}." for layer in self.head.values()), *self.optional)
 

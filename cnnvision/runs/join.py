@@ -47,7 +47,7 @@ def check_config(config: ConfigDict, mesh: jax.sharding.Mesh) -> None:
 def check_size(task: Task, config: ConfigDict) -> None:
     """Raises ConfigError for an input size that the network's strides do not divide."""
     multiple = task.inputs.multiple_of
-    for key, size in named_sizes(config):
+    for key, size in named_sizes(config.data):
         if any(side % multiple for side in size):
             near = tuple(max(multiple, round(side / multiple) * multiple) for side in size)
             raise ConfigError(f"{key}: {size} must be multiples of {multiple} for this network, e.g. {near}")
@@ -100,6 +100,15 @@ def with_room(inputs: InputSpec, source: Source) -> InputSpec:
     return dataclasses.replace(inputs, max_objects=max(inputs.max_objects, most))
 
 
+def problems_line(source: Source) -> str:
+    """How many problems a source has, the command that lists them, and the gravest."""
+    gravest = min(source.problems, key=lambda problem: faults.EFFECTS.index(problem.effect))
+    return (
+        f"{source.name} {source.split}: {len(source.problems)} problems ({faults.by_effect(source.problems)}); "
+        f"`{typed(f'doctor --data={source.name}')}` lists them. The gravest: {gravest}"
+    )
+
+
 def join(config: ConfigDict, workdir: epath.PathLike, mesh: jax.sharding.Mesh | None = None, say=print) -> Run:
     """The run that a config describes, in a folder. Compares `config.json` where it is there; `Run.write_config` writes it.
 
@@ -123,9 +132,7 @@ def join(config: ConfigDict, workdir: epath.PathLike, mesh: jax.sharding.Mesh | 
         raise DataError(f"{where}: {selection.reason}, so nothing is left to train on")
     for source in (train_source, eval_source):
         if source.problems:
-            gravest = min(source.problems, key=lambda problem: faults.EFFECTS.index(problem.effect))
-            say(f"{source.name} {source.split}: {len(source.problems)} problems ({faults.by_effect(source.problems)}); "
-                f"`{typed(f'doctor --data={source.name}')}` lists them. The gravest: {gravest}")  # fmt: skip
+            say(problems_line(source))
     if selection.reason:
         say(f"{config.data.source} {config.data.train_split}: {selection.reason}; they are left out")
     options = loading(config)

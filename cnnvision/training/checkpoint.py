@@ -30,8 +30,8 @@ def _part(state: Any, fields: dict[str, str]) -> dict[str, Any]:
 
 def with_layout(abstract: Any, mesh: jax.sharding.Mesh, split_parameters: bool) -> Any:
     """Shapes and dtypes -> the same with the sharding that each leaf has on this mesh."""
-    place = lambda leaf, layout: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=layout)
-    return jax.tree.map(place, abstract, state_layout(abstract, mesh, split_parameters))
+    laid_out = lambda leaf, layout: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=layout)
+    return jax.tree.map(laid_out, abstract, state_layout(abstract, mesh, split_parameters))
 
 
 class Checkpoints:

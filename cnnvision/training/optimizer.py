@@ -8,8 +8,8 @@ are moved as by AdamW, with Nesterov's momentum as in NAdam. The update is scale
 2025, "Muon is scalable for LLM training", section 2.2), so that learning rate and decay mean about the same for both.
 
 Deviations: first and last layers are Muon's, too. Every kernel is read by its last axis, that of a transposed convolution
-[i, 2, 2, o] as well, whose own matrix is i × 4·o: a U-Net on `shapes` learnt alike either way in 300 steps (mean IoU .651,
-and .656 with its own matrix and the last layer AdamW's).
+[i, 2, 2, o] as well, whose own matrix is i × 4·o: a U-Net on `shapes` learnt as well in 300 steps (mean IoU .651, and .656
+with its own matrix and the last layer AdamW's).
 """
 
 import dataclasses

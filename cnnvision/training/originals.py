@@ -25,7 +25,7 @@ class Originals:
 
     def __init__(self, source: Source, masks: Masks):
         self.source, self.masks = source, masks
-        self.index, self.canvas = -1, np.zeros((0, 0), np.uint8)
+        self.index, self.canvas = None, np.zeros((0, 0), np.uint8)
 
     def add(self, predictions: Any, index: np.ndarray, valid: np.ndarray, transform: np.ndarray, core: np.ndarray) -> Found:
         """The examples that are complete after a batch.
@@ -64,10 +64,10 @@ class Originals:
         return done
 
     def _finish(self) -> list[tuple[Example, np.ndarray]]:
-        if self.index < 0:
+        if self.index is None:
             return []
         found = [(self.source.read(self.index, image=False, masks=self.masks), self.canvas)]
-        self.index = -1
+        self.index = None
         return found
 
     @staticmethod

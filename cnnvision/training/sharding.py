@@ -79,5 +79,5 @@ def gather(tree: Any) -> Any:
 def from_first(tree: Any, like: Any) -> Any:
     """Host arrays of the first process -> the same on all, placed as the arrays of `like`."""
     tree = tree if jax.process_count() == 1 else multihost_utils.broadcast_one_to_all(tree)
-    place = lambda x, old: jax.make_array_from_callback(old.shape, old.sharding, lambda index: np.asarray(x)[index])
-    return jax.tree.map(place, tree, like)
+    put = lambda x, old: jax.make_array_from_callback(old.shape, old.sharding, lambda index: np.asarray(x)[index])
+    return jax.tree.map(put, tree, like)

@@ -134,9 +134,9 @@ class Comparison:
     def __post_init__(self):
         first = self.contenders[0]
         for each in self.contenders:
-            apart = sorted(set(each.ids) ^ set(first.ids)) or sorted(set(classes_of(each)) ^ set(classes_of(first)))
-            if apart:
-                raise RunError(f"{each.name} and {first.name}: only one of them was evaluated on {apart[0]!r}")
+            different = sorted(set(each.ids) ^ set(first.ids)) or sorted(set(classes_of(each)) ^ set(classes_of(first)))
+            if different:
+                raise RunError(f"{each.name} and {first.name}: only one of them was evaluated on {different[0]!r}")
 
     @property
     def compared(self) -> list[str]:

@@ -40,11 +40,11 @@ def order_line(metric: str, first: tuple[str, float], second: tuple[str, float],
         first, second: the two.
         low, high: the interval of the second minus the first.
     """
-    apart = second[1] - first[1]
+    difference = second[1] - first[1]
     if high < 0:
-        first, second, apart, low, high = second, first, -apart, -high, -low
+        first, second, difference, low, high = second, first, -difference, -high, -low
     said = f"{second[0]} above {first[0]}" if low > 0 else f"{second[0]} and {first[0]}: no order"
-    return f"- {metric}: {said} ({apart:+.3f}, 95 % {low:+.3f} … {high:+.3f})"
+    return f"- {metric}: {said} ({difference:+.3f}, 95 % {low:+.3f} … {high:+.3f})"
 
 
 def _text(cell: object) -> str:

@@ -17,6 +17,7 @@ from cnnvision.evaluation.bootstrap import percentiles
 from cnnvision.evaluation.segmentation import SegmentationEvaluator, SegmentedImage
 from cnnvision.programs.text import operations
 from cnnvision.runs.join import empty_batch
+from cnnvision.runs.open import load
 from cnnvision.task import DataInfo
 from experiments import ladder, train
 from experiments.reports import comparison
@@ -59,6 +60,8 @@ def test_the_detection_ladder_from_end_to_end(tmp_path, few_shapes):
         assert row["detector"] == name and row["AP50"] == last["AP50"]
         assert row["AP_low"] <= row["AP"] <= row["AP_high"] and row["AP50_low"] <= row["AP50"] <= row["AP50_high"]
         assert row["proposal_recall"] == last["proposal_recall"] and 0 < row["proposal_recall"] <= 1
+        threshold = load(tmp_path / name.lower().replace(" ", "_")).threshold
+        assert 0 <= threshold == last["score_threshold"] <= 1  # of predict's pictures
         assert row["ms_an_image"] == pytest.approx(sum(row[part] for part in parts)) and row["ms_backbone"] > 0
     # R-CNN and Fast R-CNN look at the same regions, and one of them once only.
     assert rows[1]["proposal_recall"] == rows[2]["proposal_recall"]

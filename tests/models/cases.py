@@ -10,11 +10,12 @@ from typing import Any
 @dataclasses.dataclass(frozen=True)
 class Case:
     """Attributes:
-    config: a file of configs/; its variant "smoke" is the network that is tested.
+    config: name of a file in configs/; its variant "smoke" is the network that is tested.
     model: values of keys of `config.model` that differ: what is random is switched on, for example.
     learning_rate: of plain gradient descent, by which the loss on one batch of four images falls in forty steps.
     draws: whether training depends on the key (dropout, samples).
     background: whether there is something to learn from an image without objects.
+    shared: part of the parameters -> how many maps its layers see, where it is more than one.
     """
 
     config: str
@@ -22,6 +23,7 @@ class Case:
     learning_rate: float = 0.1
     draws: bool = True
     background: bool = False
+    shared: dict[str, int] = dataclasses.field(default_factory=dict)
 
 
 PIXELS = {"loss": {"dice": 0.5, "focal": 0.5}, "tta": "none"}
@@ -41,5 +43,7 @@ CASES = {
     "random_crops": Case("random_crops_shapes", {**HEADS, **CROPS, "box_loss": "mean_squared_error"}, background=True),
     "rcnn": Case("rcnn_shapes", {**CROPS, "dropout": 0.3, "context": 2, "boxes": {"number": 5}}, background=True),
     "fast_rcnn": Case("fast_rcnn_shapes", FEW, background=True),
-    "faster_rcnn": Case("faster_rcnn_shapes", {**FEW, "rpn": {"number": 32}}, learning_rate=0.3, background=True),
+    "faster_rcnn": Case(
+        "faster_rcnn_shapes", {**FEW, "rpn": {"number": 32}}, learning_rate=0.3, background=True, shared={"rpn": 3}
+    ),
 }

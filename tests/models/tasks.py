@@ -12,7 +12,6 @@ from cnnvision.models import make_task
 from cnnvision.runs.configuration import load_config
 from cnnvision.task import DataInfo
 from cnnvision.types import ClassTarget, ObjectTarget, Regions, SemanticTarget
-from tests.conftest import ROOT
 from tests.models.cases import CASES
 
 CLASSES = ("circle", "square", "star")
@@ -23,7 +22,7 @@ ROWS = 4
 
 def model_of(name):
     """`config.model` of a model's case."""
-    model = load_config(f"{ROOT}/configs/{CASES[name].config}.py:smoke").copy_and_resolve_references().model.unlock()
+    model = load_config(f"{CASES[name].config}:smoke").copy_and_resolve_references().model.unlock()
     changes = dict(CASES[name].model)
     if "backbone" in model:
         model.backbone = ConfigDict(changes.pop("backbone", SMALL))

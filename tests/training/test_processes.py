@@ -1,11 +1,7 @@
 """One device, eight devices, and two processes of four devices each: the same losses and gradients, and one run together."""
 
 import json
-import os
 import signal
-import socket
-import subprocess
-import sys
 import time
 
 import jax
@@ -18,42 +14,11 @@ from cnnvision.training.optimizer import make_optimizer
 from cnnvision.training.sharding import everywhere, make_mesh, put_batch
 from cnnvision.training.step import loss_and_gradient, make_train_step, step_key
 from tests.conftest import ROOT
+from tests.processes import distance, finish, free_address, start
 from tests.training import toy
 from tests.training.process_of_many import ROWS
 
 STATES = 20
-
-
-def start(*arguments, devices=4):
-    environment = {**os.environ, "JAX_PLATFORMS": "cpu", "JAX_NUM_CPU_DEVICES": str(devices)}
-    environment["JAX_COMPILATION_CACHE_DIR"] = str(ROOT / ".pytest_cache" / "xla")
-    return subprocess.Popen(
-        [sys.executable, "-m", *map(str, arguments)],
-        cwd=ROOT,
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-
-
-def free_address():
-    with socket.socket() as found:
-        found.bind(("localhost", 0))
-        return f"localhost:{found.getsockname()[1]}"
-
-
-def finish(processes):
-    outputs = [process.communicate(timeout=300)[0] for process in processes]
-    for process, output in zip(processes, outputs, strict=True):
-        assert process.returncode == 0, output
-    return outputs
-
-
-def distance(a, b):
-    """Norm of the difference over the norm of `a`, of two lists of arrays."""
-    norm = lambda leaves: np.sqrt(sum(float(np.sum(np.square(leaf, dtype=np.float64))) for leaf in leaves))
-    return norm([x - y for x, y in zip(a, b, strict=True)]) / norm(a)
 
 
 def test_from_each_of_twenty_states_the_loss_and_the_gradient_are_the_same(tmp_path):

@@ -82,7 +82,7 @@ class Row:
         largest: position among `objects` of the largest object of the original; None where it is not visible.
         semantic: uint8 [h, w] or None.
         cells: int32 [h, w], 0 or which object a pixel belongs to, where weights of borders are asked for; or None.
-        core: x1 y1 x2 y2, whole pixels: the part that the row answers for; None for all of the image.
+        core: x1 y1 x2 y2, whole pixels: the part whose predictions are kept; None for all of the image.
         proposals: float32 [p, 4] in input pixels, those of which enough is visible; None where the example has none.
     """
 

@@ -28,7 +28,7 @@ def resize(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """Resizes with anti-aliasing: each output pixel is the mean of bilinear samples spread evenly over it.
 
     Along each axis they are 2^k, the power of two nearest to the shrinking (1 where the image is enlarged: plain bilinear
-    interpolation), so samples lie 0.7 to 1.4 original pixels apart. This is an area average for about half the time of
+    interpolation), so samples are spaced 0.7 to 1.4 original pixels. This is an area average for about half the time of
     cv2.INTER_AREA, which is fast for whole factors only. Bilinear interpolation halves exactly, pixel by pair of pixels.
 
     Args:

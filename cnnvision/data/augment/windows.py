@@ -1,8 +1,8 @@
-"""Parts of images at their own resolution, for networks that answer pixel by pixel: `resize` "tile".
+"""Parts of images at their own resolution, for dense prediction: `resize` "tile".
 
-Evaluation cuts an image into overlapping tiles (Ronneberger et al. 2015, figure 2): each answers for its core, and sees a
-margin around it. Training draws one window an image and epoch, moved, turned, zoomed and bent. What lies beyond the image is
-its mirror image, the edge pixel not repeated; nothing is learnt there and nothing predicted (IGNORE).
+Evaluation cuts an image into overlapping tiles (Ronneberger et al. 2015, figure 2): predictions are kept in a tile's core,
+and the margin around it is context. Training draws one window an image and epoch, moved, turned, zoomed and bent. What lies
+beyond the image is its mirror image, the edge pixel not repeated; nothing is learnt there and nothing predicted (IGNORE).
 """
 
 import dataclasses
@@ -47,7 +47,7 @@ def all_tiles(source: Source, spec: InputSpec) -> tuple[tuple[int, Tile], ...]:
 
 
 def core_of(tile: Tile, size: tuple[int, int], spec: InputSpec) -> Rectangle:
-    """x1 y1 x2 y2 in the tile's pixels: what it answers for, within an image of `size` (height, width)."""
+    """x1 y1 x2 y2 in the tile's pixels: where its predictions are kept, within an image of `size` (height, width)."""
     ends = []
     for start, length, side in zip(tile, size[::-1], spec.sizes[0][::-1], strict=True):
         core = (side - 2 * spec.margin) // spec.tile_step * spec.tile_step
@@ -55,13 +55,13 @@ def core_of(tile: Tile, size: tuple[int, int], spec: InputSpec) -> Rectangle:
     return spec.margin, spec.margin, ends[0], ends[1]
 
 
-def mirrored(places: np.ndarray, length: int) -> np.ndarray:
-    """Places along an axis, any integers -> those within [0, length) that are shown there."""
+def mirrored(positions: np.ndarray, length: int) -> np.ndarray:
+    """Positions along an axis, any integers -> those within [0, length) that are shown there."""
     if length == 1:
-        return np.zeros_like(places)
+        return np.zeros_like(positions)
     period = 2 * (length - 1)
-    places = np.abs(places) % period
-    return np.minimum(places, period - places)
+    positions = np.abs(positions) % period
+    return np.minimum(positions, period - positions)
 
 
 def cut_tile(tile: Tile, example: Example, index: int, spec: InputSpec) -> Row:
@@ -115,7 +115,7 @@ def sample_window(
         options: which changes, and how strong; those of crop area, aspect and translation have no meaning here.
         size: (height, width) of the original image, pixels.
         out: (height, width) of the network's input, pixels.
-        lost: of them, at each side, those without an answer (`InputSpec.lost`).
+        lost: of them, at each side, those without an output (`InputSpec.lost`).
     """
     draws = rng.random(12)
     low, high = map(math.log, options.zoom)
@@ -127,10 +127,10 @@ def sample_window(
         sine, cosine = round(sine), round(cosine)
     mirror = np.diag([-1.0 if draws[0] < options.flip else 1.0, -1.0 if draws[1] < options.flip_vertical else 1.0])
     linear = zoom * np.array([[cosine, -sine], [sine, cosine]]) @ mirror
-    # The middle lies where all that a window of this zoom and these quarter turns answers for is image, as far as there is
+    # The middle lies where all outputs of a window of this zoom and these quarter turns are of the image, as far as there is
     # enough of it.
-    answered = [(side - 2 * lost) / zoom for side in (out if turns % 2 else out[::-1])]
-    middle = [_middle(*axis) for axis in zip(draws[5:7], answered, size[::-1], strict=True)]
+    output = [(side - 2 * lost) / zoom for side in (out if turns % 2 else out[::-1])]
+    middle = [_middle(*axis) for axis in zip(draws[5:7], output, size[::-1], strict=True)]
     offset = np.array(out[::-1]) / 2.0 - linear @ np.array(middle)
     bend = rng.normal(0.0, 1.0, (options.elastic_grid, options.elastic_grid, 2)) * options.elastic
     return Window(
@@ -142,7 +142,7 @@ def sample_window(
 
 
 def _middle(draw: float, window: float, length: int) -> float:
-    """The middle of a window of so many pixels along an image of `length`: one within the other, begun at a whole pixel."""
+    """The middle of a window of `side` pixels along an image of `length`: one within the other, begun at a whole pixel."""
     room = length - window
     return window / 2.0 + math.copysign(math.floor(draw * (math.floor(abs(room)) + 1)), room)
 
@@ -164,9 +164,9 @@ def cut_window(window: Window, example: Example, index: int, spec: InputSpec) ->
     return Row(index, image, window.transform.astype(np.float32), semantic=semantic, cells=cells)
 
 
-def _sampled(places: np.ndarray, length: int) -> slice:
-    """Which pixels of an axis of `length` bilinear samples at `places` touch, with those whose mirror images they touch."""
-    low, high = math.floor(places.min()) - 1, math.ceil(places.max()) + 2
+def _sampled(positions: np.ndarray, length: int) -> slice:
+    """Which pixels of an axis of `length` bilinear samples at `positions` touch, and those whose mirror images they do."""
+    low, high = math.floor(positions.min()) - 1, math.ceil(positions.max()) + 2
     first = min(low, 2 * (length - 1) - high) if high > length else low
     last = max(high, 1 - low) if low < 0 else high
     return slice(max(first, 0), min(last, length))

@@ -7,7 +7,7 @@ from cnnvision.data.maps.class_ids import instance_table
 from cnnvision.types import IGNORE
 
 REACH = 4.0
-"""Beyond so many sigmas in all, the exponential is below 4e-4 and is left at 0."""
+"""Sum of distances, in sigmas, beyond which the exponential is below 4e-4 and is left at 0."""
 
 
 def connected_cells(semantic: np.ndarray, background: int) -> np.ndarray:
@@ -54,7 +54,7 @@ def border_weights(cells: np.ndarray, w0: float, sigma: float) -> np.ndarray:
         second[near] = np.minimum(second[near], np.maximum(first[near], distance))
         first[near] = np.minimum(first[near], distance)
     between = cells == 0
-    # OpenCV's last bits change with the place in memory, and batches must not; squared distances are whole numbers.
+    # OpenCV's last bits change with the address in memory, and batches must not; squared distances are whole numbers.
     first, second = (np.sqrt(np.rint(distance[between] ** 2)) for distance in (first, second))
     weights[between] += w0 * np.exp(-((first + second) ** 2) / (2.0 * sigma**2))
     return weights

@@ -122,11 +122,11 @@ def instance_table(raw: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]
     counts = np.bincount(raw.ravel(), minlength=1)
     counts[0] = 0
     ids = np.flatnonzero(counts)
-    number = np.cumsum(counts > 0) - 1  # id -> place in `ids`
+    number = np.cumsum(counts > 0) - 1  # id -> index into `ids`
     rows, columns = np.nonzero(raw)
     objects = number[raw[rows, columns]]
     least, most = np.full((2, len(ids)), max(raw.shape)), np.zeros((2, len(ids)), np.int64)
-    for axis, places in enumerate((columns, rows)):
-        np.minimum.at(least[axis], objects, places)
-        np.maximum.at(most[axis], objects, places + 1)
+    for axis, positions in enumerate((columns, rows)):
+        np.minimum.at(least[axis], objects, positions)
+        np.maximum.at(most[axis], objects, positions + 1)
     return ids, np.concatenate([least, most]).T.astype(np.float32), counts[ids].astype(np.float32)

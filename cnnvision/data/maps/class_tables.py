@@ -25,12 +25,12 @@ IGNORED_NAME = "ignore"
 MOST_CLASSES = 255
 """Ids 0 ... 254; 255 is IGNORE."""
 MOST_INFERRED = 100
-"""So many values are taken for classes; more are instance ids, a picture, or edges that were smoothed."""
+"""Most values that are taken for classes; more are instance ids, a picture, or edges that were smoothed."""
 
 _VALUE, _COLOUR = ("value",), ("red", "green", "blue")
 _FORMS = "value,name or red,green,blue,name"
 _CHUNK = 256
-"""So many maps are in the hands of the threads at a time."""
+"""Maps that the threads work on at a time."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,7 +51,7 @@ class ClassTable:
 
     @property
     def meaning(self) -> str:
-        """The table as text: two tables of the same `names` that read maps alike have the same."""
+        """The table as text: two tables of the same `names` that read maps the same way have the same text."""
         return f"{'colours' if self.coloured else 'values'} {sorted(self.ids.items())}"
 
     def read(self, data: bytes, size: tuple[int, int], file: str) -> np.ndarray:

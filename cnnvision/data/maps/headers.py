@@ -71,12 +71,12 @@ def as_stored(values: np.ndarray, stretched: tuple[int, int] | None) -> np.ndarr
         stretched: of `stored_range`.
 
     Returns:
-        [H, W]: `values`, or what the file has in their place: uint8, or uint16 where it does not fit.
+        [H, W]: `values`, or what the file has instead: uint8, or uint16 where it does not fit.
     """
     if stretched is None:
         return values
     greatest, full = stretched
-    # Exact: stretched values are rounded by at most a half, and lie `full / greatest`, which is more than 1, apart.
+    # Exact: stretched values are rounded by at most a half, and their spacing, `full / greatest`, is more than 1.
     stored = (values.astype(np.int64) * greatest + full // 2) // full
     return stored.astype(np.uint8 if greatest < 256 else np.uint16)
 
@@ -93,15 +93,15 @@ def _in_file(image: Image.Image) -> tuple[str, int | None]:
 
 def _is_lossy_webp(image: Image.Image) -> bool:
     """Whether the (first) picture of a WEBP is in a chunk VP8, not VP8L."""
-    place = image.fp.tell()
+    offset = image.fp.tell()
     image.fp.seek(0)
     data = image.fp.read()
-    image.fp.seek(place)
+    image.fp.seek(offset)
     start = 12
     while start + 8 <= len(data):
         kind, length = data[start : start + 4], int.from_bytes(data[start + 4 : start + 8], "little")
         if kind in (b"VP8 ", b"VP8L"):
             return kind == b"VP8 "
-        # A frame of an animation holds chunks behind its own head of 16 bytes; other chunks end at an even place.
+        # A frame of an animation holds chunks behind its own head of 16 bytes; other chunks end at an even offset.
         start += 8 + 16 if kind == b"ANMF" else 8 + length + length % 2
     return False

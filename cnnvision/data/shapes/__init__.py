@@ -176,7 +176,7 @@ def prepare(config: str = "shapes", data_dir: str | os.PathLike | None = None, p
         with _quiet_tfds():
             builder.download_and_prepare()
     except (OSError, RuntimeError) as error:  # a full disk is array_record's RuntimeError
-        # Perhaps only because another process has put its finished folder into place first; that is as good as ours.
+        # Perhaps only because another process has renamed its finished folder first; that is as good as ours.
         failure = error
     if not builder.data_path.exists():
         cure = "Make room there, give another data_dir, or set TFDS_DATA_DIR."

@@ -22,13 +22,13 @@ from cnnvision.data.shapes.textures import background, paint, photographed, with
 SEED = 1
 SIDE = 128
 LEAST_VISIBLE = 40
-"""At least so many hundredths of an object's full area are visible."""
+"""Least visible share of an object's full area, percent."""
 LEAST_INSIDE = 80
-"""At least so many hundredths of an object's full area lie within the image."""
+"""Least share of an object's full area within the image, percent."""
 LEAST_PIXELS = 64
-"""At least so many pixels of an object are visible, or nine tenths of a smaller one."""
+"""Least visible pixels of an object, or nine tenths of a smaller one."""
 CROWDING = 45
-"""In so many of a hundred cases an object is put on another one."""
+"""How often an object is put on another one, percent."""
 ATTEMPTS = 60
 """Positions that are tried for an object before all of the image is arranged anew."""
 SPLITS = {"train": 2000, "val": 500}
@@ -40,7 +40,7 @@ class Recipe:
     """What the images of one config have in common.
 
     Attributes:
-        word: tells the random streams of the configs apart.
+        word: separates the random streams of the configs.
         objects: least and greatest number of objects an image.
         sides: least and greatest longer side of an object's full form, pixels.
         area_ranges: name -> (least, most) visible area in square pixels: a third of the objects lies in each.

@@ -1,6 +1,6 @@
 """Textures, backgrounds and clutter of `shapes`; integers throughout.
 
-One family of textures serves backgrounds, clutter and objects alike, so that neither a colour nor a pattern nor a strong
+One family of textures serves backgrounds, clutter and objects, so that neither a colour nor a pattern nor a strong
 edge tells that there is an object: only its form does.
 
 Canvases and surfaces are int32 [3, h, w], 0 … 255, channels first, which NumPy works through several times faster.
@@ -22,7 +22,7 @@ STANDS_OFF = 100
 
 @functools.lru_cache(maxsize=1024)
 def _easing(cell: int, phase: int) -> np.ndarray:
-    """Weights of lattice values, `cell` pixels apart, at each of LONGEST pixels: float64 [LONGEST, knots], 64ths."""
+    """Weights of lattice values, spaced `cell` pixels, at each of LONGEST pixels: float64 [LONGEST, knots], 64ths."""
     position = np.arange(LONGEST) + phase
     knot = position // cell
     part = (position - knot * cell) * 64 // cell

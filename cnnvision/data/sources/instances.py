@@ -29,7 +29,7 @@ FILE = "classes.txt"
 CLASS = "object"
 BACKGROUND = "background"
 _CHUNK = 1024
-"""So many maps are in the hands of the threads at a time."""
+"""Maps that the threads work on at a time."""
 
 
 class InstanceSource(RecordSource):

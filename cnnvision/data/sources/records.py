@@ -26,9 +26,9 @@ SPLIT_ALIASES = {"train": ("training",), "val": ("validation", "valid", "dev", "
 
 
 _COMPARED = 50
-"""With so many problems found, missing files are no longer compared with those that are there."""
+"""From this number of problems on, missing files are no longer compared with those that are there."""
 _CHUNK = 4096
-"""So many files are in the hands of the threads at a time."""
+"""Files that the threads work on at a time."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

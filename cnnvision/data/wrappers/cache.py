@@ -15,7 +15,7 @@ class CachedSource(Wrapped):
     """A source with its first examples to be read kept in memory, decoded, until the room is full.
 
     Nothing is ever evicted: every epoch reads each example once in a new order, and there a full cache that stays as it is
-    answers as many reads as its share of the data, while the least recently used would answer fewer. What it hands out is
+    serves as many reads as its share of the data, while the least recently used would serve fewer. What it hands out is
     shared, so its arrays are read-only. Safe to call from several threads. A pickled copy (in a worker process) starts
     empty and fills its own. Everything but `read` is that of the source.
 

@@ -48,7 +48,7 @@ class Renamed(Wrapped):
         problems: those of the source, and ahead of them what the two lists do not have in common.
 
     Raises:
-        DataError: the two lists have fewer than two classes in common, so that there is nothing to tell apart (or, where
+        DataError: the two lists have fewer than two classes in common, so that there is nothing to distinguish (or, where
             `names` is one class alone, not that one).
     """
 
@@ -98,7 +98,7 @@ def _differences(source: Source, names: tuple[str, ...]) -> list[Problem]:
         findings.add(source.name, message, cure, "object left out", "", "semantic classes", _listed(unknown))
     if absent:
         message = f"{len(absent)} of the {len(names)} classes of the network are none of the data's"
-        cure = "There is nothing to mend where they do not occur: the network may still answer with them, which is wrong."
+        cure = "There is nothing to mend where they do not occur: the network may still predict them, which is wrong."
         findings.add(source.name, message, cure, "kept", "", "semantic classes", _listed(absent))
     return findings.problems
 

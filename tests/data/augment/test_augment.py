@@ -136,10 +136,9 @@ CHANGES = {
 def test_every_option_changes_the_image_and_nothing_else_that_is_drawn(option):
     """Beside it, the draws of all other options stay the same: one may be switched on without another experiment."""
     example = bare(np.random.default_rng(0).integers(0, 256, (60, 60, 3)).astype(np.uint8))
-    others = dataclasses.replace(
-        AugmentSettings(0.5, 0.5, (0.5, 0.9), (0.8, 1.25), 0.1, 10.0, 0.2, 0.2, 0.2, 0.05),
-        **{option: getattr(AugmentSettings(), option)},
-    )
+    colours = {"brightness": 0.2, "contrast": 0.2, "saturation": 0.2, "hue": 0.05}
+    every = AugmentSettings(0.5, 0.5, (0.5, 0.9), (0.8, 1.25), 0.1, 10.0, **colours)
+    others = dataclasses.replace(every, **{option: getattr(AugmentSettings, option)})
     value = {key: value for key, value in CHANGES[option].items() if value is not None}
     with_it = dataclasses.replace(others, **value)
     changed = 0

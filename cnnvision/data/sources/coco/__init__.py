@@ -62,7 +62,7 @@ class CocoSource(RecordSource):
         root: the data set's folder.
         category_ids: as the attribute.
         annotated: the annotations of the images of `records`, and of others.
-        places: of each record, its place in `annotated`.
+        positions: of each record, its index in `annotated`.
         table: of the semantic maps, or None.
 
     Attributes:
@@ -80,7 +80,7 @@ class CocoSource(RecordSource):
         root: pathlib.Path,
         category_ids: tuple[int | None, ...],
         annotated: Annotated,
-        places: Sequence[int],
+        positions: Sequence[int],
         table: ClassTable | None,
     ):
         names = table.names if table else ()
@@ -89,23 +89,23 @@ class CocoSource(RecordSource):
         self._root, self._table = str(root), table
         self.meaning = table.meaning if table else ""
         self._segmentations = annotated.segmentations
-        self._starts = annotated.starts[list(places)]
+        self._starts = annotated.starts[list(positions)]
 
     def planes(self, index: int, masks: Masks) -> Planes:
         """The objects, with masks where the annotations have any; the semantic map; where objects lie, of which the first
         one has the pixels that are several ones'. Raises RecordError.
         """
         objects, size = self.records[index].objects, self.records[index].size
-        cells, places = None, range(len(objects.boxes))
+        cells, positions = None, range(len(objects.boxes))
         if self._segmentations is not None and masks is True:
-            planes = np.zeros((len(places), *size), bool)
-            for place in places:
-                self._draw(index, place, planes[place], True)
+            planes = np.zeros((len(positions), *size), bool)
+            for position in positions:
+                self._draw(index, position, planes[position], True)
             objects = dataclasses.replace(objects, masks=planes)
         if self._segmentations is not None and masks == "cells":
             cells = np.zeros(size, np.int32)
-            for place in reversed(places):
-                self._draw(index, place, cells, place + 1)
+            for position in reversed(positions):
+                self._draw(index, position, cells, position + 1)
         return objects, self._semantic(self.records[index]), cells
 
     def map_digest(self, index: int) -> str:
@@ -114,16 +114,16 @@ class CocoSource(RecordSource):
         if not digest or self._segmentations is None:
             return digest
         start = int(self._starts[index])
-        parts = [self._segmentations.parts(start + place) for place in range(len(self.records[index].objects.boxes))]
+        parts = [self._segmentations.parts(start + position) for position in range(len(self.records[index].objects.boxes))]
         masks = repr([[part.tobytes() for part in of_object] for of_object in parts])
         return f"{digest} {hashlib.blake2b(masks.encode(), digest_size=16).hexdigest()}"
 
-    def _draw(self, index: int, place: int, plane: np.ndarray, value: int) -> None:
+    def _draw(self, index: int, position: int, plane: np.ndarray, value: int) -> None:
         """Sets `plane` [H, W] to `value` where an object's mask is, or its box, where it has no mask."""
         record = self.records[index]
-        mask = self._segmentations.mask(int(self._starts[index]) + place, record.size)
+        mask = self._segmentations.mask(int(self._starts[index]) + position, record.size)
         if mask is None:
-            box = record.objects.boxes[place]
+            box = record.objects.boxes[position]
             (left, top), (right, bottom) = np.floor(box[:2]).astype(int), np.ceil(box[2:]).astype(int)
             plane[top:bottom, left:right] = value
         else:
@@ -169,12 +169,12 @@ def open_coco(folder: str, split: str, classes: tuple[str, ...] | None) -> CocoS
     # COCO's own evaluation ranks detections of one score by the ids of their images: in another order AP is another.
     images.sort(key=lambda image: (isinstance(image[0].id, str), image[0].id))
     _report_unlisted(root, part, content["images"], file, findings)
-    places = {**dict.fromkeys(listed, LEFT_OUT), **{entry.id: place for place, (entry, _) in enumerate(images)}}
+    positions = {**dict.fromkeys(listed, LEFT_OUT), **{entry.id: position for position, (entry, _) in enumerate(images)}}
     labels = _labels(categories, classes, file, findings)
     sizes = [record.size for _, record in images]
-    annotated = read_annotations(content["annotations"], places, sizes, labels, file, findings)
+    annotated = read_annotations(content["annotations"], positions, sizes, labels, file, findings)
     table, maps = read_maps(root, part, [entry.file_name for entry, _ in images], sizes, findings)
-    kept = [place for place, path in enumerate(maps) if path is not None]
+    kept = [position for position, path in enumerate(maps) if path is not None]
     records = [dataclasses.replace(images[i][1], objects=annotated.objects[i], map=maps[i]) for i in kept]
     findings.finish(file)
     ids = dict(zip(categories.names, categories.ids, strict=True))

@@ -17,12 +17,12 @@ from cnnvision.data.sources.coco.segmentations import Segmentations, runs_of_tex
 from cnnvision.types import Objects
 
 LEFT_OUT = -1
-"""Place of an image that is listed, but not used."""
+"""Index of an image that is listed, but not used."""
 
 _MOST_AREA = 1e10
 """Where COCO's largest range of areas ends."""
 _FAR = 2
-"""So many times the image's longer side a polygon may reach."""
+"""How far a polygon may reach, in multiples of the image's longer side."""
 
 
 @dataclasses.dataclass(slots=True)
@@ -31,7 +31,7 @@ class Row:
 
     Attributes:
         record: its name in messages.
-        image: place of its image.
+        image: index of its image.
         label: class.
         box: x y width height, as it stands.
         crowd: iscrowd.
@@ -67,7 +67,7 @@ class Annotated:
 
 def read_annotations(
     entries: Sequence[Any],
-    places: Mapping[int | str, int],
+    positions: Mapping[int | str, int],
     sizes: Sequence[tuple[int, int]],
     labels: Mapping[int, int | None],
     file: str,
@@ -77,19 +77,19 @@ def read_annotations(
 
     Args:
         entries: the list in the JSON, with packed segmentations.
-        places: id of each listed image -> index into `sizes`, or LEFT_OUT.
+        positions: id of each listed image -> index into `sizes`, or LEFT_OUT.
         sizes: (height, width) of each used image.
         labels: id of each category -> class, None where training does not have it.
         file: its name, for messages.
         findings: gets what is wrong.
     """
     unique = _without_copies(entries, file, findings)
-    read = (_row(record, entry, places, sizes, labels, file, findings) for record, entry in unique)
+    read = (_row(record, entry, positions, sizes, labels, file, findings) for record, entry in unique)
     rows = [row for row in read if row is not None]
     rows, corners = _with_boxes(rows, sizes, file, findings)
     sound = _sound_polygons(rows, sizes, file, findings)
-    order = sorted(np.flatnonzero(sound).tolist(), key=lambda place: rows[place].image)
-    rows, corners = [rows[place] for place in order], corners[order]
+    order = sorted(np.flatnonzero(sound).tolist(), key=lambda position: rows[position].image)
+    rows, corners = [rows[position] for position in order], corners[order]
     known = any(row.parts for row in rows)
     without = [row.record for row in rows if known and not row.parts]
     if without:
@@ -133,7 +133,7 @@ def _without_copies(entries: Sequence[Any], file: str, findings: Findings) -> It
 def _row(
     record: str,
     entry: dict[str, Any],
-    places: Mapping[int | str, int],
+    positions: Mapping[int | str, int],
     sizes: Sequence[tuple[int, int]],
     labels: Mapping[int, int | None],
     file: str,
@@ -144,7 +144,7 @@ def _row(
     def add(message: str, cure: str, field: str, effect: str = "object left out", value: object = None) -> None:
         findings.add(file, message, cure, effect, record, field, entry.get(field, "") if value is None else value)
 
-    image = places.get(identity(entry.get("image_id")))
+    image = positions.get(identity(entry.get("image_id")))
     if image is None:
         return add("there is no image with this id", "Correct it, or add the image to the list.", "image_id")
     category = identity(entry.get("category_id"))
@@ -207,36 +207,36 @@ def _with_boxes(
     images = np.array([sizes[row.image] for row in rows], np.float32).reshape(-1, 2)
     sound = (stored[:, :2] >= 0).all(axis=1) & (stored[:, 2:] <= images[:, ::-1]).all(axis=1)
     sound &= (stored[:, :2] < stored[:, 2:]).all(axis=1)
-    for place in np.flatnonzero(~sound).tolist():
-        row = rows[place]
-        box = findings.box(corners[place].tolist(), sizes[row.image], file, row.record, row.box)
+    for position in np.flatnonzero(~sound).tolist():
+        row = rows[position]
+        box = findings.box(corners[position].tolist(), sizes[row.image], file, row.record, row.box)
         if box:
-            sound[place], stored[place] = True, box
+            sound[position], stored[position] = True, box
     return [row for row, is_sound in zip(rows, sound, strict=True) if is_sound], stored[sound]
 
 
 def _sound_polygons(rows: list[Row], sizes: Sequence[tuple[int, int]], file: str, findings: Findings) -> np.ndarray:
     """bool [n]: whether a row's polygons can be used; polygons of too few corners are taken out where there are others."""
     sound = np.ones(len(rows), bool)
-    numbered = [(place, part) for place, row in enumerate(rows) if not row.runs for part in row.parts if len(part)]
+    numbered = [(position, part) for position, row in enumerate(rows) if not row.runs for part in row.parts if len(part)]
     if numbered:
         lengths = np.array([len(part) for _, part in numbered])
         coordinates = np.concatenate([part for _, part in numbered])
-        places = np.array([place for place, _ in numbered])
+        positions = np.array([position for position, _ in numbered])
         reach = np.maximum.reduceat(np.abs(coordinates), np.cumsum(lengths) - lengths)  # NaN where there is one
-        far = ~(reach <= _FAR * np.array([max(sizes[row.image]) for row in rows])[places])
+        far = ~(reach <= _FAR * np.array([max(sizes[row.image]) for row in rows])[positions])
         for wrong, message in (
             (far, "a polygon has a coordinate far outside the image, or one that is not finite"),
             (lengths % 2 != 0, "a polygon has an odd number of coordinates"),
         ):
-            for place in dict.fromkeys(places[wrong].tolist()):
-                sound[place] = False
+            for position in dict.fromkeys(positions[wrong].tolist()):
+                sound[position] = False
                 cure = "Write x and y of each corner in turn, in pixels."
-                findings.add(file, message, cure, "object left out", rows[place].record, "segmentation")
-    for place, row in enumerate(rows):
+                findings.add(file, message, cure, "object left out", rows[position].record, "segmentation")
+    for position, row in enumerate(rows):
         enough = row.parts if row.runs else [part for part in row.parts if len(part) >= 6]
-        if len(enough) < len(row.parts) and sound[place]:
-            sound[place] = bool(enough)
+        if len(enough) < len(row.parts) and sound[position]:
+            sound[position] = bool(enough)
             effect = "repaired" if enough else "object left out"
             message = "a polygon has fewer than six numbers (three corners)" + (", and is not used" if enough else "")
             findings.add(file, message, "Draw it again, or delete it.", effect, row.record, "segmentation")

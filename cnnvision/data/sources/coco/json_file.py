@@ -137,8 +137,8 @@ def read_categories(entries: list[Any], file: str, findings: Findings) -> Catego
     if not names and entries == []:
         findings.add(file, "there are no categories", "List the classes.", "refused", field="categories")
     similar_names(tuple(first), file, findings)
-    places = {name: place for place, name in enumerate(first)}
-    return Categories(tuple(first), tuple(first.values()), {key: places[name] for key, name in names.items()})
+    positions = {name: position for position, name in enumerate(first)}
+    return Categories(tuple(first), tuple(first.values()), {key: positions[name] for key, name in names.items()})
 
 
 def read_images(entries: list[Any], file: str, findings: Findings) -> tuple[list[ImageEntry], set[int | str]]:

@@ -103,8 +103,8 @@ def runs_of_text(text: str) -> np.ndarray:
     lengths = ends - starts + 1
     if lengths.max() > 8:  # 40 bits: more than any image has pixels
         raise ValueError("it has a number that is too long")
-    place = np.arange(len(groups)) - np.repeat(starts, lengths)
-    numbers = np.add.reduceat((groups & _VALUE) << (_VALUE_BITS * place), starts)
+    position = np.arange(len(groups)) - np.repeat(starts, lengths)
+    numbers = np.add.reduceat((groups & _VALUE) << (_VALUE_BITS * position), starts)
     numbers -= np.where(groups[ends] & _NEGATIVE, np.int64(1) << (_VALUE_BITS * lengths), 0)
     numbers[1::2] = np.cumsum(numbers[1::2])
     numbers[2::2] = np.cumsum(numbers[2::2])

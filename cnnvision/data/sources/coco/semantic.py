@@ -84,8 +84,8 @@ def _find(
     for stem in sorted(there.keys() - set(stems)):
         file = pathlib.Path(there[stem]).relative_to(root).as_posix()
         findings.add(file, "the semantic map has no image that is used", "Add the image, or delete the map.", "kept")
-    places = [place for place, path in enumerate(found) if path]
-    files = [(found[place], pathlib.Path(found[place]).relative_to(root).as_posix()) for place in places]
-    for place, fits in zip(places, maps_fit(files, [sizes[place] for place in places], findings), strict=True):
-        found[place] = found[place] if fits else None
+    used = [index for index, path in enumerate(found) if path]
+    files = [(found[index], pathlib.Path(found[index]).relative_to(root).as_posix()) for index in used]
+    for index, fits in zip(used, maps_fit(files, [sizes[index] for index in used], findings), strict=True):
+        found[index] = found[index] if fits else None
     return found

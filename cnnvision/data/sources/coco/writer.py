@@ -5,7 +5,7 @@
 
 Boxes are x y width height in continuous pixels from 0; categories count from 1, in the order of the source's classes.
 `segmentation` is an uncompressed RLE of the mask, exact to the pixel, where masks are known, and an empty list elsewhere.
-COCO has no place for classes of whole images and for semantic maps: these are not written.
+COCO's format holds neither classes of whole images nor semantic maps: these are not written.
 """
 
 import collections
@@ -32,7 +32,7 @@ from cnnvision.errors import DataError
 from cnnvision.types import Example, Problem, Source
 
 _CHUNK = 256
-"""So many images are in the hands of the threads at a time."""
+"""Images that the threads work on at a time."""
 
 
 @dataclasses.dataclass(frozen=True)
