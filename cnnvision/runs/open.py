@@ -14,7 +14,7 @@ from cnnvision.runs.configuration import from_json
 from cnnvision.runs.join import empty_batch, first, open_for
 from cnnvision.task import DataInfo, Task
 from cnnvision.training.checkpoint import Checkpoints, with_layout
-from cnnvision.training.metric_log import read_records
+from cnnvision.training.metric_log import read_entries
 from cnnvision.training.sharding import make_mesh
 from cnnvision.types import Source
 
@@ -73,6 +73,6 @@ def load(workdir: epath.PathLike, step: int | None = None, mesh: jax.sharding.Me
     ema = abstract(params) if config.training.ema_decay > 0 else None
     params, model_state = checkpoints.restore_network(step, abstract(params), abstract(model_state), ema)
     checkpoints.close()
-    before = [record for record in read_records(workdir) if record["step"] <= step and "score_threshold" in record]
+    before = [entry for entry in read_entries(workdir) if entry["step"] <= step and "score_threshold" in entry]
     threshold = before[-1]["score_threshold"] if before else 0.5
     return Trained(config, info, task, params, model_state, step, mesh, threshold)

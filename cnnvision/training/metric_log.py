@@ -73,6 +73,11 @@ class MetricLog:
         self.close()
 
 
+def read_entries(workdir: epath.PathLike) -> list[dict[str, Any]]:
+    """The entries of a run folder, without a last line that was cut off."""
+    return [json.loads(line) for line in _complete_lines(epath.Path(workdir) / "metrics.jsonl")]
+
+
 def _complete_lines(path: epath.Path) -> list[str]:
     """The lines of a log but for a last one that was cut off. Raises RunError for one that is no entry."""
     if not path.exists():
