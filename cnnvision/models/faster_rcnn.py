@@ -48,7 +48,7 @@ from cnnvision.ops.images import per_image
 from cnnvision.pretrained.start import load_pretrained
 from cnnvision.settings import Weight, read
 from cnnvision.task import DataInfo, LossAux, Task
-from cnnvision.types import Array
+from cnnvision.types import Array, Batch
 
 
 @dataclasses.dataclass(frozen=True)
@@ -94,6 +94,14 @@ def make_network(settings: Settings, classes: int) -> FasterRCNN:
     return FasterRCNN(**parts, rpn=RegionProposalHead(of_position, dtype=parts["backbone"].dtype))
 
 
+def propose_all(settings: Settings, maps: Mapping[int, Array], outputs: Any, batch: Batch, train: bool) -> tuple[Any, Any]:
+    """Anchors of each map (section 3.1.1), and the proposals of each image (section 3.3), constants of the loss."""
+    anchors = anchors_of_maps(maps, batch.image.shape[1:3], settings.anchors.sizes, settings.anchors.ratios)
+    (before, most), threshold = settings.proposals.limits(train), settings.proposals.threshold
+    of_image = partial(propose, anchors=anchors, before=before, most=most, threshold=threshold)
+    return anchors, per_image(of_image, *lax.stop_gradient(outputs), batch.size)
+
+
 def make_task(config: Any, info: DataInfo) -> Task:
     """Faster R-CNN as the training loop sees it.
 
@@ -106,20 +114,12 @@ def make_task(config: Any, info: DataInfo) -> Task:
     images = normalized(network.backbone)
     init, apply = bind(network, lambda batch: (*images(batch), jnp.zeros((len(batch.valid), 1, 4))))
 
-    def propose_from(maps, outputs, batch, train):
-        """Anchors of each map (section 3.1.1), and the proposals of each image (section 3.3), constants of the loss."""
-        anchors = anchors_of_maps(maps, batch.image.shape[1:3], settings.anchors.sizes, settings.anchors.ratios)
-        (before, most), threshold = settings.proposals.limits(train), settings.proposals.threshold
-        of_image = partial(propose, anchors=anchors, before=before, most=most, threshold=threshold)
-        return anchors, per_image(of_image, *lax.stop_gradient(outputs), batch.size)
-
     def loss(params, model_state, batch, key, train):
         # Where nothing may be random, the same anchors and regions are drawn every time.
-        keys = keys_of_images(key if train else jax.random.key(0), 2, len(batch.valid))
-        anchor_keys, region_keys, dropout = keys
+        anchor_keys, region_keys, dropout = keys_of_images(key if train else jax.random.key(0), 2, len(batch.valid))
         maps, model_state = apply(params, model_state, *images(batch), train=train, method="features")
         rpn_outputs, _ = apply(params, model_state, maps, train=train, method="objectness")
-        anchors, proposals = propose_from(maps, rpn_outputs, batch, train)
+        anchors, proposals = propose_all(settings, maps, rpn_outputs, batch, train)
 
         def sample_of(key, found, target):
             sample = sample_regions(key, found.boxes, found.valid, target, settings.regions)
@@ -149,7 +149,7 @@ def make_task(config: Any, info: DataInfo) -> Task:
     def proposals(params, model_state, batch):
         maps = features(params, model_state, batch)
         outputs, _ = apply(params, model_state, maps, method="objectness")
-        return maps, propose_from(maps, outputs, batch, train=False)[1]
+        return maps, propose_all(settings, maps, outputs, batch, train=False)[1]
 
     def heads(params, model_state, batch):
         maps, found = proposals(params, model_state, batch)
