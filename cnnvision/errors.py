@@ -28,29 +28,6 @@ class RunError(CnnvisionError):
     """A run folder that cannot be used for what was asked."""
 
 
-def check_range(key: str, value: float, least: float, most: float, why: str = "") -> float:
-    """`value`, or a ConfigError that names the key where it lies outside [least, most]."""
-    if not least <= value <= most:
-        raise ConfigError(f"{key}: {value} is outside [{least:g}, {most:g}]{why and ', ' + why}")
-    return float(value)
-
-
-def check_whole(key: str, value: int, least: int, most: int) -> int:
-    """`value`, or a ConfigError that names the key where it is no whole number in [least, most]."""
-    if type(value) is not int:
-        raise ConfigError(f"{key}: {value!r} must be a whole number")
-    check_range(key, value, least, most)
-    return value
-
-
-def check_name(key: str, name: str, known: Iterable[str]) -> str:
-    """`name`, or a ConfigError that names the key and the nearest right name."""
-    known = list(known)
-    if name not in known:
-        raise ConfigError(f"{key}: there is no {name!r}.{nearest(name, known)}")
-    return name
-
-
 def nearest(name: str, known: Iterable[str]) -> str:
     """Ends an error message: `` Did you mean 'x'?`` where one known name is near, and the list of the known names.
 

@@ -17,7 +17,7 @@ import dataclasses
 import math
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, Literal, TypeVar
 
 from cnnvision.errors import ConfigError, nearest
@@ -80,6 +80,14 @@ def checked(kind: type, options: Mapping[str, Any], where: str, without: tuple[s
 def as_section(settings: Any) -> dict[str, Any]:
     """The section of a config that reads as these settings: nested dicts."""
     return dataclasses.asdict(settings)
+
+
+def check_name(key: str, name: str, known: Iterable[str]) -> str:
+    """`name`, or a ConfigError that names the key and the nearest right name."""
+    known = list(known)
+    if name not in known:
+        raise ConfigError(f"{key}: there is no {name!r}.{nearest(name, known)}")
+    return name
 
 
 def _fields(kind: type) -> dict[str, dataclasses.Field]:

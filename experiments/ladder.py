@@ -50,8 +50,9 @@ def run(family: str, data: str, workdir, smoke: bool = False, say=print, overrid
     """
     from etils import epath
 
-    from cnnvision.errors import ConfigError, check_name
+    from cnnvision.errors import ConfigError
     from cnnvision.runs.configuration import load_config
+    from cnnvision.settings import check_name
 
     from . import train
     from .reports import comparison

@@ -18,8 +18,8 @@ from cnnvision.backbones.layers import Backbone
 from cnnvision.backbones.resnet import ResNet
 from cnnvision.backbones.small import SmallNet
 from cnnvision.backbones.vgg import VGG16, VGG16BN
-from cnnvision.errors import ConfigError, check_name
-from cnnvision.settings import Dtype, checked
+from cnnvision.errors import ConfigError
+from cnnvision.settings import Dtype, check_name, checked
 
 BACKBONES: dict[str, Callable[..., Backbone]] = {
     "small": SmallNet,

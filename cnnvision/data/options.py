@@ -55,7 +55,7 @@ class AugmentSettings:
 class DataSettings:
     """`config.data`. Batch sizes are of all devices and processes together."""
 
-    source: str = "shapes"  # which data: see README, "Bring your own data"
+    source: str = "shapes"  # which data: docs/data.md has the strings
     train_split: str = "train"
     eval_split: str = "val"
     eval_examples: Annotated[int, Between(1, 10**9)] | None = None  # evaluate on the first ones alone; None for all

@@ -13,8 +13,8 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Float64, Int64, Real
 
-from cnnvision.errors import check_name
 from cnnvision.evaluation.segmentation_metrics import SegmentedImage, dice, mean_iou, pixel_accuracy
+from cnnvision.settings import check_name
 
 OF_CONFUSIONS = {"mean_iou": mean_iou, "dice": dice, "pixel_accuracy": pixel_accuracy}
 """Metrics of the summed confusion counts."""

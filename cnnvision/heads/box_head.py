@@ -20,10 +20,9 @@ from cnnvision.backbones.layers import normal
 from cnnvision.errors import ConfigError
 from cnnvision.ops import losses
 from cnnvision.ops.boxes import Weights, decode
-from cnnvision.ops.matching import match
+from cnnvision.ops.matching import match, sample_balanced
 from cnnvision.ops.roi_align import CANONICAL_SIZE, pyramid_roi_align, roi_align
 from cnnvision.ops.roi_pool import roi_pool
-from cnnvision.ops.sampling import sample_balanced
 from cnnvision.settings import Between, Count, Dropout, Share
 from cnnvision.task import Mean
 from cnnvision.types import ObjectTarget

@@ -20,9 +20,8 @@ from cnnvision.errors import ConfigError
 from cnnvision.ops import losses
 from cnnvision.ops.anchors import best_of_each, concatenated, in_image
 from cnnvision.ops.boxes import clip, decode
-from cnnvision.ops.matching import match
+from cnnvision.ops.matching import match, sample_balanced
 from cnnvision.ops.nms import nms
-from cnnvision.ops.sampling import sample_balanced
 from cnnvision.settings import Between, Count, Share
 from cnnvision.task import Mean
 from cnnvision.types import ObjectTarget

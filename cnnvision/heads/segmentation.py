@@ -13,9 +13,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, UInt8
 
-from cnnvision.errors import ConfigError, check_name
+from cnnvision.errors import ConfigError
 from cnnvision.ops import losses
-from cnnvision.settings import Between, Weight
+from cnnvision.settings import Between, Weight, check_name
 from cnnvision.task import BorderWeights, DataInfo, Mean
 from cnnvision.types import IGNORE, SegmentationPrediction, SemanticTarget
 

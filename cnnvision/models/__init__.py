@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from typing import Any
 
-from cnnvision.errors import check_name
 from cnnvision.models import (
     classifier,
     encdec,
@@ -16,6 +15,7 @@ from cnnvision.models import (
     rcnn,
     unet,
 )
+from cnnvision.settings import check_name
 from cnnvision.task import DataInfo, Task
 
 MODELS: dict[str, Callable[[Any, DataInfo], Task]] = {

@@ -6,6 +6,7 @@ Deviations: none; what a recipe adds (smoothing, dropout, weight averages) is of
 """
 
 import dataclasses
+from functools import partial
 from typing import Any
 
 import flax.linen as nn
@@ -16,7 +17,7 @@ from cnnvision.backbones import make_backbone
 from cnnvision.evaluation.classification import ClassificationEvaluator
 from cnnvision.heads.classification import ClassificationHead, accuracy, class_loss
 from cnnvision.models.binding import bind, inputs_of, normalized, trainable_with
-from cnnvision.pretrained.start import warm_start
+from cnnvision.pretrained.start import load_pretrained
 from cnnvision.settings import Dropout, Share, read
 from cnnvision.task import DataInfo, Loss, LossAux, Task
 from cnnvision.types import Array, ClassPrediction
@@ -71,7 +72,7 @@ def make_task(config: Any, info: DataInfo) -> Task:
     return Task(
         inputs=inputs_of(config.data, "class", multiple_of=max(backbone.strides)),
         init=init,
-        warm_start=warm_start(settings.pretrained, settings.backbone["name"]),
+        warm_start=partial(load_pretrained, settings.pretrained, settings.backbone["name"]),
         trainable=trainable_with(backbone),
         loss=loss,
         predict=predict,

@@ -16,7 +16,7 @@ from cnnvision.heads.box_head import RegionSample, SamplingSettings, sample_regi
 from cnnvision.heads.rpn import proposal_recall
 from cnnvision.models.binding import normalized
 from cnnvision.ops.detections import DetectionSettings
-from cnnvision.ops.per_image import per_image
+from cnnvision.ops.images import per_image
 from cnnvision.ops.warp import warp
 from cnnvision.settings import Between, Count
 from cnnvision.task import Key, Mean, ProposalSpec

@@ -11,6 +11,7 @@ doublings than halvings are allowed: the logits are then enlarged by bilinear in
 """
 
 import dataclasses
+from functools import partial
 from typing import Any
 
 import flax.linen as nn
@@ -23,7 +24,7 @@ from cnnvision.heads.segmentation import SegmentationHead
 from cnnvision.models.binding import trainable_with
 from cnnvision.models.pixels import PixelSettings, of_whole_images, pixel_inputs, pixel_task
 from cnnvision.necks.decoder import Decoder, DecoderSettings, enlarged, last_stride, level_widths
-from cnnvision.pretrained.start import warm_start
+from cnnvision.pretrained.start import load_pretrained
 from cnnvision.settings import read
 from cnnvision.task import DataInfo, Task
 
@@ -79,6 +80,6 @@ def make_task(config: Any, info: DataInfo) -> Task:
         dtype=backbone.dtype,
     )
     network = EncoderDecoder(backbone, decoder, SegmentationHead(len(info.semantic_classes)))
-    start = warm_start(settings.pretrained, settings.backbone["name"])
+    start = partial(load_pretrained, settings.pretrained, settings.backbone["name"])
     functions = of_whole_images(network, backbone)
     return pixel_task(settings, info, inputs, functions, warm_start=start, trainable=trainable_with(backbone))

@@ -25,7 +25,7 @@ import flax.linen as nn
 import jax
 
 from cnnvision.backbones import make_backbone
-from cnnvision.errors import ConfigError, check_name
+from cnnvision.errors import ConfigError
 from cnnvision.evaluation.detection import DetectionEvaluator
 from cnnvision.heads.box_head import (
     BoxHead,
@@ -40,9 +40,9 @@ from cnnvision.heads.rpn import proposal_recall
 from cnnvision.models.binding import bind, inputs_of, keys_of_images, normalized, trainable_with
 from cnnvision.necks.fpn import FeaturePyramid
 from cnnvision.ops.detections import DetectionSettings, detections
-from cnnvision.ops.per_image import per_image
-from cnnvision.pretrained.start import warm_start
-from cnnvision.settings import Between, Count, Weight, read
+from cnnvision.ops.images import per_image
+from cnnvision.pretrained.start import load_pretrained
+from cnnvision.settings import Between, Count, Weight, check_name, read
 from cnnvision.task import DataInfo, LossAux, ProposalSpec, Task
 from cnnvision.types import Array, DetectionPrediction
 
@@ -166,7 +166,7 @@ def make_task(config: Any, info: DataInfo) -> Task:
     return Task(
         inputs=inputs_of(config.data, "objects", max_objects=settings.max_objects, multiple_of=strides, proposals=proposals),
         init=init,
-        warm_start=warm_start(settings.pretrained, settings.backbone["name"], classes=info.classes),
+        warm_start=partial(load_pretrained, settings.pretrained, settings.backbone["name"], classes=info.classes),
         trainable=trainable_with(network.backbone),
         loss=loss,
         predict=predict,

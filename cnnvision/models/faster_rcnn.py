@@ -44,8 +44,8 @@ from cnnvision.heads.rpn import (
 from cnnvision.models import fast_rcnn
 from cnnvision.models.binding import bind, inputs_of, keys_of_images, normalized, trainable_with
 from cnnvision.ops.anchors import anchors_of_maps
-from cnnvision.ops.per_image import per_image
-from cnnvision.pretrained.start import warm_start
+from cnnvision.ops.images import per_image
+from cnnvision.pretrained.start import load_pretrained
 from cnnvision.settings import Weight, read
 from cnnvision.task import DataInfo, LossAux, Task
 from cnnvision.types import Array
@@ -162,7 +162,7 @@ def make_task(config: Any, info: DataInfo) -> Task:
     return Task(
         inputs=inputs_of(config.data, "objects", max_objects=settings.max_objects, multiple_of=max(settings.strides)),
         init=init,
-        warm_start=warm_start(settings.pretrained, settings.backbone["name"], classes=info.classes),
+        warm_start=partial(load_pretrained, settings.pretrained, settings.backbone["name"], classes=info.classes),
         trainable=trainable_with(network.backbone),
         loss=loss,
         predict=predict,

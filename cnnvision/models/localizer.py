@@ -13,6 +13,7 @@ and trains its heads one after the other; here one box an image is regressed, an
 """
 
 import dataclasses
+from functools import partial
 from typing import Annotated, Any, Literal
 
 import flax.linen as nn
@@ -20,14 +21,14 @@ import jax
 import jax.numpy as jnp
 
 from cnnvision.backbones import make_backbone
-from cnnvision.errors import ConfigError, check_name
+from cnnvision.errors import ConfigError
 from cnnvision.evaluation.localization import LocalizationEvaluator
 from cnnvision.heads.box_regression import BoxRegressionHead, box_loss, decode
 from cnnvision.heads.classification import ClassificationHead, accuracy, class_loss
 from cnnvision.models.binding import bind, inputs_of, normalized, trainable_with
 from cnnvision.ops import boxes as box_ops
-from cnnvision.pretrained.start import warm_start
-from cnnvision.settings import Between, Dropout, Share, read
+from cnnvision.pretrained.start import load_pretrained
+from cnnvision.settings import Between, Dropout, Share, check_name, read
 from cnnvision.task import DataInfo, LossAux, Mean, Task
 from cnnvision.types import Array, LocalizationPrediction
 
@@ -131,7 +132,7 @@ def make_task(config: Any, info: DataInfo) -> Task:
     return Task(
         inputs=inputs,
         init=init,
-        warm_start=warm_start(settings.pretrained, settings.backbone["name"], "class_head"),
+        warm_start=partial(load_pretrained, settings.pretrained, settings.backbone["name"], head="class_head"),
         trainable=trainable_with(backbone),
         loss=loss,
         predict=predict,

@@ -32,7 +32,7 @@ from cnnvision.errors import ConfigError
 from cnnvision.heads.segmentation import SegmentationHead
 from cnnvision.models.binding import bind, named_sizes, normalized
 from cnnvision.models.pixels import PixelFunctions, PixelSettings, pixel_inputs, pixel_task
-from cnnvision.ops.per_image import per_image
+from cnnvision.ops.images import per_image
 from cnnvision.settings import Between, Count, Dtype, read
 from cnnvision.task import DataInfo, Key, Task
 from cnnvision.types import IGNORE, SemanticTarget

@@ -17,6 +17,7 @@ them: of random crops alone, hardly any would hold an object.
 """
 
 import dataclasses
+from functools import partial
 from typing import Any
 
 import jax
@@ -31,8 +32,8 @@ from cnnvision.models.binding import bind, inputs_of, keys_of_images, trainable_
 from cnnvision.models.crops import CropSettings, check_side, cutter, draw, in_chunks
 from cnnvision.ops.boxes import from_fractions
 from cnnvision.ops.detections import detections
-from cnnvision.ops.per_image import per_image
-from cnnvision.pretrained.start import warm_start
+from cnnvision.ops.images import per_image
+from cnnvision.pretrained.start import load_pretrained
 from cnnvision.settings import read
 from cnnvision.task import DataInfo, LossAux, ProposalSpec, Task
 
@@ -115,7 +116,7 @@ def make_task(config: Any, info: DataInfo) -> Task:
     return Task(
         inputs=inputs_of(config.data, "objects", max_objects=settings.max_objects, proposals=settings.proposals),
         init=init,
-        warm_start=warm_start(settings.pretrained, settings.backbone["name"], "class_head"),
+        warm_start=partial(load_pretrained, settings.pretrained, settings.backbone["name"], head="class_head"),
         trainable=trainable_with(network.backbone),
         loss=loss,
         predict=predict,

@@ -27,6 +27,7 @@ look at the first images alone (`svm.examples`, `boxes.examples`).
 
 import dataclasses
 from collections.abc import Callable
+from functools import partial
 from typing import Annotated, Any
 
 import flax.linen as nn
@@ -34,7 +35,7 @@ import jax
 import jax.numpy as jnp
 
 from cnnvision.backbones import make_backbone
-from cnnvision.errors import ConfigError, check_name
+from cnnvision.errors import ConfigError
 from cnnvision.evaluation.detection import DetectionEvaluator
 from cnnvision.heads.classification import ClassificationHead, accuracy, class_loss
 from cnnvision.heads.linear_svm import fit_svms
@@ -43,11 +44,10 @@ from cnnvision.models.binding import bind, inputs_of, keys_of_images, trainable_
 from cnnvision.models.crops import CropSettings, check_side, cutter, draw, in_chunks
 from cnnvision.ops.boxes import covered, decode, encode, iou, pairwise
 from cnnvision.ops.detections import detections
-from cnnvision.ops.matching import match
-from cnnvision.ops.per_image import per_image
-from cnnvision.ops.sampling import sample_balanced
-from cnnvision.pretrained.start import warm_start
-from cnnvision.settings import Between, Count, Dropout, Share, read
+from cnnvision.ops.images import per_image
+from cnnvision.ops.matching import match, sample_balanced
+from cnnvision.pretrained.start import load_pretrained
+from cnnvision.settings import Between, Count, Dropout, Share, check_name, read
 from cnnvision.task import DataInfo, HostStage, Loss, LossAux, Task
 from cnnvision.types import Array, ObjectTarget
 
@@ -247,7 +247,7 @@ def make_task(config: Any, info: DataInfo) -> Task:
     return Task(
         inputs=inputs_of(config.data, "objects", max_objects=settings.max_objects, proposals=settings.proposals),
         init=init,
-        warm_start=warm_start(settings.pretrained, settings.backbone["name"], "class_head"),
+        warm_start=partial(load_pretrained, settings.pretrained, settings.backbone["name"], head="class_head"),
         trainable=trainable,
         loss=loss,
         predict=predict,

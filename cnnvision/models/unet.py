@@ -21,6 +21,7 @@ the learning rate means the same for any crop; AdamW or Muon in place of momentu
 """
 
 import dataclasses
+from functools import partial
 from typing import Any
 
 import flax.linen as nn
@@ -33,7 +34,7 @@ from cnnvision.heads.segmentation import SegmentationHead
 from cnnvision.models.binding import named_sizes, trainable_with
 from cnnvision.models.pixels import PixelSettings, of_whole_images, pixel_inputs, pixel_task
 from cnnvision.necks.decoder import Decoder, DecoderSettings, enlarged, last_stride, level_widths
-from cnnvision.pretrained.start import warm_start
+from cnnvision.pretrained.start import load_pretrained
 from cnnvision.settings import read
 from cnnvision.task import DataInfo, InputSpec, Task
 
@@ -156,6 +157,6 @@ def make_task(config: Any, info: DataInfo) -> Task:
         dtype=backbone.dtype,
     )
     network = UNet(backbone, decoder, SegmentationHead(len(info.semantic_classes)))
-    start = warm_start(settings.pretrained, settings.backbone["name"])
+    start = partial(load_pretrained, settings.pretrained, settings.backbone["name"])
     functions = of_whole_images(network, backbone)
     return pixel_task(settings, info, inputs, functions, warm_start=start, trainable=trainable_with(backbone))

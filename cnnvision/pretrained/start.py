@@ -1,6 +1,6 @@
-"""The start of a network from a file of weights."""
+"""The start of a network from a file of weights: `Task.warm_start`, with its first arguments bound."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from cnnvision.pretrained.detectors import body_of, from_torchvision_detector, is_detector
@@ -8,44 +8,23 @@ from cnnvision.pretrained.loading import find_weights, from_torchvision
 from cnnvision.pretrained.torch_files import read_weights
 
 
-def warm_start(
-    weights: str | None, backbone: str, head: str = "head", classes: Sequence[str] | None = None
-) -> Callable[[Mapping, Mapping], tuple[Any, Any, str]]:
-    """`Task.warm_start` for a network with a backbone of this name.
-
-    Args:
-        weights: `config.model.pretrained`: None or "" for none, "imagenet", or a file, of the backbone or of a detector.
-        backbone: its name in `BACKBONES`.
-        head: name of the classification head in the parameters; a network without one needs no name.
-        classes: of a detector, the names of its classes: it takes what it has of a detector's neck and heads, too.
-
-    The file is looked for when the function is called, by a new run: a resumed one, or a trained network, needs none.
-
-    Raises:
-        WeightsError: when it is called, where there is no such file, or where it does not fit.
-    """
-    if not weights:
-        return lambda params, model_state: (params, model_state, "")
-
-    return lambda params, model_state: load_pretrained(weights, backbone, params, model_state, head, classes)
-
-
 def load_pretrained(
-    weights: str,
+    weights: str | None,
     backbone: str,
     params: Mapping[str, Any],
     model_state: Mapping[str, Any],
     head: str = "head",
     classes: Sequence[str] | None = None,
-) -> tuple[dict[str, Any], dict[str, Any], str]:
+) -> tuple[Any, Any, str]:
     """The same trees with the weights of a file: of the backbone and, where they fit, heads and neck.
 
     Args:
-        weights: "imagenet", or the path of a .pth, .pt or .safetensors file with torchvision's names.
+        weights: `config.model.pretrained`: "imagenet", or the path of a .pth, .pt or .safetensors file with torchvision's
+            names, of the backbone or of a detector; None for none, which changes nothing.
         backbone, params, model_state, head: as in `from_torchvision`.
-        classes: as in `warm_start`. Without them, a network takes a detector's backbone alone. With them, of a classifier's
-            head it takes the hidden layers alone (VGG's fc6 and fc7, in Fast and Faster R-CNN's "box_head"): the last layer
-            is of other classes and the background, whatever its shape.
+        classes: names of a detector's classes. Without them, it takes a detector's backbone alone; with them, it takes
+            what it has of the detector's neck and heads, too, and of a classifier's head the hidden layers alone (VGG's fc6
+            and fc7, in Fast and Faster R-CNN's "box_head"): the last layer is of other classes and the background.
 
     Returns:
         (params, model_state, report): one or two sentences on what was taken and what was left.
@@ -53,6 +32,8 @@ def load_pretrained(
     Raises:
         WeightsError: the file cannot be read, or does not fit.
     """
+    if not weights:
+        return params, model_state, ""
     file = find_weights(weights, backbone)
     state = read_weights(file)
     if is_detector(state):

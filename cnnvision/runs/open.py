@@ -73,6 +73,6 @@ def load(workdir: epath.PathLike, step: int | None = None, mesh: jax.sharding.Me
     ema = abstract(params) if config.training.ema_decay > 0 else None
     params, model_state = checkpoints.restore_network(step, abstract(params), abstract(model_state), ema)
     checkpoints.close()
-    before = [record for record in read_entries(workdir) if record["step"] <= step and "score_threshold" in record]
+    before = [entry for entry in read_entries(workdir) if entry["step"] <= step and "score_threshold" in entry]
     threshold = before[-1]["score_threshold"] if before else 0.5
     return Trained(config, info, task, params, model_state, step, mesh, threshold)

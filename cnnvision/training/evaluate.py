@@ -12,7 +12,7 @@ from typing import Any, Protocol
 import jax
 import numpy as np
 
-from cnnvision.ops.per_image import on_mesh
+from cnnvision.ops.images import on_mesh
 from cnnvision.task import Mean, Task
 from cnnvision.training.originals import Originals
 from cnnvision.training.sharding import gather, local_rows, put_batch

@@ -11,7 +11,7 @@ from jax.sharding import Mesh
 
 from cnnvision.errors import RunError
 from cnnvision.installation import typed
-from cnnvision.ops.per_image import on_mesh
+from cnnvision.ops.images import on_mesh
 from cnnvision.task import Task
 from cnnvision.training.checkpoint import Checkpoints
 from cnnvision.training.state import TrainState

@@ -15,7 +15,7 @@ import numpy as np
 from etils import epath
 from jax.experimental import multihost_utils
 
-from cnnvision.ops.per_image import on_mesh
+from cnnvision.ops.images import on_mesh
 from cnnvision.task import HostStage
 from cnnvision.training.sharding import from_first, gather, local_rows, put_batch
 from cnnvision.training.state import TrainState

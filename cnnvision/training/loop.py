@@ -23,7 +23,7 @@ import numpy as np
 from etils import epath
 
 from cnnvision.errors import RunError
-from cnnvision.ops.per_image import on_mesh
+from cnnvision.ops.images import on_mesh
 from cnnvision.pictures import sheets
 from cnnvision.task import Task
 from cnnvision.training.checkpoint import Checkpoints, with_layout

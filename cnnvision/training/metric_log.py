@@ -74,7 +74,7 @@ class MetricLog:
 
 
 def read_entries(workdir: epath.PathLike) -> list[dict[str, Any]]:
-    """The log of a run folder, without a last line that was cut off."""
+    """The entries of a run folder, without a last line that was cut off."""
     return [json.loads(line) for line in _complete_lines(epath.Path(workdir) / "metrics.jsonl")]
 
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from cnnvision.backbones import convolution
 from cnnvision.models import MODELS
-from cnnvision.ops.per_image import on_mesh
+from cnnvision.ops.images import on_mesh
 from cnnvision.training.sharding import everywhere, make_mesh, put_batch
 from cnnvision.training.step import loss_and_gradient, step_key
 from tests.models import tasks

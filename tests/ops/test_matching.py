@@ -1,4 +1,4 @@
-"""ops/matching.py and ops/sampling.py: against the paper's rules box by box, and what a random draw must hold to."""
+"""ops/matching.py and ops/matching.py: against the paper's rules box by box, and what a random draw must hold to."""
 
 import jax
 import jax.numpy as jnp
@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 
 from cnnvision.ops.boxes import covered, iou, pairwise
-from cnnvision.ops.matching import match
-from cnnvision.ops.sampling import sample_balanced
+from cnnvision.ops.matching import match, sample_balanced
 from tests.ops.drawn_boxes import whole_boxes
 from tests.reference import anchors as reference
 from tests.reference import boxes as box_reference

@@ -7,7 +7,7 @@ import pytest
 
 from cnnvision.ops import nms as ops
 from cnnvision.ops.detections import best_of_classes
-from cnnvision.ops.per_image import on_mesh, per_image
+from cnnvision.ops.images import on_mesh, per_image
 from cnnvision.programs.traffic import collectives
 from cnnvision.training.sharding import make_mesh
 from tests.ops.drawn_boxes import whole_boxes

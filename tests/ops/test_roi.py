@@ -7,7 +7,7 @@ import pytest
 
 from cnnvision.ops import roi_align as align_ops
 from cnnvision.ops import roi_pool as pool_ops
-from cnnvision.ops.per_image import on_mesh, per_image
+from cnnvision.ops.images import on_mesh, per_image
 from cnnvision.ops.roi_align import level_of
 from cnnvision.programs.traffic import collectives
 from cnnvision.training.sharding import make_mesh

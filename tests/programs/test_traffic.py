@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from jax.sharding import NamedSharding, PartitionSpec
 
-from cnnvision.ops.per_image import on_mesh
+from cnnvision.ops.images import on_mesh
 from cnnvision.programs.traffic import collectives
 from cnnvision.runs.configuration import load_config
 from cnnvision.runs.join import empty_batch

@@ -1,4 +1,4 @@
-"""ops/per_image.py: the numbers of vmap, whatever the devices; nothing moves between them."""
+"""ops/images.py: the numbers of vmap, whatever the devices; nothing moves between them."""
 
 import jax
 import jax.numpy as jnp
@@ -7,7 +7,7 @@ import pytest
 from jax import lax
 from jax.sharding import NamedSharding, PartitionSpec
 
-from cnnvision.ops.per_image import on_mesh, per_image
+from cnnvision.ops.images import on_mesh, per_image
 from cnnvision.programs.traffic import collectives
 from cnnvision.training.sharding import make_mesh
 
