@@ -50,3 +50,11 @@ def test_it_trains_and_is_evaluated_by_the_commands(joined, tmp_path, few_shapes
         0 <= metrics["accuracy"] <= 1
         and json.loads((tmp_path / "config.json").read_text())["config"]["model"]["hidden"] == 8
     )
+
+
+def test_the_lines_in_readme_are_those_of_the_model():
+    """Each line of the code under "Adding a model", up to its comment, stands in the model's file."""
+    code = (ROOT / "README.md").read_text().split("## Adding a model")[1].split("```")[1]
+    lines = [line.partition("#")[0].strip() for line in code.splitlines()[1:] if line.strip()]
+    text = (ROOT / "tests" / "models" / "joining" / "thumbnail.py").read_text()
+    assert len(lines) == 5 and all(line in text for line in lines)
