@@ -19,7 +19,7 @@ test: .venv/installed  ## the whole suite
 
 check: .venv/installed  ## before each commit, in a minute: form, rooms, documents, settings, references of ops
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
-	@$(BIN)/python -m pytest -n 2 tests/test_layering.py tests/test_settings.py tests/ops tests/experiments/test_documents.py -k "not notebooks"
+	@$(BIN)/python -m pytest -n 2 tests/test_layering.py tests/test_settings.py tests/ops tests/experiments/test_documents.py -k "not notebooks and not own_data"
 
 clean:
 	rm -rf .venv runs .pytest_cache

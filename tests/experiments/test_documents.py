@@ -1,4 +1,8 @@
-"""What README and the notebooks tell a user to type is what the commands take."""
+"""What README, the pages of docs, configs and notebooks tell a user to type is what the commands take.
+
+Each command line is parsed by its command, and its config is joined with a model. What README does with one's own data runs
+as it stands; that each command does its work is shown by the other files of this folder, once a command.
+"""
 
 import importlib
 import json
@@ -10,8 +14,13 @@ import jax
 import pytest
 
 import experiments
+from cnnvision.models import make_task
+from cnnvision.runs.join import check_config, check_size
+from cnnvision.task import DataInfo
+from cnnvision.training.sharding import make_mesh
 from experiments import doctor
 from tests.conftest import ROOT
+from tests.data.planted import CSV_HEADER, encoded, picture, write
 
 COMMANDS = {name: importlib.import_module(f"experiments.{name}") for name in experiments.COMMANDS}
 RESULTS = {
@@ -22,6 +31,20 @@ RESULTS = {
 DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 
+def on_one_device(monkeypatch):
+    """Programs for one device compile sooner."""
+    for room in ("join", "open"):
+        monkeypatch.setattr(f"cnnvision.runs.{room}.make_mesh", lambda: make_mesh(jax.devices()[:1]))
+
+
+@pytest.fixture(autouse=True)
+def compiled_programs_of_tests(monkeypatch):
+    """A command would from here on keep them in the user's folder."""
+    for module in COMMANDS.values():
+        if hasattr(module, "cache_compilations"):
+            monkeypatch.setattr(module, "cache_compilations", lambda: None)
+
+
 def documented():
     """The command lines of all documents and configs, as `train --config=…`."""
     for path in [*DOCUMENTS, *sorted((ROOT / "configs").glob("*.py"))]:
@@ -30,6 +53,14 @@ def documented():
         for line in re.findall(rf"(?:python -m experiments\.|\bcnnvision )((?:{names})\b[^\n`]*)", text):
             if not any(mark in line for mark in ("...", "…", "[")):
                 yield line.split("#")[0].strip()
+
+
+def joined(config, *_, **__):
+    """Raises ConfigError where no run can use the config; the weights and the data that it names need not be here."""
+    if config.model.get("pretrained", "imagenet") != "imagenet":
+        config.model.pretrained = None
+    check_config(config, make_mesh(jax.devices()[:1]))
+    check_size(make_task(config, DataInfo(("a", "b", "c"), ("a", "b", "c"))), config)
 
 
 @pytest.mark.parametrize("line", sorted(set(documented())))
@@ -44,16 +75,59 @@ def test_documented_commands_are_understood(line, monkeypatch):
     monkeypatch.setattr(jax.distributed, "initialize", lambda *a: None)
     assert COMMANDS[name].command(flags) in (0, None)
     assert len(ran) == 1
+    if name in ("train", "proposals"):
+        joined(*ran[0])
+
+
+def blocks(path, heading):
+    """The command lines of a section."""
+    section = path.read_text().split(f"\n## {heading}\n")[1].split("\n## ")[0]
+    return re.findall(r"^python -m experiments\.(\w+) +(.*)$", section, re.MULTILINE)
+
+
+def test_own_data_as_readme_has_it(tmp_path, monkeypatch, capsys):
+    """The five lines, one after the other, on a few drawn images and with the config's smallest values."""
+    rows = [f"{number}.png,40,30,class {number % 6},{number},2,20,25" for number in range(8)]
+    for seed, split in enumerate(("train", "val")):
+        write(tmp_path / "DIR" / f"{split}.csv", "\n".join([CSV_HEADER, *rows]))
+        for number in range(len(rows)):
+            write(tmp_path / "DIR" / split / f"{number}.png", encoded(picture(8 * seed + number)))
+    write(tmp_path / "photos" / "1.jpg", encoded(picture(0), "JPEG"))
+    monkeypatch.chdir(tmp_path)
+    on_one_device(monkeypatch)
+    lines = blocks(ROOT / "README.md", "Your own data")
+    assert [name for name, _ in lines] == ["doctor", "train", "evaluate", "predict", "convert"]
+    with jax.numpy_dtype_promotion("standard"):
+        for name, flags in lines:
+            flags = re.sub(r"--config=(\S+)", rf"--config={ROOT}/\1:smoke", flags)
+            assert COMMANDS[name].command(shlex.split(flags)) == 0, capsys.readouterr().out
+    for file in ("runs/mine/evaluation/val.json", "predictions/predictions.json", "DIR2/annotations/instances_val.json"):
+        assert (tmp_path / file).exists()
+
+
+def anchors(path):
+    """Of a document's headings, as GitHub makes them."""
+    text = re.sub(r"^```.*?^```", "", path.read_text(), flags=re.MULTILINE | re.DOTALL)
+    headings = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
 def test_documents_name_files_that_exist(path):
-    """What is linked, and what is named in `code` with a folder of the checkout in front."""
+    """What is linked, with its heading, and what is named in `code` with a folder of the checkout in front."""
     text = path.read_text()
-    links = [path.parent / link for link in re.findall(r"\]\(([^)#]+)\)", text) if "://" not in link]
+    links = [link.partition("#") for link in re.findall(r"\]\(([^)]+)\)", text) if "://" not in link]
+    links = [(path.parent / file if file else path, anchor) for file, _, anchor in links]
     code = [ROOT / name for name in re.findall(r"`((?:cnnvision|experiments|configs|tests|colab|docs)/[\w./-]*)`", text)]
     assert links + code, "a document that points to nothing"
-    assert [str(file) for file in links + code if not file.exists()] == []
+    assert [str(file) for file in [*(file for file, _ in links), *code] if not file.exists()] == []
+    assert [(str(file), anchor) for file, anchor in links if anchor and anchor not in anchors(file)] == []
+
+
+def test_readme_is_short_and_leads_to_every_page():
+    text = DOCUMENTS[0].read_text()
+    assert len(text.splitlines()) <= 150
+    assert [path.name for path in DOCUMENTS[1:] if f"]({path.relative_to(ROOT)})" not in text] == []
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "colab").glob("*.ipynb")), ids=lambda path: path.name)
@@ -65,10 +139,7 @@ def test_notebooks_run(path, tmp_path, monkeypatch):
     source = source.replace("from IPython.display import Image", "Image = lambda path: open(path, 'rb').read(8)")
     source = source.replace("from cnnvision.experiments import", "from experiments import")  # where nothing is installed
     monkeypatch.chdir(tmp_path)
-    from cnnvision.training.sharding import make_mesh
-
-    for room in ("join", "open"):
-        monkeypatch.setattr(f"cnnvision.runs.{room}.make_mesh", lambda: make_mesh(jax.devices()[:1]))
+    on_one_device(monkeypatch)
     with jax.numpy_dtype_promotion("standard"):
         exec(compile(source, str(path), "exec"), {})
     assert (tmp_path / "runs" / "quickstart" / "pictures" / "curves.png").exists()
