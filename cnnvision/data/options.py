@@ -39,7 +39,7 @@ class AugmentSettings:
         for key in ("crop_area", "crop_aspect", "zoom"):
             least, most = getattr(self, key)
             if least > most:
-                raise ConfigError(f"config.data.augment.{key} = {(least, most)}: must be (least, most)")
+                raise ConfigError(f"{key} = {(least, most)}: must be (least, most)")
 
     def check_resize(self, resize: str) -> None:
         """Raises ConfigError where a key is set that does nothing with this `resize`: it would be taken for done."""
