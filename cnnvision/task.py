@@ -249,7 +249,8 @@ class Task:
         evaluator: () -> a fresh Evaluator.
         best: (metric name of the evaluator, "max" or "min"): which checkpoint is the best one; None for the last.
         parts: for profiling: stage name -> (params, model_state, batch) -> the intermediate output of `predict` after that
-            stage, in order; the last stage is `predict`.
+            stage, in order; the last stage is `predict`. The ladder has a column for each name: "backbone", "proposals",
+            "RoI heads", "head" …
         host_stages: run once after the training steps, in their order; `init` makes their parameters, too, and `predict`
             does without those that are not fitted yet.
     """

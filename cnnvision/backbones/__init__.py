@@ -50,7 +50,7 @@ def make_backbone(name: str = "", **options: Any) -> Backbone:
     kind = make.func if isinstance(make, partial) else make
     options = checked(kind, options, SECTION, without=("parent", "name", *fixed))
     if isinstance(options.get("dtype"), str):
-        options["dtype"] = jnp.dtype(check_name(f"{SECTION}.dtype", options["dtype"], get_args(Dtype)))
+        options["dtype"] = getattr(jnp, check_name(f"{SECTION}.dtype", options["dtype"], get_args(Dtype)))
     try:
         return make(**options)
     except ConfigError as error:  # it begins with the option

@@ -125,7 +125,9 @@ def rpn_terms(
     positive, negative = matches.positive & inside, matches.negative & inside
     sample = sample_balanced(key, positive, negative, settings.number, settings.share)
     weights = sample.valid.astype(jnp.float32)
-    entropy = losses.binary_cross_entropy(objectness[sample.index], sample.positive.astype(jnp.float32))
+    logits = objectness[sample.index]
+    classes = jnp.stack([jnp.zeros_like(logits), logits], axis=-1)
+    entropy = losses.cross_entropy(classes, sample.positive.astype(jnp.int32))
     boxes = target.boxes[matches.object[sample.index]]
     distance = losses.delta_loss(deltas[sample.index], boxes, anchors[sample.index], sample.positive, beta)
     return {"objectness": Mean.of(entropy, weights), "rpn_box": Mean(jnp.sum(distance), jnp.sum(weights))}

@@ -67,6 +67,6 @@ def make_task(config: Any, info: DataInfo) -> Task:
     """
     settings = read(Settings, config.model, "config.model")
     inputs = pixel_inputs(config.data, settings, info, reach=settings.depth, stride=1)
-    dtype = jnp.dtype(settings.dtype)
+    dtype = getattr(jnp, settings.dtype)
     network = FullResolutionNet(len(info.semantic_classes), settings.width, settings.depth, settings.norm, dtype)
     return pixel_task(settings, info, inputs, of_whole_images(network, network))

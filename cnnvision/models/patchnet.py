@@ -239,7 +239,7 @@ def make_task(config: Any, info: DataInfo) -> Task:
     window = settings.window
     inputs = pixel_inputs(config.data, settings, info, reach=window // 2, stride=1)
     _check_sizes(config.data, settings)
-    network = PatchNet(classes, settings.kernels, window, settings.width, settings.hidden, jnp.dtype(settings.dtype))
+    network = PatchNet(classes, settings.kernels, window, settings.width, settings.hidden, getattr(jnp, settings.dtype))
     images = normalized(network)
     init, apply = bind(network, lambda batch: (mirrored(images(batch)[0], window),))
     bound = lambda params: lambda image, dense: apply(params, {}, image, dense)[0]

@@ -92,7 +92,7 @@ def sigmoid_focal(
     entropy = binary_cross_entropy(logits, targets)
     p = jax.nn.sigmoid(logits)
     p_t, alpha_t = p * targets + (1.0 - p) * (1.0 - targets), alpha * targets + (1.0 - alpha) * (1.0 - targets)
-    return alpha_t * (1.0 - p_t) ** gamma * entropy
+    return alpha_t * jnp.maximum(1.0 - p_t, 1e-7) ** gamma * entropy  # as in `focal`: 0^γ has no gradient for γ < 1
 
 
 def binary_cross_entropy(logits: Float[Array, "*n"], targets: Float[Array, "*n"]) -> Float[Array, "*n"]:

@@ -54,17 +54,19 @@ def test_the_detection_ladder_from_end_to_end(tmp_path, few_shapes):
         {key: value if key == "detector" else float(value) for key, value in row.items()}
         for row in csv.DictReader((tmp_path / "ladder.csv").open())
     ]
-    parts = [f"ms_{part}" for part in ("proposals", "backbone", "RoI_heads", "post_processing")]
+    parts = [key for key in rows[0] if key.startswith("ms_") and key != "ms_an_image"]
+    assert {f"ms_{part}" for part in ("proposals", "backbone", "RoI_heads", "post_processing")} <= {*parts}
     for row, name in zip(rows, names, strict=True):
         last = json.loads((tmp_path / name.lower().replace(" ", "_") / "metrics.jsonl").read_text().splitlines()[-1])
         assert row["detector"] == name and row["AP50"] == last["AP50"]
         assert row["AP_low"] <= row["AP"] <= row["AP_high"] and row["AP50_low"] <= row["AP50"] <= row["AP50_high"]
-        assert row["proposal_recall"] == last["proposal_recall"] and 0 < row["proposal_recall"] <= 1
+        if "proposal_recall" in last:  # a detector without proposals has none
+            assert row["proposal_recall"] == last["proposal_recall"] and 0 < row["proposal_recall"] <= 1
         threshold = load(tmp_path / name.lower().replace(" ", "_")).threshold
         assert 0 <= threshold == last["score_threshold"] <= 1  # of predict's pictures
         assert row["ms_an_image"] == pytest.approx(sum(row[part] for part in parts)) and row["ms_backbone"] > 0
     # R-CNN and Fast R-CNN look at the same regions, and one of them once only.
-    assert rows[1]["proposal_recall"] == rows[2]["proposal_recall"]
+    assert 0 < rows[1]["proposal_recall"] == rows[2]["proposal_recall"]
     assert rows[1]["ms_proposals"] == rows[2]["ms_proposals"] > 0
     for picture in ("ladder.png", "ladder_seconds.png"):
         assert (tmp_path / picture).exists()

@@ -13,9 +13,14 @@ class Case:
     config: name of a file in configs/; its variant "smoke" is the network that is tested.
     model: values of keys of `config.model` that differ: what is random is switched on, for example.
     learning_rate: of plain gradient descent, by which the loss on one batch of four images falls in forty steps.
-    draws: whether training depends on the key (dropout, samples).
-    background: whether there is something to learn from an image without objects.
-    shared: part of the parameters -> how many maps its layers see, where it is more than one.
+    draws: whether training depends on the key (dropout, samples); then other keys must give other losses.
+    background: whether there is something to learn from an image without objects; if not, its loss must be 0.
+    shared: part of the parameters -> how many maps its layers see, where it is more than one (those that a neck adds, too):
+        what its gradient sends between devices, it sends once for each (tests/programs/test_traffic.py).
+
+    With these values, at its initialisation: each parameter that may move has a gradient on one batch of four 64×64 images
+    (so that each map needs something to learn), and predictions differ between images (so that something is found: a prior
+    of .01 wants `"detections": {"score_above": 0.0}`).
     """
 
     config: str

@@ -28,14 +28,14 @@ def test_each_map_knows_the_coarser_ones(sides):
         moved = neck.apply(params, {**features, stride: 2 * features[stride]})
         changed = {s for s in (4, 8, 16) if not np.array_equal(moved[s], out[s])}
         assert changed == {s for s in (4, 8, 16) if s <= stride}
-    assert list(FeaturePyramid(width=5, coarser=False).apply(params, features)) == [4, 8, 16]
+    assert list(FeaturePyramid(width=5, coarser=0).apply(params, features)) == [4, 8, 16]
 
 
 def test_sums_by_hand():
     """With identities for convolutions each map is the sum of those from it on, doubled."""
     rng = np.random.default_rng(0)
     features = {s: jnp.array(rng.normal(size=(1, 8 // s, 8 // s, 2)), jnp.float32) for s in (1, 2, 4)}
-    neck = FeaturePyramid(width=2, coarser=False)
+    neck = FeaturePyramid(width=2, coarser=0)
     params = neck.init(jax.random.key(0), features)["params"]
     for name, layer in params.items():
         size = layer["kernel"].shape[0]
@@ -44,3 +44,17 @@ def test_sums_by_hand():
     out = neck.apply({"params": params}, features)
     grow = lambda image, factor: np.repeat(np.repeat(image, factor, 1), factor, 2)
     np.testing.assert_allclose(out[1], features[1] + grow(features[2], 2) + grow(features[4], 4), rtol=1e-5)
+
+
+def test_coarser_maps_by_convolutions():
+    """P6 = conv(P5), P7 = conv(ReLU(P6)), of stride 2: with identities every second position, the second one rectified."""
+    features = {8: jnp.array(np.random.default_rng(1).normal(size=(1, 8, 12, 2)), jnp.float32)}
+    neck = FeaturePyramid(width=2, coarser=2, by="convolutions")
+    params = neck.init(jax.random.key(0), features)["params"]
+    assert set(params) == {"lateral8", "output8", "coarser16", "coarser32"}
+    for layer in params.values():
+        size = layer["kernel"].shape[0]
+        layer["kernel"] = jnp.zeros_like(layer["kernel"]).at[size // 2, size // 2].set(jnp.eye(2))
+    out = neck.apply({"params": params}, features)
+    np.testing.assert_allclose(out[16], features[8][:, ::2, ::2], rtol=1e-6)
+    np.testing.assert_allclose(out[32], np.maximum(features[8][:, ::2, ::2], 0)[:, ::2, ::2], rtol=1e-6)

@@ -68,3 +68,32 @@ def test_gradients_of_decoding_are_finite_and_right():
     np.testing.assert_allclose(slopes[0, :, 0, 3], [0, -10, 0, 10])
     huge = jax.grad(lambda d: deltas.decode(d, references).sum())(jnp.full((2, 4), 1e30))
     assert np.isfinite(huge).all()
+
+
+def test_anchors_of_several_maps_in_one_order():
+    maps = {16: jnp.zeros((1, 2, 3, 5)), 8: jnp.zeros((1, 4, 6, 5))}
+    fine, coarse = anchors.anchors_of_maps(maps, (32, 48), [(16.0,), (24.0,)], (0.5, 1.0))
+    np.testing.assert_array_equal(fine, reference.anchors((16.0,), (0.5, 1.0), (4, 6), 8))
+    np.testing.assert_array_equal(coarse, reference.anchors((24.0,), (0.5, 1.0), (2, 3), 16))
+    outputs = [jnp.arange(48.0).reshape(1, 4, 6, 2), jnp.arange(100.0, 112.0).reshape(1, 2, 3, 2)]
+    assert anchors.concatenated(outputs)[0].tolist() == [*range(48), *range(100, 112)]
+    assert anchors.concatenated(outputs, 2).shape == (1, 30, 2) and anchors.concatenated(outputs, 2)[0, 24].tolist() == [
+        100,
+        101,
+    ]
+
+
+def test_which_anchors_lie_in_the_image():
+    """By their centre; one exactly at the border lies in the padding."""
+    boxes = jnp.array([[0.0, 0, 10, 10], [20, 0, 40, 10], [20, 0, 39, 10], [-30, 0, 10, 10], [0, 50, 10, 70]])
+    assert anchors.in_image(boxes, jnp.array([60, 30])).tolist() == [True, False, True, True, False]
+
+
+@pytest.mark.parametrize("most", [1, 3, 100])
+def test_the_best_of_each_map(most):
+    scores = np.random.default_rng(0).integers(0, 5, 17).astype(np.float32)  # with ties: the first comes first
+    start = 0
+    for count, (best, index) in zip((4, 12, 1), anchors.best_of_each(jnp.array(scores), (4, 12, 1), most), strict=True):
+        expected = start + np.argsort(-scores[start : start + count], kind="stable")[:most]
+        assert index.tolist() == expected.tolist() and best.tolist() == scores[expected].tolist()
+        start += count

@@ -164,3 +164,26 @@ def test_soft_dice_does_not_see_pixels_without_weight():
     gradient = jax.grad(lambda p: dice(p, labels).sum())(probabilities)
     np.testing.assert_array_equal(np.asarray(gradient)[~np.asarray(some)], 0)
     np.testing.assert_array_equal(losses.soft_dice(probabilities, labels, jnp.zeros((2, 20))), np.zeros((2, 3)))
+
+
+@pytest.mark.parametrize(("alpha", "gamma"), [(0.25, 2.0), (0.5, 0.0), (0.9, 0.5)])
+def test_the_sigmoid_focal_loss_is_equation_5(alpha, gamma):
+    """−α_t (1 − p_t)^γ log p_t, one logit at a time; with α = .5 and γ = 0 half of the binary cross entropy."""
+    rng = np.random.default_rng(4)
+    logits, targets = rng.normal(size=60) * 4, rng.integers(0, 2, 60)
+    expected = []
+    for logit, target in zip(logits, targets, strict=True):
+        p = 1 / (1 + np.exp(-logit))
+        p_t, alpha_t = (p, alpha) if target else (1 - p, 1 - alpha)
+        expected.append(-alpha_t * (1 - p_t) ** gamma * np.log(p_t))
+    arrays = jnp.array(logits, jnp.float32), jnp.array(targets, jnp.float32)
+    np.testing.assert_allclose(losses.sigmoid_focal(*arrays, alpha, gamma), expected, rtol=1e-4, atol=1e-7)
+    if gamma == 0:
+        np.testing.assert_allclose(losses.binary_cross_entropy(*arrays) / 2, expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize("gamma", [0.5, 2.0])
+def test_the_sigmoid_focal_loss_has_finite_slopes_where_it_is_sure(gamma):
+    logits, targets = jnp.array([60.0, -60.0, 60.0, -60.0]), jnp.array([1.0, 0.0, 0.0, 1.0])
+    value, slope = jax.value_and_grad(lambda x: losses.sigmoid_focal(x, targets, 0.25, gamma).sum())(logits)
+    assert np.isfinite(value) and np.isfinite(slope).all() and float(value) == pytest.approx(60.0 * (0.75 + 0.25), rel=1e-5)
