@@ -56,7 +56,7 @@ def read(kind: type[T], section: Any, where: str) -> T:
     if isinstance(section, kind):
         return section
     if not hasattr(section, "items"):
-        raise ConfigError(f"{where} = {section!r}: must be a section with keys {', '.join(_fields(kind))}")
+        raise ConfigError(f"{where} = {_short(section)}: must be a section with keys {', '.join(_fields(kind))}")
     values = checked(kind, dict(section.items()), where)
     try:
         return kind(**values)
@@ -94,46 +94,51 @@ def _fields(kind: type) -> dict[str, dataclasses.Field]:
     return {field.name: field for field in dataclasses.fields(kind) if field.init}
 
 
-def _value(kind: Any, value: Any, key: str, bounds: Between | None = None) -> Any:
-    """The value as a `kind`, or a ConfigError."""
+def _value(kind: Any, value: Any, key: str, bounds: Between | None = None, or_none: str = "") -> Any:
+    """The value as a `kind`, or a ConfigError; `or_none` ends it where None is right, too."""
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
+    wrong = lambda what: ConfigError(f"{key} = {_short(value)}: must be {what}{or_none}")
     if origin is Annotated:
-        return _value(arguments[0], value, key, next((each for each in arguments[1:] if isinstance(each, Between)), bounds))
+        return _value(
+            arguments[0], value, key, next((each for each in arguments[1:] if isinstance(each, Between)), bounds), or_none
+        )
     if origin in (types.UnionType, typing.Union):
-        if value is None and type(None) in arguments:
+        if value is None:
             return None
-        return _value(next(each for each in arguments if each is not type(None)), value, key, bounds)
+        if isinstance(value, str) and value.lower() in ("none", "null", ""):
+            raise wrong("None, without quotes, where there is to be none")
+        return _value(next(each for each in arguments if each is not type(None)), value, key, bounds, ", or None for none")
     if origin is Literal:
         if value not in arguments or type(value) not in {type(each) for each in arguments}:
-            raise ConfigError(f"{key}: there is no {value!r}.{nearest(value, arguments)}")
+            raise ConfigError(f"{key}: there is no {_short(value)}.{nearest(value, arguments)}")
         return value
-    if origin is dict:
-        return dict(value.items())
+    if origin is dict or dataclasses.is_dataclass(kind):
+        if not hasattr(value, "items") and not isinstance(value, kind if origin is None else dict):
+            raise wrong(f"a section{'' if origin is dict else ' with keys ' + ', '.join(_fields(kind))}")
+        return dict(value.items()) if origin is dict else read(kind, value, key)
     if origin is tuple:
         return _tuple(arguments, value, key, bounds)
-    if dataclasses.is_dataclass(kind):
-        return read(kind, value, key)
     if kind in (int, float):
-        return _number(kind, value, key, bounds)
+        bounds = bounds or Between(-math.inf, math.inf)
+        spelled = f" in {bounds.least:,g} … {bounds.most:,g}" if math.isfinite(bounds.most) else ""
+        right = type(value) is int or (kind is float and isinstance(value, float))
+        if not right or not bounds.least <= value <= bounds.most or not math.isfinite(value):
+            raise wrong(f"{'a whole number' if kind is int else 'a number'}{spelled}{bounds.why and ', ' + bounds.why}")
+        return kind(value)
     if kind in (bool, str) and type(value) is not kind:
-        raise ConfigError(f"{key} = {value!r}: must be {'true or false' if kind is bool else 'a string'}")
+        raise wrong("true or false" if kind is bool else "a string")
     return value
 
 
-def _number(kind: type, value: Any, key: str, bounds: Between | None) -> int | float:
-    what = "a whole number" if kind is int else "a number"
-    bounds = bounds or Between(-math.inf, math.inf)
-    spelled = f" in {bounds.least:,} … {bounds.most:,}" if math.isfinite(bounds.most) else ""
-    right = type(value) is int or (kind is float and isinstance(value, float))
-    if not right or not bounds.least <= value <= bounds.most or not math.isfinite(value):
-        raise ConfigError(f"{key} = {value!r}: must be {what}{spelled}{bounds.why and ', ' + bounds.why}")
-    return kind(value)
+def _short(value: Any) -> str:
+    """The value in one line."""
+    return " ".join(repr(value).split())
 
 
 def _tuple(kinds: tuple[Any, ...], value: Any, key: str, bounds: Between | None) -> tuple[Any, ...]:
     """A tuple[X, ...], or one of fixed length."""
     if not isinstance(value, tuple | list):
-        raise ConfigError(f"{key} = {value!r}: must be a tuple")
+        raise ConfigError(f"{key} = {_short(value)}: must be a tuple")
     if kinds[-1] is Ellipsis:
         kinds = (kinds[0],) * len(value)
     if len(kinds) != len(value):

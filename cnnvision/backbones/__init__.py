@@ -49,7 +49,7 @@ def make_backbone(name: str = "", **options: Any) -> Backbone:
     fixed = make.keywords if isinstance(make, partial) else {}
     kind = make.func if isinstance(make, partial) else make
     options = checked(kind, options, SECTION, without=("parent", "name", *fixed))
-    if isinstance(options.get("dtype"), str):
+    if isinstance(options.get("dtype"), str | None) and "dtype" in options:
         options["dtype"] = getattr(jnp, check_name(f"{SECTION}.dtype", options["dtype"], get_args(Dtype)))
     try:
         return make(**options)

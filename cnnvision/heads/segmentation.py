@@ -57,7 +57,11 @@ class SegmentationHead(nn.Module):
 def check_classes(settings: PixelLossSettings, info: DataInfo) -> None:
     """Raises ConfigError where the loss cannot be used with these classes."""
     where, classes, weights = "config.model.loss", info.semantic_classes, settings.class_weights
-    check_name(f"{where}.border_background", settings.border_background or classes[0], classes)
+    check_name(
+        f"{where}.border_background",
+        settings.border_background or classes[0],
+        classes,
+    )
     if len(weights) > len(classes) or not any(_class_weights(weights, len(classes))):
         raise ConfigError(
             f"{where}.class_weights = {weights}: must be numbers >= 0, not all 0, at most one for each of the "

@@ -43,4 +43,4 @@ def make_task(config: Any, info: DataInfo) -> Task:
     Raises:
         ConfigError: the name, or a value under `config.model`, is not one that the model knows.
     """
-    return MODELS[check_name("config.model.name", config.model.name, MODELS)](config, info)
+    return MODELS[check_name("config.model.name", config.model.get("name"), MODELS)](config, info)

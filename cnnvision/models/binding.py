@@ -7,6 +7,7 @@ import flax.linen as nn
 import jax
 
 from cnnvision.backbones import Backbone
+from cnnvision.errors import ConfigError
 from cnnvision.ops.images import normalize
 from cnnvision.task import InputSpec, Key, ModelState, Params
 from cnnvision.types import Array, Batch
@@ -59,6 +60,13 @@ def inputs_of(data: Any, target: str, **more: Any) -> InputSpec:
     """The inputs that `config.data` declares (size, more_sizes, resize), with a target, and `more` fields of `InputSpec`."""
     sizes = tuple(size for _, size in named_sizes(data))
     return InputSpec(sizes=sizes, target=target, resize=data.resize, **more)
+
+
+def chosen_stride(stride: int | None, backbone: Backbone, key: str = "config.model.stride") -> int:
+    """The stride of a backbone's map that a config names; the largest for None. Raises ConfigError."""
+    if stride is not None and stride not in backbone.strides:
+        raise ConfigError(f"{key} = {stride}: the backbone has maps of strides {', '.join(map(str, backbone.strides))}")
+    return max(backbone.strides) if stride is None else stride
 
 
 def trainable_with(backbone: Backbone) -> Callable[[Params], Any]:

@@ -37,12 +37,12 @@ from cnnvision.heads.box_head import (
     sample_regions,
 )
 from cnnvision.heads.rpn import proposal_recall
-from cnnvision.models.binding import bind, inputs_of, keys_of_images, normalized, trainable_with
+from cnnvision.models.binding import bind, chosen_stride, inputs_of, keys_of_images, normalized, trainable_with
 from cnnvision.necks.fpn import FeaturePyramid
 from cnnvision.ops.detections import DetectionSettings, detections
 from cnnvision.ops.images import per_image
 from cnnvision.pretrained.start import load_pretrained
-from cnnvision.settings import Between, Count, Weight, check_name, read
+from cnnvision.settings import Between, Count, Weight, read
 from cnnvision.task import DataInfo, LossAux, ProposalSpec, Task
 from cnnvision.types import Array, DetectionPrediction
 
@@ -102,7 +102,7 @@ def parts_of(settings: Settings, classes: int, coarser: int = 0) -> dict[str, An
     """The attributes of `FastRCNN` that settings describe; `coarser`: maps of the pyramid beyond the largest stride."""
     backbone = make_backbone(**settings.backbone)
     for stride in settings.strides:
-        check_name("config.model.strides", stride, backbone.strides)
+        chosen_stride(stride, backbone, "config.model.strides")
     regions = settings.regions
     return {
         "backbone": backbone,

@@ -25,10 +25,10 @@ from cnnvision.errors import ConfigError
 from cnnvision.evaluation.localization import LocalizationEvaluator
 from cnnvision.heads.box_regression import BoxRegressionHead, box_loss, decode
 from cnnvision.heads.classification import ClassificationHead, accuracy, class_loss
-from cnnvision.models.binding import bind, inputs_of, normalized, trainable_with
+from cnnvision.models.binding import bind, chosen_stride, inputs_of, normalized, trainable_with
 from cnnvision.ops import boxes as box_ops
 from cnnvision.pretrained.start import load_pretrained
-from cnnvision.settings import Between, Dropout, Share, check_name, read
+from cnnvision.settings import Between, Dropout, Share, read
 from cnnvision.task import DataInfo, LossAux, Mean, Task
 from cnnvision.types import Array, LocalizationPrediction
 
@@ -83,7 +83,7 @@ def make_network(settings: Network, outputs: int) -> Localizer:
     shared = {"dropout": settings.dropout, "dtype": backbone.dtype}
     return Localizer(
         backbone=backbone,
-        stride=check_name("config.model.stride", settings.stride or max(backbone.strides), backbone.strides),
+        stride=chosen_stride(settings.stride, backbone),
         class_head=ClassificationHead(outputs, settings.class_pooling, **shared),
         box_head=BoxRegressionHead(settings.box_pooling, **shared),
     )

@@ -40,14 +40,14 @@ from cnnvision.evaluation.detection import DetectionEvaluator
 from cnnvision.heads.classification import ClassificationHead, accuracy, class_loss
 from cnnvision.heads.linear_svm import fit_svms
 from cnnvision.heads.ridge_boxes import fit_boxes
-from cnnvision.models.binding import bind, inputs_of, keys_of_images, trainable_with
+from cnnvision.models.binding import bind, chosen_stride, inputs_of, keys_of_images, trainable_with
 from cnnvision.models.crops import CropSettings, check_side, cutter, draw, in_chunks
 from cnnvision.ops.boxes import covered, decode, encode, iou, pairwise
 from cnnvision.ops.detections import detections
 from cnnvision.ops.images import per_image
 from cnnvision.ops.matching import match, sample_balanced
 from cnnvision.pretrained.start import load_pretrained
-from cnnvision.settings import Between, Count, Dropout, Share, check_name, read
+from cnnvision.settings import Between, Count, Dropout, Share, read
 from cnnvision.task import DataInfo, HostStage, Loss, LossAux, Task
 from cnnvision.types import Array, ObjectTarget
 
@@ -112,7 +112,7 @@ class RCNN(nn.Module):
 def make_network(settings: Settings, classes: int) -> RCNN:
     """The module that settings describe."""
     backbone = make_backbone(**settings.backbone)
-    stride = check_name("config.model.stride", settings.stride or max(backbone.strides), backbone.strides)
+    stride = chosen_stride(settings.stride, backbone)
     head = ClassificationHead(1 + classes, "flatten", settings.hidden, settings.dropout, backbone.dtype)
     return RCNN(backbone, stride, head)
 

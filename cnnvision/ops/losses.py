@@ -90,9 +90,10 @@ def sigmoid_focal(
     """
     logits, targets = logits.astype(jnp.float32), targets.astype(jnp.float32)
     entropy = binary_cross_entropy(logits, targets)
-    p = jax.nn.sigmoid(logits)
-    p_t, alpha_t = p * targets + (1.0 - p) * (1.0 - targets), alpha * targets + (1.0 - alpha) * (1.0 - targets)
-    return alpha_t * jnp.maximum(1.0 - p_t, 1e-7) ** gamma * entropy  # as in `focal`: 0^γ has no gradient for γ < 1
+    wrong = jax.nn.sigmoid(jnp.where(targets > 0.5, -logits, logits))  # 1 − p_t, without cancellation
+    alpha_t = alpha * targets + (1.0 - alpha) * (1.0 - targets)
+    # 0^γ has no gradient for γ < 1.
+    return alpha_t * jnp.maximum(wrong, 1e-7) ** gamma * entropy
 
 
 def binary_cross_entropy(logits: Float[Array, "*n"], targets: Float[Array, "*n"]) -> Float[Array, "*n"]:

@@ -13,11 +13,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from cnnvision.backbones import convolution
-from cnnvision.models import MODELS
 from cnnvision.ops.images import on_mesh
 from cnnvision.training.sharding import everywhere, make_mesh, put_batch
 from cnnvision.training.step import loss_and_gradient, step_key
 from tests.models import tasks
+from tests.models.cases import CASES
 from tests.models.segmenters import start
 
 ROWS = 16
@@ -50,7 +50,7 @@ def main(folder, *processes):
         jax.distributed.initialize(address, int(count), int(index))
     convolution.FEW_CHANNELS = convolution.FEW_PIXELS = 0  # what CPUs do on large maps, on these small ones
     meshes = {"processes": make_mesh()} if processes else {"one": make_mesh(jax.devices()[:1]), "all": make_mesh()}
-    for name in MODELS:
+    for name in CASES:
         task, arrays = inputs(name)
         for devices, mesh in meshes.items():
             found = computed(task, *arrays, mesh)

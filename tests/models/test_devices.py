@@ -6,7 +6,7 @@ moves a gradient by up to 1e-3 of its length, and hides a mistake of that size.
 
 import numpy as np
 
-from cnnvision.models import MODELS
+from tests.models.cases import CASES
 from tests.processes import distance, finish, free_address, start
 
 PARTS = ("gradient", "state", "metrics", "loss")
@@ -18,7 +18,7 @@ def test_one_device_and_eight_and_two_processes_take_the_same_step(tmp_path):
     address = free_address()
     finish([start(*run, devices=8), *(start(*run, address, 2, i) for i in range(2))], timeout=900)
     far = {}
-    for name in MODELS:
+    for name in CASES:
         one, *others = (np.load(tmp_path / f"{name}_{devices}.npz") for devices in ("one", "all", "processes"))
         for part in PARTS:
             leaves = [key for key in one.files if key.startswith(part)]

@@ -182,8 +182,8 @@ def test_the_sigmoid_focal_loss_is_equation_5(alpha, gamma):
         np.testing.assert_allclose(losses.binary_cross_entropy(*arrays) / 2, expected, rtol=1e-5)
 
 
-@pytest.mark.parametrize("gamma", [0.5, 2.0])
+@pytest.mark.parametrize("gamma", [0.0, 0.5, 2.0])
 def test_the_sigmoid_focal_loss_has_finite_slopes_where_it_is_sure(gamma):
-    logits, targets = jnp.array([60.0, -60.0, 60.0, -60.0]), jnp.array([1.0, 0.0, 0.0, 1.0])
+    logits, targets = jnp.array([100.0, -100.0, 60.0, -60.0, 20.0]), jnp.array([1.0, 0.0, 0.0, 1.0, 1.0])
     value, slope = jax.value_and_grad(lambda x: losses.sigmoid_focal(x, targets, 0.25, gamma).sum())(logits)
     assert np.isfinite(value) and np.isfinite(slope).all() and float(value) == pytest.approx(60.0 * (0.75 + 0.25), rel=1e-5)
