@@ -73,7 +73,8 @@ def _unknown_key(error: Exception) -> str:
     """One line on a key that a section does not have, where that was the error; else ""."""
     *_, (frame, _) = traceback.walk_tb(error.__traceback__)
     section, key = frame.f_locals.get("self"), frame.f_locals.get("key", frame.f_locals.get("attribute"))
-    if not isinstance(section, ConfigDict) or not isinstance(key, str) or key in section:
+    unknown = isinstance(error, KeyError | AttributeError) and isinstance(section, ConfigDict) and isinstance(key, str)
+    if not unknown or key in section:
         return ""
     for old, new in RENAMED.items():
         if old.split(".")[-1] == key and new.split(".")[-1] in section:
