@@ -39,8 +39,13 @@ def nearest(name: str, known: Iterable[str]) -> str:
         A sentence that begins with a space.
     """
     known = sorted(map(str, known))
-    close = difflib.get_close_matches(str(name), known, n=1, cutoff=0.6) or difflib.get_close_matches(
-        str(name).lower(), known, n=1, cutoff=0.6
-    )
+    of_letters = {_letters(each): each for each in known if _letters(each)}
+    close = difflib.get_close_matches(str(name), known, n=1) or [
+        of_letters[each] for each in difflib.get_close_matches(_letters(str(name)), of_letters, n=1)
+    ]
     hint = f" Did you mean {close[0]!r}?" if close else ""
     return f"{hint} Known: {', '.join(known) or 'nothing'}."
+
+
+def _letters(name: str) -> str:
+    return "".join(filter(str.isalnum, name.casefold()))

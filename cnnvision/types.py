@@ -118,11 +118,11 @@ class Problem:
     def __str__(self) -> str:
         where = ", ".join(part for part in (self.file, self.record, self.field) if part)
         value = f" (found {self.value!r})" if self.value else ""
-        return f"{where}: {self.message}{value}; {self.effect}. {self.cure}"
+        return f"{where}: {self.message}{value}; {self.effect}. {self.cure}".rstrip()
 
 
 class Source(Protocol):
-    """A random-access sequence of examples, named by one string (data/sources.py lists the kinds).
+    """A random-access sequence of examples, named by one string (data/sources/__init__.py lists the kinds).
 
     Attributes:
         name: the string that opened it, for example "voc:DIR".

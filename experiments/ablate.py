@@ -42,7 +42,7 @@ def run(config_argument: str, overrides, workdir, say=print) -> str:
 def command(arguments: list[str] | None = None) -> int:
     """Parses, trains, prints the table."""
     parser = Parser("ablate", __doc__)
-    parser.add_argument("--config", required=True, metavar="FILE[:VARIANT]", help="configs/NAME.py with a sweep()")
+    parser.add_argument("--config", required=True, metavar="FILE[:VARIANT]", help="configs/NAME.py or NAME, with a sweep()")
     parser.add_argument("--workdir", required=True, metavar="DIR", help="the folder of the runs")
     flags, overrides = parser.parse(arguments)
     cache_compilations()

@@ -104,7 +104,7 @@ def command(arguments: list[str] | None = None) -> int:
     parser.add_argument("--smoke", action="store_true", help="seconds a system; numbers mean nothing")
     flags, overrides = parser.parse(arguments)
     cache_compilations()
-    only = [name.strip() for name in flags.only.split(",")] if flags.only else ()
+    only = [name.strip() for name in flags.only.split(",")] if flags.only is not None else ()
     print(run(flags.family, flags.data, flags.workdir, flags.smoke, overrides=overrides, only=only))
     return 0
 

@@ -44,7 +44,7 @@ def run_all(configs, folder_of, say=print) -> dict[str, dict[str, float]]:
 def command(arguments: list[str] | None = None) -> int:
     """Parses and runs; returns the exit code (75, "try again", where the run was asked to stop before its end)."""
     parser = Parser("train", __doc__)
-    parser.add_argument("--config", required=True, metavar="FILE[:VARIANT]", help="configs/NAME.py, and a variant of it")
+    parser.add_argument("--config", required=True, metavar="FILE[:VARIANT]", help="configs/NAME.py or NAME, and a variant")
     parser.add_argument("--workdir", required=True, metavar="DIR", help="the run folder, local or gs://")
     parser.add_argument("--distributed", action="store_true", help="join the other hosts (Cloud TPU pods, Slurm, …)")
     parser.add_argument("--coordinator", metavar="HOST:PORT", help="join the others at this address, where nothing tells it")

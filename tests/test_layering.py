@@ -2,6 +2,7 @@
 
 import ast
 import pathlib
+import re
 
 import pytest
 
@@ -69,6 +70,21 @@ def test_imports_go_one_way(path):
     elif path != OF_ANOTHER_PYTHON:
         assert here in MAY_IMPORT, f"{here} is a new room: say in MAY_IMPORT what it may import"
         assert set(imported_rooms(path)) <= MAY_IMPORT[here] | {here}
+
+
+@pytest.mark.parametrize("path", CODE, ids=lambda path: str(path.relative_to(ROOT)))
+def test_files_that_code_speaks_of_exist(path):
+    """folder/file.py from the checkout, from the package, or from a folder that the file itself is in."""
+    roots = [ROOT, PACKAGE, *(folder for folder in path.parents if ROOT in folder.parents)]
+    named = {name for name in re.findall(r"(?<![\w./*-])\w[\w.-]*(?:/[\w.-]+)*/\w+\.py\b", path.read_text())}
+    assert [name for name in named if "NAME" not in name and not any((root / name).exists() for root in roots)] == []
+
+
+def test_tests_say_which_file_they_test():
+    """Where the first line begins with one, it exists."""
+    for path in sorted((ROOT / "tests").rglob("test_*.py")):
+        named = re.match(r'"""([\w/]+\.py)\b', path.read_text())
+        assert not named or list(PACKAGE.rglob(named[1])) or (ROOT / named[1]).exists(), path
 
 
 def test_tests_mirror_the_package():

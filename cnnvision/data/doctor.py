@@ -112,7 +112,7 @@ def examine(name: str, splits: Sequence[str] | None = None, progress: bool = Tru
             findings.add(name, str(error).split("\n")[0].rstrip(":"), "Mend what is listed.", "refused", f"split {split}")
             continue
         except DataError as error:
-            findings.add(name, str(error), "", "refused", f"split {split}")
+            findings.add(name, str(error).rstrip("."), "", "refused", f"split {split}")
             continue
         findings.problems += source.problems
         seen[split] = list(_look_at_all(source, progress))

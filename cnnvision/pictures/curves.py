@@ -1,4 +1,4 @@
-"""Curves: of learning, from the records of a run, and of precision over recall."""
+"""Curves: of learning, from the entries of a run, and of precision over recall."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -14,13 +14,13 @@ COUNTS = ("images", "examples_failed", "objects_dropped")
 COLOURS = {"train": "#4c78a8", "val": "#e45756"}
 
 
-def draw_curves(records: Sequence[dict[str, Any]]) -> np.ndarray:
+def draw_curves(entries: Sequence[dict[str, Any]]) -> np.ndarray:
     """Draws every metric of a run over its steps: a panel for each metric, with all its splits.
 
     Metrics named after another one (``accuracy/ring`` beside ``accuracy``) share one panel.
 
     Args:
-        records: objects with `step`, `split` and values by name, as in metrics.jsonl; a value may be None or NaN.
+        entries: objects with `step`, `split` and values by name, as in metrics.jsonl; a value may be None or NaN.
 
     Returns:
         uint8 [height, width, 3] RGB.
@@ -32,9 +32,9 @@ def draw_curves(records: Sequence[dict[str, Any]]) -> np.ndarray:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    series = _series(records)
+    series = _series(entries)
     if not series:
-        raise ValueError("curves: the records hold no value")
+        raise ValueError("curves: the entries hold no value")
     panels = _panels(series)
     columns = min(COLUMNS, len(panels))
     rows = math.ceil(len(panels) / columns)
@@ -133,14 +133,14 @@ def _duration(seconds: float) -> str:
     return f"{seconds:.3g} s" if seconds >= 1 else f"{seconds * 1e3:.3g} ms"
 
 
-def _series(records: Sequence[dict[str, Any]]) -> dict[str, dict[str, list[tuple[int, float]]]]:
+def _series(entries: Sequence[dict[str, Any]]) -> dict[str, dict[str, list[tuple[int, float]]]]:
     """name -> split -> [(step, value), …], in order of steps."""
     series: dict[str, dict[str, list[tuple[int, float]]]] = {}
-    for record in sorted(records, key=lambda record: record["step"]):
-        for name, value in record.items():
+    for entry in sorted(entries, key=lambda entry: entry["step"]):
+        for name, value in entry.items():
             if name in ("step", "split") or value is None or not math.isfinite(value):
                 continue
-            series.setdefault(name, {}).setdefault(record["split"], []).append((record["step"], value))
+            series.setdefault(name, {}).setdefault(entry["split"], []).append((entry["step"], value))
     return series
 
 

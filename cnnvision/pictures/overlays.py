@@ -18,8 +18,8 @@ SIDE, GAP, TEXT = 160, 6, 14
 
 
 def background_of(classes: Sequence[str]) -> int:
-    """The class of a map that is not tinted: the one called "background", or else the first."""
-    return next((k for k, name in enumerate(classes) if name.casefold() == "background"), 0)
+    """The class of a map that is not tinted: the one called "background"; IGNORE where none is."""
+    return next((k for k, name in enumerate(classes) if name.casefold() == "background"), IGNORE)
 
 
 def class_of_map(label: int, classes: Sequence[str]) -> tuple[str, drawing.Colour | None]:

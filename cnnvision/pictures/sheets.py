@@ -149,13 +149,13 @@ def write_png(path: epath.PathLike, array: np.ndarray) -> None:
     draft.replace(path)
 
 
-def curves(records: Sequence[dict[str, Any]], path: epath.PathLike) -> None:
+def curves(entries: Sequence[dict[str, Any]], path: epath.PathLike) -> None:
     """Writes the learning curves of a run (see `draw_curves`) as PNG.
 
     Raises:
-        ValueError: the records hold no value.
+        ValueError: the entries hold no value.
     """
-    write_png(path, draw_curves(records))
+    write_png(path, draw_curves(entries))
 
 
 def _row(predictions: Any, i: int) -> Any:

@@ -4,6 +4,7 @@ import ast
 import importlib.util
 import inspect
 import pathlib
+import traceback
 import types
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -18,13 +19,23 @@ TRUE, FALSE = ("true", "1", "yes"), ("false", "0", "no")
 
 
 def find_config(name: str) -> pathlib.Path:
-    """The config file that a path names, or a bare name: NAME.py in ./configs, else among those that come with cnnvision."""
+    """The config file that a path names, or a bare name: NAME.py in ./configs, else among those that come with cnnvision.
+
+    Where there is no ./configs, configs/NAME.py is one that comes with cnnvision, too.
+    """
+    if not name:
+        raise ConfigError("--config: which one? Give the path of a config file, or the name of one in configs")
     folders = (pathlib.Path("configs"), CONFIGS)
     path = pathlib.Path(name)
     bare = path.name == name and path.suffix != ".py"
-    for file in [folder / f"{name}.py" for folder in folders] if bare else [path]:
+    files = [folder / f"{name}.py" for folder in folders] if bare else [path]
+    if path.parent == folders[0] and not folders[0].exists():
+        files.append(CONFIGS / path.name)
+    for file in files:
         if file.is_file():
             return file
+    if bare and pathlib.Path(f"{name}.py").is_file():
+        raise ConfigError(f"--config: there is no config {name}. Did you mean the file {name}.py?")
     beside = [] if bare else _files(path.parent) or _files(folders[0])
     names = {file.stem for folder in folders for file in _files(folder)} - {file.stem for file in beside}
     what = f"there is no {'config' if bare else 'file'} {name}"
@@ -32,7 +43,7 @@ def find_config(name: str) -> pathlib.Path:
 
 
 def _files(folder: pathlib.Path) -> list[pathlib.Path]:
-    return [file for file in folder.glob("*.py") if file.name not in ("__init__.py", "common.py")]
+    return [file for file in folder.glob("*.py") if file.name != "__init__.py"]
 
 
 def load_module(name: str) -> types.ModuleType:
@@ -45,7 +56,9 @@ def load_module(name: str) -> types.ModuleType:
     try:
         specification.loader.exec_module(module)
     except Exception as error:  # whatever a config file does
-        raise ConfigError(f"--config: {path} cannot be loaded: {_first_line(error)}") from error
+        moved = isinstance(error, ImportError) and error.name in ("configs", "configs.common")
+        hint = " (configs.common is cnnvision.runs.defaults now)" if moved else ""
+        raise ConfigError(f"--config: {path} cannot be loaded: {_first_line(error)}{hint}") from error
     if not callable(getattr(module, "get_config", None)):
         raise ConfigError(f"--config: {path} has no function get_config(variant)")
     return module
@@ -54,6 +67,19 @@ def load_module(name: str) -> types.ModuleType:
 def _first_line(error: Exception) -> str:
     """ "AttributeError: …", on one line."""
     return f"{type(error).__name__}: {str(error).strip() or '(no message)'}".splitlines()[0]
+
+
+def _unknown_key(error: Exception) -> str:
+    """One line on a key that a section does not have, where that was the error; else ""."""
+    *_, (frame, _) = traceback.walk_tb(error.__traceback__)
+    section, key = frame.f_locals.get("self"), frame.f_locals.get("key", frame.f_locals.get("attribute"))
+    unknown = isinstance(error, KeyError | AttributeError) and isinstance(section, ConfigDict) and isinstance(key, str)
+    if not unknown or key in section:
+        return ""
+    for old, new in RENAMED.items():
+        if old.split(".")[-1] == key and new.split(".")[-1] in section:
+            return f"config.{old} is called config.{new} now"
+    return f"there is no key {key!r}.{nearest(key, section.keys())}"
 
 
 def split_variant(argument: str) -> tuple[str, str]:
@@ -82,7 +108,7 @@ def load_config(argument: str, overrides: Sequence[tuple[str, str]] = ()) -> Con
     except ConfigError:
         raise
     except Exception as error:  # whatever a config file does
-        raise ConfigError(f"--config: get_config of {path}: {_first_line(error)}") from error
+        raise ConfigError(f"--config: get_config of {path}: {_unknown_key(error) or _first_line(error)}") from error
     if not isinstance(config, ConfigDict):
         raise ConfigError(f"--config: get_config of {path} returned {type(config).__name__}, not a ConfigDict")
     config.lock()
@@ -139,6 +165,8 @@ def parse_value(flag: str, text: str, now: Any) -> Any:
         value = ast.literal_eval(text)
     except (ValueError, SyntaxError):
         value = text
+    if isinstance(value, dict):
+        raise wrong("value of a key")
     number = isinstance(value, int | float) and not isinstance(value, bool) and value == value
     if isinstance(now, int):
         if not number or abs(value) == float("inf") or value != int(value):

@@ -167,6 +167,8 @@ def test_an_empty_data_set(tmp_path):
     (root / "train.csv").unlink()
     (root / "val.csv").unlink()
     found(examine(f"csv:{root}", progress=False), effect="refused", words="no split")
+    (problem,) = examine("shapes", ("foo",), progress=False).problems
+    assert str(problem).endswith("Known: train, val; refused.")
     with pytest.raises(DataError, match="no folder"):
         examine(f"csv:{root}/nowhere")
 

@@ -1,4 +1,4 @@
-"""verdicts.py: every kind of error, by hand."""
+"""evaluation/detection_errors.py: every kind of error, by hand."""
 
 import numpy as np
 

@@ -190,6 +190,10 @@ def test_some_of_the_systems_are_chosen_by_name(tmp_path, monkeypatch):
     assert seen == [["full resolution", "U-Net"]]
     with pytest.raises(ConfigError, match=r"--only: there is no 'UNet'. Did you mean 'U-Net'\? Known: U-Net, U-Net without"):
         ladder.command([*common, "--only=full resolution,UNet"])
+    with pytest.raises(ConfigError, match=r"--only: there is no ''\. Known: "):
+        ladder.command([*common, "--only="])
+    with pytest.raises(ConfigError, match=r"there is no 'faster-rcnn'\. Did you mean 'Faster R-CNN'\?"):
+        ladder.run("detection", "shapes", tmp_path, only=["faster-rcnn"])
     assert len(seen) == 1
 
 

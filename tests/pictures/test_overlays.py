@@ -80,7 +80,7 @@ def test_a_map_of_nothing_leaves_the_image():
     np.testing.assert_array_equal(overlays.tinted_map(pixels, np.full((4, 5), IGNORE, np.uint8)), pixels)
 
 
-@pytest.mark.parametrize(("classes", "background"), [(("sky", "cat"), 0), (("pet", "Background", "border"), 1)])
+@pytest.mark.parametrize(("classes", "background"), [(("background", "cat"), 0), (("pet", "Background", "border"), 1)])
 def test_the_background_is_not_tinted(classes, background):
     pixels = np.random.default_rng(0).integers(0, 256, (2, 2, 3)).astype(np.uint8)
     labels = np.array([[0, 1], [IGNORE, 1 - background]], np.uint8)
@@ -93,6 +93,16 @@ def test_the_background_is_not_tinted(classes, background):
     assert [ink is None for _, ink in names] == [k == background for k in range(2)] and names[0][0] == classes[0]
 
 
+def test_no_class_is_background_unless_it_is_called_so():
+    pixels, labels = np.full((1, 3, 3), 90, np.uint8), np.array([[0, 1, IGNORE]], np.uint8)
+    found = overlays.tinted(pixels, SemanticTarget(labels=labels), ("road", "sky"), 1)
+    for column in (0, 1):
+        np.testing.assert_allclose(found[0, column], tinted(pixels[0, column], column), atol=1)
+        name = ("road", "sky")[column]
+        assert overlays.class_of_map(column, ("road", "sky")) == (name, drawing.colour(column))
+    np.testing.assert_array_equal(found[0, 2], pixels[0, 2])
+
+
 def test_present_classes_are_in_order():
     assert overlays.present(np.array([[7, 0], [IGNORE, 3], [3, 7]], np.uint8)) == [0, 3, 7]
     assert overlays.present(np.full((2, 2), IGNORE, np.uint8)) == []
@@ -101,7 +111,7 @@ def test_present_classes_are_in_order():
 def test_agreement_by_hand():
     """Two of three pixels that count are right; the class that is named beneath IGNORE is not mentioned."""
     truth = np.array([[0, 1], [1, IGNORE]], np.uint8)
-    found = overlays.agreement(np.array([[0, 1], [0, 2]], np.uint8), truth, ("ground", "cat", "dog"))
-    assert found == [("66.7% right", None), ("ground", None), ("cat", drawing.colour(1))]
-    nothing = overlays.agreement(truth, np.full((2, 2), IGNORE, np.uint8), ("ground", "cat"))
+    found = overlays.agreement(np.array([[0, 1], [0, 2]], np.uint8), truth, ("background", "cat", "dog"))
+    assert found == [("66.7% right", None), ("background", None), ("cat", drawing.colour(1))]
+    nothing = overlays.agreement(truth, np.full((2, 2), IGNORE, np.uint8), ("background", "cat"))
     assert nothing == [("nothing to compare", None)]

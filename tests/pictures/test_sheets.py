@@ -148,8 +148,8 @@ def test_padding_and_missing_examples_are_hatched():
 def test_semantic_maps_are_tinted_and_ignored_pixels_and_the_background_are_not():
     labels = np.full((3, SIDE, SIDE), IGNORE, np.uint8)
     labels[:, :50, :50], labels[:, 50:, :50], labels[:, :20, 60:] = 1, 2, 0
-    batch = batch_of(SemanticTarget(labels=labels))
-    inner, _ = tile_of(sheets.sheet(batch, CLASSES), 0, pictures=2)
+    batch, classes = batch_of(SemanticTarget(labels=labels)), ("background", *CLASSES[1:])
+    inner, _ = tile_of(sheets.sheet(batch, classes), 0, pictures=2)
     image, truth = inner[:, : SCALE * SIDE], inner[:, SCALE * SIDE + sheets.FRAME :]
     assert (image == 60).all() and (truth[:, SCALE * 50 :] == 60).all()
     one, other = truth[30, 30].astype(int), truth[-30, 30].astype(int)
@@ -157,7 +157,7 @@ def test_semantic_maps_are_tinted_and_ignored_pixels_and_the_background_are_not(
     np.testing.assert_allclose([one, other], expected, atol=1)
 
     found = np.full((3, SIDE, SIDE), 1, np.uint8)
-    inner, _ = tile_of(sheets.sheet(batch, CLASSES, SegmentationPrediction(found)), 0, pictures=3)
+    inner, _ = tile_of(sheets.sheet(batch, classes, SegmentationPrediction(found)), 0, pictures=3)
     guess = inner[:, 2 * (SCALE * SIDE + sheets.FRAME) :]
     expected = (24 + 0.6 * np.array(drawing.colour(1))).astype(int)
     np.testing.assert_allclose(guess, np.broadcast_to(expected, guess.shape), atol=1)

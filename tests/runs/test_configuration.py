@@ -23,6 +23,7 @@ DEMO = f"{ROOT}/configs/localizer_shapes.py"
         ([("training.steps", "1.5")], "'1.5' is no whole number"),
         ([("training.steps", "true")], "'true' is no whole number"),
         ([("training.split_parameters", "maybe")], "'maybe' is no bool (true or false)"),
+        ([("data.margin", "{}")], "--config.data.margin: '{}' is no value of a key; the config has None"),
         ([("data.size", "wide")], "'wide' is no list of such values"),
     ],
 )
@@ -40,6 +41,8 @@ def test_wrong_keys_and_values(overrides, message):
         ("localizer_shapes.py", "there is no file localizer_shapes.py. Did you mean"),
         ("configs/localizer_shapes:smoke", "there is no file configs/localizer_shapes:smoke. Did you mean"),
         ("nowhere/x.py", "there is no file nowhere/x.py"),
+        ("", "--config: which one?"),
+        (":smoke", "--config: which one?"),
         (f"{ROOT}/README.md", "is no Python file"),
         (f"{ROOT}/cnnvision/errors.py", "has no function get_config"),
     ],
@@ -81,14 +84,51 @@ def test_a_bare_name_is_one_of_configs_here_else_one_that_comes_along(tmp_path, 
     monkeypatch.chdir(tmp_path)
     assert find_config("localizer_shapes") == ROOT / "configs" / "localizer_shapes.py"
     assert load_config("localizer_shapes:smoke").model.name == "localizer"
-    with pytest.raises(ConfigError, match=r"no file configs/localizer_shapes\.py\. Did you mean 'localizer_shapes'\?"):
-        load_config("configs/localizer_shapes.py")
+    assert load_config("configs/localizer_shapes.py:smoke").model.name == "localizer"  # as in README
+    with pytest.raises(ConfigError, match=r"no file configs/localiser_shapes\.py\. Did you mean 'localizer_shapes'\?"):
+        load_config("configs/localiser_shapes.py")
+    with pytest.raises(ConfigError, match=r"no file nowhere/localizer_shapes\.py\."):
+        load_config("nowhere/localizer_shapes.py")
+    (tmp_path / "mine.py").write_text("")
+    with pytest.raises(ConfigError, match=r"there is no config mine\. Did you mean the file mine\.py\?"):
+        load_config("mine")
     own = tmp_path / "configs" / "localizer_shapes.py"
     own.parent.mkdir()
     own.write_text("from ml_collections import ConfigDict\ndef get_config(): return ConfigDict({'mine': 1})\n")
-    assert load_config("localizer_shapes").mine == 1
+    assert load_config("localizer_shapes").mine == load_config("configs/localizer_shapes.py").mine == 1
+    with pytest.raises(ConfigError, match=r"no file configs/unet_shapes\.py\."):
+        load_config("configs/unet_shapes.py")
     with pytest.raises(ConfigError, match=r"Did you mean 'configs/localizer_shapes\.py'\?.*unet_shapes"):
         load_config("configs/localiser_shapes.py")
+
+
+@pytest.mark.parametrize(
+    "line, message",
+    [
+        ('config.data.fit = "tile"', "config.data.fit is called config.data.resize now"),
+        ('config.data["fit"] = "tile"', "config.data.fit is called config.data.resize now"),
+        ("config.data.update(fit=config.data.resize)", "config.data.fit is called config.data.resize now"),
+        ("config.training.average_decay = 0.9", "config.training.average_decay is called config.training.ema_decay now"),
+        ("config.data.cache_mb = config.data.fit", "config.data.fit is called config.data.resize now"),
+        ("config.training.step = 3", "there is no key 'step'. Did you mean 'steps'?"),
+        ("config.training.fit = 3", "there is no key 'fit'. Known: "),
+        ("{}['steps']", "KeyError: 'steps'"),
+    ],
+)
+def test_a_wrong_key_in_a_config_file_is_one_line(line, message, tmp_path):
+    file = tmp_path / "mine.py"
+    lines = ["from cnnvision.runs.defaults import base", "def get_config():", "    config = base()", f"    {line}"]
+    file.write_text("\n".join([*lines, "    return config"]))
+    with pytest.raises(ConfigError) as error:
+        load_config(str(file))
+    assert str(error.value).startswith(f"--config: get_config of {file}: {message}") and "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("line", ["from configs import common", "from configs.common import base", "import configs.common"])
+def test_a_config_file_that_imports_what_has_moved(line, tmp_path):
+    (tmp_path / "mine.py").write_text(f"{line}\n")
+    with pytest.raises(ConfigError, match=r"\(configs\.common is cnnvision\.runs\.defaults now\)$"):
+        load_config(f"{tmp_path}/mine.py")
 
 
 def test_what_is_none_takes_a_value_of_any_type_and_a_value_gives_way_to_none():

@@ -7,7 +7,7 @@ What belongs to an object: a pixel is the object's where the form covers at leas
 the later one, nearer to the eye, has it. A ring's hole is no part of the ring: it shows what lies behind. Image, masks,
 boxes and areas all follow from this rule.
 
-Whoever changes a pixel or a number gives the builder in shapes.py a new version: prepared data sets carry it.
+Whoever changes a pixel or a number gives the builder in shapes/__init__.py a new version: prepared data sets carry it.
 """
 
 import dataclasses

@@ -1,4 +1,4 @@
-"""data/augment.py: image, boxes, masks and maps go through the one map that is reported, whatever is drawn."""
+"""data/augment/__init__.py: image, boxes, masks and maps go through the one map that is reported, whatever is drawn."""
 
 import dataclasses
 

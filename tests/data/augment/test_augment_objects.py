@@ -1,4 +1,4 @@
-"""data/augment.py: boxes, masks and maps stay with the image, and an object that hardly shows goes."""
+"""data/augment/__init__.py: boxes, masks and maps stay with the image, and an object that hardly shows goes."""
 
 import dataclasses
 

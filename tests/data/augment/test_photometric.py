@@ -1,4 +1,4 @@
-"""data/photometric.py: each change by its definition, and all four in one matrix."""
+"""data/augment/photometric.py: each change by its definition, and all four in one matrix."""
 
 import numpy as np
 import pytest

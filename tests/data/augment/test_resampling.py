@@ -1,4 +1,4 @@
-"""data/resampling.py against one-pixel-at-a-time arithmetic, and ramps whose value tells where a pixel came from."""
+"""data/augment/resampling.py against one-pixel-at-a-time arithmetic, and ramps whose value tells where a pixel came from."""
 
 import math
 

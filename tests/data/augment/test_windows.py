@@ -1,4 +1,4 @@
-"""data/windows.py, training: a window's image and labels go the same way, which is the way that it reports."""
+"""data/augment/windows.py, training: a window's image and labels go the same way, which is the way that it reports."""
 
 import dataclasses
 

@@ -1,4 +1,4 @@
-"""data/windows.py: what is drawn for a training window, and how it is bent."""
+"""data/augment/windows.py: what is drawn for a training window, and how it is bent."""
 
 import dataclasses
 import math

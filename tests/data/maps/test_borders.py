@@ -1,4 +1,4 @@
-"""data/borders.py against the formula pixel by pixel, and by hand; and what of it comes into a batch."""
+"""data/maps/borders.py against the formula pixel by pixel, and by hand; and what of it comes into a batch."""
 
 import math
 

@@ -33,7 +33,7 @@ def sample(request):
 
 
 # Made by this package itself: they say that the data set is still the same, not that it is right. If they change, VERSION
-# in shapes.py must.
+# in shapes/__init__.py must.
 CHECKSUMS = {
     ("shapes", "train"): "fb08477fcccce81d04ac4172a75adf6d6be2d1387cbc6d7a1dbdb38a0e5845a7",
     ("shapes", "val"): "1111e06c8f9187b60d488ca34fdce982eb011de0bacf8ba64d2e47df2f6367b9",

@@ -1,4 +1,4 @@
-"""data/cache.py: the same examples, read once, as many as there is room for."""
+"""data/wrappers/cache.py: the same examples, read once, as many as there is room for."""
 
 import concurrent.futures
 import pickle

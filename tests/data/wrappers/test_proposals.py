@@ -1,4 +1,4 @@
-"""data/proposals.py: what boxes are made, the same ones every time, where they are kept, and how they come into a batch."""
+"""data/wrappers/proposals.py: what boxes are made, the same every time, where they are kept, how they come into a batch."""
 
 import dataclasses
 import io
