@@ -120,7 +120,7 @@ def _value(kind: Any, value: Any, key: str, bounds: Between | None = None, or_no
         return _tuple(arguments, value, key, bounds)
     if kind in (int, float):
         bounds = bounds or Between(-math.inf, math.inf)
-        spelled = f" in {bounds.least:,g} … {bounds.most:,g}" if math.isfinite(bounds.most) else ""
+        spelled = f" in {bounds.least:,} … {bounds.most:,}" if math.isfinite(bounds.most) else ""
         right = type(value) is int or (kind is float and isinstance(value, float))
         if not right or not bounds.least <= value <= bounds.most or not math.isfinite(value):
             raise wrong(f"{'a whole number' if kind is int else 'a number'}{spelled}{bounds.why and ', ' + bounds.why}")

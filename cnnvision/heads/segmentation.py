@@ -38,7 +38,8 @@ class PixelLossSettings:
 
     def __post_init__(self):
         if not any(getattr(self, term) for term in TERMS):
-            raise ConfigError(f"{', '.join(TERMS)}: every term has weight 0, so there is nothing to learn; set one of them")
+            terms = ", ".join(TERMS)
+            raise ConfigError(f"{TERMS[0]}: every term has weight 0, so there is nothing to learn; set one of {terms}")
         if self.border_w0 and not (self.cross_entropy or self.focal):
             raise ConfigError("border_w0: weighs cross entropy and focal loss, and both have weight 0")
 

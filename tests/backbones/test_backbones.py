@@ -215,19 +215,19 @@ def test_a_residual_block_may_start_as_its_shortcut(bottleneck):
 @pytest.mark.parametrize(
     ("name", "options", "match"),
     [
-        ("resnet5", {}, "name: there is no backbone 'resnet5'. Did you mean 'resnet50'"),
-        ("resnet50", {"norms": "batch"}, "norms: backbone 'resnet50' has no option 'norms'. Did you mean 'norm'"),
-        ("resnet50", {"depth": 18}, "depth: backbone 'resnet50' has no option 'depth'"),
+        ("resnet5", {}, "name: there is no 'resnet5'. Did you mean 'resnet50'"),
+        ("resnet50", {"norms": "batch"}, "norms: there is no such key. Did you mean 'norm'"),
+        ("resnet50", {"depth": 18}, "depth: there is no such key. Known: dtype, frozen_stages, norm, zero_init"),
         ("resnet50", {"norm": "gruop"}, "norm: ResNet has no norm 'gruop'. Did you mean 'group'"),
         ("vgg16", {"norm": "batch"}, "norm: VGG16 has no norm 'batch'. Known: none."),
         ("vgg16_bn", {"norm": "none"}, "norm: VGG16BN has no norm 'none'"),
         ("small", {"frozen_stages": 6}, "frozen_stages: 6 must be from 0 to 5: the stages of SmallNet are stem, layer1"),
         ("small", {"frozen_stages": -1}, "frozen_stages: -1 must be"),
-        ("small", {"width": 0}, "width: 0 must be from 1 to"),
+        ("small", {"width": 0}, "width = 0: must be a whole number in 1 … 4,096"),
         ("small", {"dtype": "bfloat"}, "dtype: there is no 'bfloat'. Did you mean 'bfloat16'"),
-        ("contracting_path", {"depth": 9}, "depth: 9 must be from 1 to 8"),
+        ("contracting_path", {"depth": 9}, "depth = 9: must be a whole number in 1 … 8"),
         ("contracting_path", {"padding": "some"}, "padding: there is no 'some'. Did you mean 'same'"),
-        ("contracting_path", {"dropout": 1.0}, "dropout: 1.0 is outside"),
+        ("contracting_path", {"dropout": 1.0}, "dropout = 1.0: must be a number in 0 … 0.99"),
     ],
 )
 def test_wrong_options(name, options, match):

@@ -107,7 +107,7 @@ def trained(data):
         return Mean.of(jnp.zeros(len(batch.valid)), batch.valid) * 1.0, LossAux(model_state, {})
 
     evaluator = lambda: DetectionEvaluator(CLASSES, COCO_AREA_RANGES)
-    task = Task(INPUTS, None, None, None, loss, recognize, evaluator, ("AP", "max"))
+    task = Task(INPUTS, None, loss, recognize, evaluator, ("AP", "max"))
     info, params = DataInfo(CLASSES, (), COCO_AREA_RANGES), {"checksum": sums, "answers": planted}
     return lambda mesh: Trained(config, info, task, params, {}, 1, mesh)
 

@@ -174,7 +174,7 @@ def test_keys_are_set_in_all_configs(tmp_path, monkeypatch):
     for config in seen.values():
         assert (config.training.steps, config.data.batch_size, config.data.source) == (7, 16, "shapes:single")
     with pytest.raises(
-        ConfigError, match=r"--config.model.window: .* no key 'window'.*configs/fullres_shapes.py; keys are set"
+        ConfigError, match=r"--config.model.window: .* no key 'window'.*That is fullres_shapes; keys are set"
     ):
         ladder.command([*common, "--config.model.window=21"])
     with pytest.raises(ConfigError, match=r"--config\.data\.source: the ladder takes its data from --data"):

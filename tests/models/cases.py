@@ -49,6 +49,6 @@ CASES = {
     "rcnn": Case("rcnn_shapes", {**CROPS, "dropout": 0.3, "context": 2, "boxes": {"number": 5}}, background=True),
     "fast_rcnn": Case("fast_rcnn_shapes", FEW, background=True),
     "faster_rcnn": Case(
-        "faster_rcnn_shapes", {**FEW, "rpn": {"number": 32}}, learning_rate=0.3, background=True, shared={"rpn": 3}
+        "faster_rcnn_shapes", {**FEW, "rpn": {"number": 32}}, learning_rate=0.03, background=True, shared={"rpn": 3}
     ),
 }

@@ -91,7 +91,7 @@ RANDOM = {"method": "random", "most": 20}
         ("faster_rcnn", {"anchors": {"sizes": ((12,), (24,)), "ratios": (1.0,)}}, r"a tuple of sizes for each of 3 maps"),
         ("faster_rcnn", {"anchors": {"sizes": ((12,), (24,), (3, 4)), "ratios": (1.0,)}}, "equally many"),
         ("random_crops", {"side": 30}, "side = 30: must be a multiple"),
-        ("random_crops", {"chunk": 3}, "must divide"),
+        ("random_crops", {"chunk": 7}, "must divide"),
         ("random_crops", {"regions": {"share": 1.5}}, r"regions\.share"),
         ("fast_rcnn", {"max_objects": 0}, "max_objects"),
         ("fast_rcnn", {"regions": {"samples": -1}}, r"regions\.samples = -1: must be"),

@@ -53,7 +53,7 @@ def test_pixels_do_not_depend_on_the_instructions_of_the_processor():
     from numpy._core._multiarray_umath import __cpu_dispatch__, __cpu_features__
 
     chosen = [name for name in __cpu_dispatch__ if __cpu_features__[name]]
-    program = "import test_shapes_drawing as t; print(t.digest('shapes', 'train', range(12)))"
+    program = "import test_drawing as t; print(t.digest('shapes', 'train', range(12)))"
     environment = {**os.environ, "NPY_DISABLE_CPU_FEATURES": " ".join(chosen)}
     environment["PYTHONPATH"] = os.pathsep.join((os.path.dirname(__file__), *filter(None, sys.path)))
     result = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True)
