@@ -35,7 +35,7 @@ PIXELS = {"loss": {"dice": 0.5, "focal": 0.5}, "tta": "none"}
 """All terms of the segmenters' loss."""
 PATH = {"name": "contracting_path", "width": 4, "depth": 2, "padding": "same", "norm": "batch", "dropout": 0.3}
 HEADS = {"label_smoothing": 0.1, "dropout": 0.3}
-CROPS = {"side": 32, "max_objects": 3, "chunk": 10, "regions": {"number": 6, "share": 0.5}}
+CROPS = {"side": 32, "max_objects": 3, "chunk": 10, "proposals": {"most": 20}, "regions": {"number": 6, "share": 0.5}}
 FEW = {"max_objects": 3, "regions": {"number": 12, "canonical": 60.0, "hidden": (8,)}}
 
 CASES = {
@@ -49,6 +49,6 @@ CASES = {
     "rcnn": Case("rcnn_shapes", {**CROPS, "dropout": 0.3, "context": 2, "boxes": {"number": 5}}, background=True),
     "fast_rcnn": Case("fast_rcnn_shapes", FEW, background=True),
     "faster_rcnn": Case(
-        "faster_rcnn_shapes", {**FEW, "rpn": {"number": 32}}, learning_rate=0.03, background=True, shared={"rpn": 3}
+        "faster_rcnn_shapes", {**FEW, "rpn": {"number": 32}}, learning_rate=0.02, background=True, shared={"rpn": 3}
     ),
 }

@@ -30,7 +30,7 @@ def model_of(name):
     return model
 
 
-def task_of(name, size=(64, 64), more_sizes=(), resize="stretch", margin=None, classes=CLASSES, **model):
+def task_of(name, size=(64, 64), resize="stretch", margin=None, classes=CLASSES, more_sizes=(), **model):
     """The task of a model's case, but for the input and what `model` sets."""
     data = {"size": tuple(size), "more_sizes": more_sizes, "resize": resize, "margin": margin}
     config = ConfigDict({"model": {**model_of(name).to_dict(), **model}, "data": data})

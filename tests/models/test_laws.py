@@ -119,7 +119,7 @@ def test_predictions_never_see_the_targets(name):
 
 @pytest.mark.parametrize("name", CASES)
 def test_one_program_for_any_number_of_objects(name):
-    task, params, state, gradient, predict = prepared(name)
+    (task, params, state, gradient, predict), programs = prepared(name), []
     for count in range(ROWS + 1):
         batch = make_batch(task, count)
         keep = jnp.arange(ROWS) < count
@@ -127,8 +127,8 @@ def test_one_program_for_any_number_of_objects(name):
         batch = batch.replace(target=jax.tree.map(pick, batch.target, nothing_in(batch.target)), valid=keep)
         gradient(params, state, batch, jax.random.key(0), True)
         predict(params, state, batch)
-    assert predict._cache_size() == 1
-    assert gradient._cache_size() <= 2  # train and not
+        programs.append((gradient._cache_size(), predict._cache_size()))
+    assert set(programs) == {programs[0]}  # what the first batch compiled serves them all
 
 
 @pytest.mark.parametrize("name", CASES)

@@ -161,7 +161,7 @@ def test_all_pixels_drawn_give_the_loss_of_all_pixels():
 
 
 def test_without_samples_training_sees_every_pixel():
-    task = task_of("patchnet", (24, 20), samples=0)
+    task = task_of("patchnet", (24, 20), samples=None)
     params, state = start(task)
     loss_of = jax.jit(task.loss, static_argnums=4)
     values = [
@@ -180,15 +180,15 @@ def test_without_samples_training_sees_every_pixel():
                                           r"\(5,\) take other kernels"),
         ({"window": 22}, r"window = 22: a map of 19 pixels cannot be pooled two by two; with .* \(4, 4\) take 21 or 25"),
         ({"window": 5}, r"window = 5: a map of -2 pixels cannot be pooled two by two; .* take 13 or 17"),
-        ({"window": 0}, r"config\.model\.window: 0 is outside \[1, 2047\]"),
+        ({"window": 0}, r"config\.model\.window = 0: must be a whole number in 1 … 2,047"),
         ({"size": (10, 64)}, r"config\.data\.size: \(10, 64\) cannot be mirrored by half a window, 10 pixels; take"),
         ({"run": "patch"}, r"config\.model\.run: there is no 'patch'\. Did you mean 'patches'\? Known: dense, patches\."),
-        ({"samples": 64 * 64 + 1}, r"config\.model\.samples: 4097 is outside \[0, 4096\]"),
+        ({"samples": 64 * 64 + 1}, r"config\.model\.samples = 4097: are more than the pixels of config\.data\.size"),
         ({"kernels": ()}, r"config\.model\.kernels = \(\): must be sides of kernels, at least one"),
-        ({"kernels": (4, 0)}, r"config\.model\.kernels = \(4, 0\): must be sides of kernels"),
-        ({"chunk": 0}, r"config\.model\.chunk: 0 is outside"),
-        ({"hidden": 0}, r"config\.model\.hidden: 0 is outside"),
-        ({"width": 0}, r"config\.model\.width: 0 is outside"),
+        ({"kernels": (4, 0)}, r"config\.model\.kernels = 0: must be a whole number in 1 … 1,024"),
+        ({"chunk": 0}, r"config\.model\.chunk = 0: must be a whole number"),
+        ({"hidden": 0}, r"config\.model\.hidden = 0: must be a whole number"),
+        ({"width": 0}, r"config\.model\.width = 0: must be a whole number"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_used_is_refused(changes, message):
@@ -197,5 +197,5 @@ def test_what_cannot_be_used_is_refused(changes, message):
 
 
 def test_half_a_window_and_one_pixel_are_enough():
-    task = task_of("patchnet", (11, 12), samples=0)
+    task = task_of("patchnet", (11, 12), samples=None)
     assert jax.eval_shape(task.predict, *start(task), batch_of(task)).labels.shape == (2, 11, 12)
