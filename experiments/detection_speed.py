@@ -33,13 +33,13 @@ def configs(proposals: int, crops: int, chunk: int, size: tuple[int, int], smoke
     made = {"R-CNN": "rcnn_shapes", "Fast R-CNN": "fast_rcnn_shapes", "Faster R-CNN": "faster_rcnn_voc"}
     made = {name: get_config(file) for name, file in made.items()}
     rcnn, fast, faster = (config.model for config in made.values())
-    rcnn.update(side=224, context=16, stride=0 if smoke else 32, hidden=(4096, 4096), chunk=chunk)
+    rcnn.update(side=224, context=16, stride=None if smoke else 32, hidden=(4096, 4096), chunk=chunk)
     fast.update(neck="none", strides=faster.strides)
     fast.regions.update(hidden=faster.regions.hidden, pooling=faster.regions.pooling)
     rcnn.proposals.most, fast.proposals.most = crops, proposals
     faster.proposals.most = min(faster.proposals.most, proposals)
     for config in made.values():
-        config.model.backbone, config.model.pretrained = get_config("faster_rcnn_voc").model.backbone, ""
+        config.model.backbone, config.model.pretrained = get_config("faster_rcnn_voc").model.backbone, None
         config.model.detections.score_above = 0.0
         config.data.size, config.data.resize = size, "stretch"
         if smoke:
