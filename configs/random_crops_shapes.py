@@ -12,10 +12,10 @@ Result      val, 500 images: AP .246, AP50 .502, AP75 .208, APs .120, APm .241, 
 from ml_collections import ConfigDict
 
 from cnnvision.heads.box_head import SamplingSettings
+from cnnvision.inputs import ProposalSpec
 from cnnvision.models.random_crops import Settings
 from cnnvision.ops.detections import DetectionSettings
 from cnnvision.runs.defaults import base, no_variant, section, smoke
-from cnnvision.task import ProposalSpec
 
 
 def get_config(variant: str = "") -> ConfigDict:

@@ -79,9 +79,10 @@ def run(
     from cnnvision.data.pipeline import eval_batches
     from cnnvision.data.sources.loose import LooseImages
     from cnnvision.data.wrappers.proposals import ProposalStore, WithProposals
+    from cnnvision.inputs import ProposalSpec
     from cnnvision.models import make_task
     from cnnvision.runs.join import loading
-    from cnnvision.task import DataInfo, ProposalSpec
+    from cnnvision.task import DataInfo
 
     from .reports.costs import cost_of, on_one_device, proposal_seconds
 
@@ -96,7 +97,7 @@ def run(
     costs = []
     for name, config in configs(proposals, crops, chunk, size, smoke).items():
         task = make_task(config, DataInfo(tuple(f"class{k}" for k in range(CLASSES))))
-        inputs, spec = dataclasses.replace(task.inputs, target=""), task.inputs.proposals
+        inputs, spec = dataclasses.replace(task.inputs, target=None), task.inputs.proposals
         with tempfile.TemporaryDirectory() as folder:
             source = WithProposals(photograph, ProposalStore(spec, folder)) if spec else photograph
             batch = next(iter(eval_batches(source, inputs, loading(config)))).batch

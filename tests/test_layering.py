@@ -12,16 +12,17 @@ PACKAGE, COMMANDS, CONFIGS = ROOT / "cnnvision", ROOT / "experiments", ROOT / "c
 CODE = sorted([*PACKAGE.rglob("*.py"), *COMMANDS.rglob("*.py"), *CONFIGS.glob("*.py")])
 OF_ANOTHER_PYTHON = COMMANDS / "benchmark_torchvision.py"
 
-BASE = {"errors", "installation", "settings", "types", "task"}
+BASE = {"errors", "installation", "settings", "types", "inputs", "task"}
 MAY_IMPORT = {
     "errors": set(),
     "installation": set(),
     "settings": {"errors"},
     "types": set(),
-    "task": {"errors", "settings", "types"},
-    "ops": BASE,
-    "programs": BASE,
-    "data": BASE | {"ops"},
+    "inputs": {"errors", "settings"},
+    "task": {"inputs", "types"},
+    "ops": BASE - {"task"},
+    "programs": BASE - {"task"},
+    "data": BASE - {"task"} | {"ops"},
     "evaluation": BASE | {"ops"},
     "pictures": BASE | {"ops", "evaluation"},
     "training": BASE | {"ops", "pictures"},

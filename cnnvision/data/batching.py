@@ -8,7 +8,7 @@ from cnnvision.data.augment import Row
 from cnnvision.data.augment.resampling import resize
 from cnnvision.data.maps.borders import border_weights, connected_cells
 from cnnvision.errors import ConfigError
-from cnnvision.task import InputSpec
+from cnnvision.inputs import InputSpec
 from cnnvision.types import IGNORE, Batch, ClassTarget, ObjectTarget, Regions, SemanticTarget
 
 IDENTITY = np.array([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]], np.float32)

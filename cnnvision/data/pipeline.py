@@ -26,7 +26,7 @@ from cnnvision.data.options import DataSettings
 from cnnvision.data.worker import WorkerStart, from_workers, parse_flags, release_shared_memory
 from cnnvision.data.wrappers.cache import LastRead, cached
 from cnnvision.errors import ConfigError, DataError
-from cnnvision.task import InputSpec
+from cnnvision.inputs import InputSpec
 from cnnvision.types import Batch, Problem, Source
 
 MOST_FAILED_BATCHES = 3
@@ -242,7 +242,7 @@ def _check(source: Source, spec: InputSpec) -> None:
         raise DataError(f"{source.name} ({source.split}): no usable example.")
     if spec.target == "semantic" and not source.semantic_classes:
         raise ConfigError(f"{source.name}: the model learns semantic maps, and this source has none.")
-    if spec.resize == "tile" and spec.target not in ("semantic", ""):
+    if spec.resize == "tile" and spec.target not in ("semantic", None):
         raise ConfigError('config.data.resize: "tile" is for semantic segmentation; take "stretch" or "letterbox".')
 
 

@@ -14,9 +14,10 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, UInt8
 
 from cnnvision.errors import ConfigError
+from cnnvision.inputs import BorderWeights
 from cnnvision.ops import losses
 from cnnvision.settings import Between, Weight, check_name
-from cnnvision.task import BorderWeights, DataInfo, Mean
+from cnnvision.task import DataInfo, Mean
 from cnnvision.types import IGNORE, SegmentationPrediction, SemanticTarget
 
 TERMS = ("cross_entropy", "dice", "focal")

@@ -8,8 +8,9 @@ import jax
 
 from cnnvision.backbones import Backbone
 from cnnvision.errors import ConfigError
+from cnnvision.inputs import InputSpec
 from cnnvision.ops.images import normalize
-from cnnvision.task import InputSpec, Key, ModelState, Params
+from cnnvision.task import Key, ModelState, Params
 from cnnvision.types import Array, Batch
 
 Init = Callable[[Key, Batch], tuple[Params, ModelState]]

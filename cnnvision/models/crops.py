@@ -14,12 +14,13 @@ from cnnvision.backbones.layers import Backbone
 from cnnvision.errors import ConfigError
 from cnnvision.heads.box_head import RegionSample, SamplingSettings, sample_regions, with_background
 from cnnvision.heads.rpn import proposal_recall
+from cnnvision.inputs import ProposalSpec
 from cnnvision.models.binding import normalized
 from cnnvision.ops.detections import DetectionSettings
 from cnnvision.ops.images import per_image
 from cnnvision.ops.warp import warp
 from cnnvision.settings import Between, Count
-from cnnvision.task import Key, Mean, ProposalSpec
+from cnnvision.task import Key, Mean
 from cnnvision.types import Array, Batch
 
 Cutter = Callable[[Batch, Array, Array], tuple[Array, Array]]

@@ -37,13 +37,14 @@ from cnnvision.heads.box_head import (
     sample_regions,
 )
 from cnnvision.heads.rpn import proposal_recall
+from cnnvision.inputs import ProposalSpec
 from cnnvision.models.binding import bind, chosen_stride, inputs_of, keys_of_images, normalized, trainable_with
 from cnnvision.necks.fpn import FeaturePyramid
 from cnnvision.ops.detections import DetectionSettings, detections
 from cnnvision.ops.images import per_image
 from cnnvision.pretrained.start import load_pretrained
 from cnnvision.settings import Between, Count, Weight, read
-from cnnvision.task import DataInfo, LossAux, ProposalSpec, Task
+from cnnvision.task import DataInfo, LossAux, Task
 from cnnvision.types import Array, DetectionPrediction
 
 

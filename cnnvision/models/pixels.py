@@ -18,9 +18,10 @@ from cnnvision.heads.segmentation import (
     segmentation_metrics,
     segmentation_terms,
 )
+from cnnvision.inputs import InputSpec
 from cnnvision.models.binding import Init, bind, inputs_of, normalized
 from cnnvision.ops.images import centre
-from cnnvision.task import DataInfo, InputSpec, Loss, LossAux, Task
+from cnnvision.task import DataInfo, Loss, LossAux, Task
 from cnnvision.types import Array
 
 

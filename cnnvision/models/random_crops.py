@@ -27,6 +27,7 @@ from jaxtyping import Array, Float
 from cnnvision.evaluation.detection import DetectionEvaluator
 from cnnvision.heads.box_regression import box_loss
 from cnnvision.heads.classification import accuracy, class_loss
+from cnnvision.inputs import ProposalSpec
 from cnnvision.models import localizer
 from cnnvision.models.binding import bind, inputs_of, keys_of_images, trainable_with
 from cnnvision.models.crops import CropSettings, check_side, cutter, draw, in_chunks
@@ -35,7 +36,7 @@ from cnnvision.ops.detections import detections
 from cnnvision.ops.images import per_image
 from cnnvision.pretrained.start import load_pretrained
 from cnnvision.settings import read
-from cnnvision.task import DataInfo, LossAux, ProposalSpec, Task
+from cnnvision.task import DataInfo, LossAux, Task
 
 
 @dataclasses.dataclass(frozen=True)

@@ -31,12 +31,13 @@ from cnnvision.backbones import Backbone, make_backbone
 from cnnvision.backbones.contracting_path import ContractingPath
 from cnnvision.errors import ConfigError
 from cnnvision.heads.segmentation import SegmentationHead
+from cnnvision.inputs import InputSpec
 from cnnvision.models.binding import named_sizes, trainable_with
 from cnnvision.models.pixels import PixelSettings, of_whole_images, pixel_inputs, pixel_task
 from cnnvision.necks.decoder import Decoder, DecoderSettings, enlarged, last_stride, level_widths
 from cnnvision.pretrained.start import load_pretrained
 from cnnvision.settings import read
-from cnnvision.task import DataInfo, InputSpec, Task
+from cnnvision.task import DataInfo, Task
 
 
 @dataclasses.dataclass(frozen=True)

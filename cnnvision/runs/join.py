@@ -16,12 +16,13 @@ from cnnvision.data.wrappers.cache import cached
 from cnnvision.data.wrappers.proposals import prepare, with_proposals
 from cnnvision.data.wrappers.subset import Subset, usable, with_semantic_classes
 from cnnvision.errors import ConfigError, DataError
+from cnnvision.inputs import InputSpec
 from cnnvision.installation import typed
 from cnnvision.models import make_task
 from cnnvision.models.binding import named_sizes
 from cnnvision.runs import config_json
 from cnnvision.settings import read
-from cnnvision.task import DataInfo, InputSpec, Task
+from cnnvision.task import DataInfo, Task
 from cnnvision.training.evaluate import SplitEvaluation
 from cnnvision.training.loop import Run
 from cnnvision.training.optimizer import make_optimizer
@@ -84,7 +85,7 @@ def evaluation_of(
 ) -> SplitEvaluation:
     """How a source is evaluated under a config; with `targets` False, only predicted on."""
     options = loading(config)
-    inputs = with_room(task.inputs, source) if targets else dataclasses.replace(task.inputs, target="")
+    inputs = with_room(task.inputs, source) if targets else dataclasses.replace(task.inputs, target=None)
     source = cached(with_proposals(source, inputs.proposals), options.cache_mb)
     batches = lambda: pipeline.eval_batches(source, inputs, options, jax.process_index(), jax.process_count())
     pictures = functools.partial(Wholes, source) if task.inputs.resize == "tile" else None

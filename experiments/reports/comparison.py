@@ -14,6 +14,7 @@ from cnnvision.data.augment.windows import all_tiles
 from cnnvision.errors import RunError
 from cnnvision.evaluation.bootstrap import percentiles
 from cnnvision.evaluation.detection_errors import confident
+from cnnvision.inputs import ProposalSpec
 from cnnvision.installation import typed
 from cnnvision.models import make_task
 from cnnvision.pictures import drawing, overlays, sheets
@@ -21,7 +22,6 @@ from cnnvision.pictures.curves import draw_seconds
 from cnnvision.runs.configuration import from_json, to_json
 from cnnvision.runs.join import evaluation_of, names_of
 from cnnvision.runs.open import Trained, evaluated, load
-from cnnvision.task import ProposalSpec
 from cnnvision.types import DetectionPrediction, SegmentationPrediction
 
 from .costs import Cost, cost_of, on_one_device, parts_of, proposal_seconds, steps

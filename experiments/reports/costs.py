@@ -11,8 +11,9 @@ import jax
 import numpy as np
 
 from cnnvision.data.wrappers.proposals import propose
+from cnnvision.inputs import ProposalSpec
 from cnnvision.programs.text import operations
-from cnnvision.task import ProposalSpec, Task
+from cnnvision.task import Task
 
 AHEAD, LAST = "proposals", "post-processing"
 """Parts that are not in `Task.parts`: proposals made ahead of the network, and what `predict` does after the others."""

@@ -10,7 +10,7 @@ from cnnvision.data import order
 from cnnvision.data.augment import sample
 from cnnvision.data.options import AugmentSettings
 from cnnvision.errors import DataError
-from cnnvision.task import InputSpec
+from cnnvision.inputs import InputSpec
 from cnnvision.types import Example, Objects
 
 CLASSES = ("red", "green", "blue")

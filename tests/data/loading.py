@@ -6,8 +6,8 @@ import jax
 import numpy as np
 
 from cnnvision.data.options import DataSettings
+from cnnvision.inputs import InputSpec
 from cnnvision.settings import read
-from cnnvision.task import InputSpec
 
 AUGMENT = {"flip": 0.5, "crop_area": (0.4, 1.5), "rotate": 10.0, "brightness": 0.3, "hue": 0.1}
 SPEC = InputSpec(sizes=((32, 32), (48, 40)), target="objects", max_objects=3, mask_side=7)

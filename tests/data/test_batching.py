@@ -8,7 +8,7 @@ import pytest
 from cnnvision.data.augment import Row, apply, resized
 from cnnvision.data.batching import crop_mask, empty_batch, make_batch, validate
 from cnnvision.errors import ConfigError
-from cnnvision.task import InputSpec
+from cnnvision.inputs import InputSpec
 from cnnvision.types import IGNORE, ClassTarget, Objects, ObjectTarget, SemanticTarget
 from tests.data.drawn import CLASSES, SEMANTIC, draw
 

@@ -11,7 +11,7 @@ import pytest
 from cnnvision.data import order, pipeline
 from cnnvision.data.wrappers.cache import CachedSource
 from cnnvision.errors import ConfigError, DataError
-from cnnvision.task import InputSpec, ProposalSpec
+from cnnvision.inputs import InputSpec, ProposalSpec
 from tests.data.drawn import Drawn
 from tests.data.loading import SPEC, eventually, options, same
 

@@ -11,7 +11,7 @@ from cnnvision.data.augment.windows import all_tiles, core_of, cut_tile, cut_win
 from cnnvision.data.batching import make_batch
 from cnnvision.data.options import AugmentSettings
 from cnnvision.errors import ConfigError
-from cnnvision.task import BorderWeights, InputSpec
+from cnnvision.inputs import BorderWeights, InputSpec
 from cnnvision.types import IGNORE, Example
 from tests.data.drawn import SEMANTIC, Drawn
 from tests.data.loading import options, same
@@ -163,7 +163,7 @@ def test_an_image_that_cannot_be_read_loses_its_own_tiles_alone():
 
 
 def test_tiles_to_predict_on_have_no_target():
-    spec = dataclasses.replace(SPEC, target="")
+    spec = dataclasses.replace(SPEC, target=None)
     for batch, known in zip(in_order(spec=spec), in_order(), strict=True):
         assert batch.target is None
         same(batch, known.replace(target=None))

@@ -33,7 +33,7 @@ UNGUARDED = """
     print("main runs", flush=True)
     from cnnvision.data import pipeline
     from cnnvision.data.options import DataSettings
-    from cnnvision.task import InputSpec
+    from cnnvision.inputs import InputSpec
     from tests.data.drawn import Drawn
 
     class Mine(Drawn):  # of the main module: travels by value

@@ -15,11 +15,12 @@ from cnnvision.data.pipeline import eval_batches
 from cnnvision.data.sources import open_source
 from cnnvision.data.sources.coco.writer import write_coco
 from cnnvision.evaluation.detection import DetectionEvaluator
+from cnnvision.inputs import InputSpec
 from cnnvision.ops.geometry import map_boxes
 from cnnvision.runs.defaults import base
 from cnnvision.runs.join import loading
 from cnnvision.runs.open import Trained
-from cnnvision.task import DataInfo, InputSpec, LossAux, Mean, Task
+from cnnvision.task import DataInfo, LossAux, Mean, Task
 from cnnvision.training.sharding import make_mesh
 from cnnvision.types import COCO_AREA_RANGES, DetectionPrediction
 from experiments import evaluate, predict

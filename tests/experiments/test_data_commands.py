@@ -6,7 +6,8 @@ from types import SimpleNamespace
 import pytest
 
 from cnnvision.errors import ConfigError, DataError
-from cnnvision.task import DataInfo, InputSpec
+from cnnvision.inputs import InputSpec
+from cnnvision.task import DataInfo
 from experiments import convert, doctor, evaluate, proposals
 from tests.conftest import ROOT
 from tests.data.planted import csv_set, encoded, folder_set, masks_set, picture, two_fields, write

@@ -20,10 +20,11 @@ from cnnvision.heads.segmentation import (
     segmentation_terms,
     views,
 )
+from cnnvision.inputs import BorderWeights
 from cnnvision.models.pixels import PixelSettings, pixel_inputs
 from cnnvision.ops.images import centre
 from cnnvision.settings import read
-from cnnvision.task import BorderWeights, DataInfo, Mean
+from cnnvision.task import DataInfo, Mean
 from cnnvision.types import IGNORE, SemanticTarget
 
 INFO = DataInfo(classes=(), semantic_classes=("ground", "cell", "dirt"))

@@ -89,7 +89,7 @@ def inside(size, far=REACH):
 
 def predicted(task, params, state, source, mesh=None, targets=True):
     """(metrics, label maps in original pixels by id, the evaluation) of a split, eight rows a batch."""
-    inputs = task.inputs if targets else dataclasses.replace(task.inputs, target="")
+    inputs = task.inputs if targets else dataclasses.replace(task.inputs, target=None)
     options = DataSettings(eval_batch_size=8, threads=0)
     batches = lambda: pipeline.eval_batches(source, inputs, options)
     evaluation, maps = SplitEvaluation(task, source, batches, mesh or make_mesh(jax.devices()[:1])), {}

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from cnnvision.data.augment import resized
+from cnnvision.inputs import InputSpec
 from cnnvision.ops.geometry import clip_boxes, invert, map_boxes, overlaps, paste_original, to_original
-from cnnvision.task import InputSpec
 from cnnvision.types import IGNORE
 from tests.reference import boxes
 from tests.reference import windows as reference

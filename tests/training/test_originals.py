@@ -12,9 +12,10 @@ import pytest
 from cnnvision.data import pipeline
 from cnnvision.data.augment import wholes
 from cnnvision.evaluation.segmentation import SegmentationEvaluator
+from cnnvision.inputs import InputSpec
 from cnnvision.ops import losses
 from cnnvision.pictures import sheets
-from cnnvision.task import InputSpec, LossAux, Mean
+from cnnvision.task import LossAux, Mean
 from cnnvision.training.evaluate import SplitEvaluation
 from cnnvision.training.originals import Originals
 from cnnvision.training.sharding import make_mesh

@@ -7,9 +7,10 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from cnnvision.evaluation.classification import ClassificationEvaluator
+from cnnvision.inputs import InputSpec
 from cnnvision.ops import losses
 from cnnvision.runs.defaults import base
-from cnnvision.task import InputSpec, LossAux, Mean, Task
+from cnnvision.task import LossAux, Mean, Task
 from cnnvision.training.state import begin
 from cnnvision.types import Batch, ClassPrediction, ClassTarget
 

@@ -1,7 +1,7 @@
 """From an example in original pixels to a row in input pixels, through one affine map.
 
 Without augmentation the map is the *fit*: how an image is brought to an input size ("stretch", "letterbox", "crop", see
-`task.InputSpec`). Augmentation draws another window of the original to be fitted, mirrors it, turns it, and changes its
+`inputs.InputSpec`). Augmentation draws another window of the original to be fitted, mirrors it, turns it, and changes its
 colours. Image, boxes, masks and semantic maps all go through the map that the batch reports.
 
 The window is cut out as in Szegedy et al. 2015 (Inception), section 6, and enlarged beyond the image as in Liu et al. 2016
@@ -17,8 +17,8 @@ import numpy as np
 from cnnvision.data.augment.photometric import UNCHANGED, Colours
 from cnnvision.data.augment.resampling import Rectangle, place_image, place_maps, warp_image, warp_maps
 from cnnvision.data.options import AugmentSettings
+from cnnvision.inputs import InputSpec
 from cnnvision.ops.geometry import clip_boxes, map_boxes
-from cnnvision.task import InputSpec
 from cnnvision.types import IGNORE, Example, Objects
 
 TRIES = 10

@@ -9,7 +9,7 @@ import numpy as np
 
 from cnnvision.data.augment import Augmentation, Row, apply
 from cnnvision.data.batching import make_batch
-from cnnvision.task import InputSpec
+from cnnvision.inputs import InputSpec
 from cnnvision.types import IGNORE, Batch, Example, SegmentationPrediction, Source
 
 MOST = 8

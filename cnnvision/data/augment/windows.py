@@ -17,8 +17,8 @@ from cnnvision.data.augment.resampling import Rectangle
 from cnnvision.data.maps.borders import connected_cells
 from cnnvision.data.options import AugmentSettings
 from cnnvision.errors import DataError
+from cnnvision.inputs import InputSpec
 from cnnvision.ops.geometry import invert
-from cnnvision.task import InputSpec
 from cnnvision.types import IGNORE, Example, Source
 
 Tile = tuple[int, int]

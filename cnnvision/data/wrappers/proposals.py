@@ -25,7 +25,7 @@ from jaxtyping import Float, UInt8
 
 from cnnvision.data.wrappers import Wrapped
 from cnnvision.errors import DataError, RunError
-from cnnvision.task import ProposalSpec
+from cnnvision.inputs import ProposalSpec
 from cnnvision.types import Example, Masks, Source
 
 VERSION = 2

@@ -8,7 +8,7 @@ import numpy as np
 from cnnvision.data.faults import Findings
 from cnnvision.data.wrappers import Wrapped
 from cnnvision.errors import DataError
-from cnnvision.task import InputSpec
+from cnnvision.inputs import InputSpec
 from cnnvision.types import IGNORE, Example, Masks, Problem, Source
 
 

@@ -8,8 +8,8 @@ import pytest
 from cnnvision.data import order
 from cnnvision.data.augment import apply, resized, sample
 from cnnvision.data.options import AugmentSettings
+from cnnvision.inputs import InputSpec
 from cnnvision.ops.geometry import map_boxes, to_original
-from cnnvision.task import InputSpec
 from cnnvision.types import IGNORE, Example
 from tests.data.drawn import FITS, GEOMETRY, bare, drawn_with, ramp, spec_of
 

@@ -10,8 +10,8 @@ from cnnvision.data import order
 from cnnvision.data.augment.windows import cells_of, cut_tile, cut_window, sample_window, tiles
 from cnnvision.data.maps.borders import border_weights
 from cnnvision.data.options import AugmentSettings
+from cnnvision.inputs import BorderWeights, InputSpec
 from cnnvision.ops.geometry import invert
-from cnnvision.task import BorderWeights, InputSpec
 from cnnvision.types import IGNORE, Example
 from tests.reference import windows as reference
 

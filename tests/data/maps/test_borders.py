@@ -8,7 +8,7 @@ import pytest
 from cnnvision.data.augment import Row
 from cnnvision.data.batching import make_batch
 from cnnvision.data.maps.borders import REACH, border_weights, connected_cells
-from cnnvision.task import BorderWeights, InputSpec
+from cnnvision.inputs import BorderWeights, InputSpec
 from cnnvision.types import IGNORE
 from tests.reference import borders as reference
 

@@ -13,8 +13,8 @@ from cnnvision.data.order import batch_indices, seen
 from cnnvision.data.sources import open_source
 from cnnvision.data.wrappers import proposals
 from cnnvision.errors import DataError, RunError
+from cnnvision.inputs import InputSpec, ProposalSpec
 from cnnvision.ops.geometry import overlaps
-from cnnvision.task import InputSpec, ProposalSpec
 from cnnvision.types import Example, Objects
 
 SEARCH = ProposalSpec("selective_search", most=50, least_side=1)
