@@ -144,7 +144,7 @@ def make_task(config: Any, info: DataInfo) -> Task:
         return terms, box_head_accuracy(logits, sample, target)
 
     def loss(params, model_state, batch, key, train):
-        # Where nothing may be random, the same regions are drawn every time.
+        # In evaluation the key is fixed: the same regions are drawn every time.
         region_keys, dropout = keys_of_images(key if train else jax.random.key(0), 1, len(batch.valid))
         sample, recall = per_image(sample_of, region_keys, batch.proposals, batch.target)
         outputs, model_state = apply(params, model_state, *images(batch), sample.boxes, key=dropout, train=train)

@@ -4,17 +4,19 @@ Two modules on the same features. The region proposal network (section 3.1, head
 whether there is an object, and moves them onto it: the best of them are the proposals. Fast R-CNN's head (section 3.2,
 heads/box_head.py) pools each proposal from the same maps, names its class and moves it once more.
 
-Section 3.1.1: anchors of 3 scales and 3 ratios. Section 3.1.2: L = Lobj + λ·Lrpn, cross entropy of objectness and smooth
-L1 of positive anchors. Section 3.1.3: 256 anchors an image, as many positive as negative ones, as far as there are. Section
-3.2: "approximate joint training", all four losses in one step; proposals are constants of it. Section 3.3: proposals are
-clipped to the image and suppressed at IoU 0.7; the best are kept.
+Section 3.1.1: anchors of 3 scales and 3 ratios. Section 3.1.2: L = Lcls + λ·Lreg, cross entropy of objectness and smooth
+L1 of positive anchors' deltas. Section 3.1.3: 256 anchors an image, at most half of them positive; negatives fill the rest.
+Section 3.2 (ii): "approximate joint training", all four losses in one step (not the 4-step alternating training); no
+gradient goes through the proposals' boxes. Section 3.3: proposals are clipped to the image and suppressed at IoU 0.7; the
+best are kept.
 
 `neck` "fpn": features are those of a pyramid (Lin et al. 2017, "Feature pyramid networks for object detection", section 4),
 one anchor size a level, and each proposal pooled from the level that fits its size. "none": one map of the backbone.
 
 Deviations, all of which torchvision's `fasterrcnn_resnet50_fpn` shares: anchors that cross the image's border take part in
-training; RoIAlign (He et al. 2017) in place of RoI max pooling, with a pyramid always; Lrpn is divided by the number of
-anchors in the sample, not by positions, which takes the place of λ = 10; smooth L1 bends at β = 1/9 (the head's by config).
+training; RoIAlign (He et al. 2017) in place of RoI max pooling (always with a pyramid, by config without one); Lreg is
+divided by the number of anchors in the sample, not by positions, which takes the place of λ = 10; smooth L1 bends at β = 1/9
+(by config in the box head).
 The objects' own boxes are among the proposals in training, as in the paper's published code. One that torchvision does
 not share: anchors whose middle lies in the padding of an image take no part in training.
 """
@@ -56,10 +58,10 @@ class Settings(fast_rcnn.Settings):
     """`config.model`: Fast R-CNN's settings, and those of the region proposal network."""
 
     name: str = "faster_rcnn"
-    anchors: AnchorSettings = AnchorSettings()  # the pyramid has one map more than there are strides
+    anchors: AnchorSettings = AnchorSettings()  # a pyramid has one map more than there are strides, for the RPN alone
     rpn: RPNSettings = RPNSettings()
     proposals: ProposalSettings = ProposalSettings()
-    lambda_rpn: Weight = 1.0  # L = Lobj + lambda_rpn · Lrpn + Lclass + lambda_box · Lbox
+    lambda_rpn: Weight = 1.0  # L = objectness + lambda_rpn · rpn_box + class + lambda_box · box
 
     def __post_init__(self):
         super().__post_init__()
@@ -83,12 +85,12 @@ class FasterRCNN(fast_rcnn.FastRCNN):
         return self.objectness(maps, train), self.classify(maps, boxes, train)
 
     def objectness(self, maps: Mapping[int, Array], train: bool) -> tuple[Array, Array]:
-        """Maps by stride -> objectness [b, n] (logits) and deltas [b, n, 4] of each anchor."""
+        """Maps by stride -> objectness [b, n] (logits) and deltas [b, n, 4] of each anchor; `train` changes nothing."""
         return self.rpn(maps)
 
 
 def make_network(settings: Settings, classes: int) -> FasterRCNN:
-    """The module that settings describe."""
+    """The module that settings describe; each map has equally many anchors at a position (`AnchorSettings`)."""
     parts = fast_rcnn.parts_of(settings, classes, coarser=1)
     of_position = len(settings.anchors.sizes[0]) * len(settings.anchors.ratios)
     return FasterRCNN(**parts, rpn=RegionProposalHead(of_position, dtype=parts["backbone"].dtype))
@@ -115,9 +117,11 @@ def make_task(config: Any, info: DataInfo) -> Task:
     init, apply = bind(network, lambda batch: (*images(batch), jnp.zeros((len(batch.valid), 1, 4))))
 
     def loss(params, model_state, batch, key, train):
-        # Where nothing may be random, the same anchors and regions are drawn every time.
+        # In evaluation the key is fixed: the same anchors and regions are drawn every time. One key for each image to draw
+        # anchors, one to draw regions, and one for the batch's dropout.
         anchor_keys, region_keys, dropout = keys_of_images(key if train else jax.random.key(0), 2, len(batch.valid))
         maps, model_state = apply(params, model_state, *images(batch), train=train, method="features")
+        # RPN and box head have no running statistics: features alone change the model's state.
         rpn_outputs, _ = apply(params, model_state, maps, train=train, method="objectness")
         anchors, proposals = propose_all(settings, maps, rpn_outputs, batch, train)
 

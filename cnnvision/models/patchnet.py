@@ -1,19 +1,21 @@
 """A class for every pixel from the window around it (Ciresan, Giusti, Gambardella and Schmidhuber 2012, "Deep neural
 networks segment neuronal membranes in electron microscopy images").
 
-Section 2. A small network sees a square window and names the class of its middle pixel: convolutions, each followed by 2×2
+Section 2. A small network sees a square window and names the class of its central pixel: convolutions, each followed by 2×2
 max-pooling, then a fully connected layer. Their N4 sees 95×95 pixels: 48 maps after kernels of 4, 5, 4 and 4 pixels, 200
-hidden units. Windows that reach beyond the image are filled by mirroring it. Training draws as many pixels of each class.
+hidden units. Windows that reach beyond the image are filled by mirroring it. Training draws equally many pixels of each
+class (`samples`).
 
 The same weights run in two ways.
     patches  window by window, as the paper trains and predicts. Neighbouring windows share nearly everything, and all of it
              is computed again.
-    dense    all windows of an image at once (Giusti et al. 2013, "Fast image scanning with deep max-pooling convolutional
-             neural networks"; Masci et al. 2013 for training): nothing is skipped by pooling, so each later layer takes its
-             taps with a larger dilation. Equal to rounding.
+    dense    all windows of an image at once, with the result of Giusti et al. 2013, "Fast image scanning with deep
+             max-pooling convolutional neural networks" (who split each pooling into fragments): pooling has stride 1, and
+             the layers after it are dilated (Li, Zhao and Wang 2014). Equal to "patches" up to rounding.
 
-Deviations: ReLU units and He's initialisation; Adam or Muon in place of plain gradient descent; no foveation and no
-calibration of the probabilities; training on all pixels at once (`samples` = None) is an option.
+Deviations: ReLU units and He's initialisation; Adam or Muon in place of plain gradient descent; no foveation, no average of
+several networks, no calibration and no median filter of the output; colour images; training on all pixels at once, without
+balance of the classes, where `samples` is None, the default.
 """
 
 import dataclasses
@@ -40,7 +42,7 @@ from cnnvision.types import IGNORE, SemanticTarget
 
 @dataclasses.dataclass(frozen=True)
 class Settings(PixelSettings):
-    """`config.model`; defaults are the paper's N4."""
+    """`config.model`; the default architecture is the paper's N4, trained on all pixels."""
 
     name: str = "patchnet"
     kernels: Annotated[tuple[int, ...], Between(1, 1024)] = (4, 5, 4, 4)  # sides; 2×2 max-pooling follows each
@@ -58,7 +60,7 @@ class Settings(PixelSettings):
         try:
             sides(self.window, self.kernels)
             if not self.window % 2:
-                raise ValueError("an even window has no middle pixel")
+                raise ValueError("an even window has no central pixel")
         except ValueError as error:
             near = [w for w in range(1, 2 * self.window + 256, 2) if _works(w, self.kernels)]
             near = sorted(sorted(near, key=lambda w: abs(w - self.window))[:2])
@@ -88,11 +90,12 @@ class PatchNet(nn.Module):
 
     @nn.compact
     def __call__(self, image: Float[Array, "n _ _ 3"], dense: bool = True, train: bool = False) -> Float[Array, "n _ _ k"]:
-        """Logits of the middle pixels of windows.
+        """Logits of the central pixels of windows.
 
         Args:
-            image: normalised; whole mirrored images [n, h + window − 1, w + window − 1, 3], or windows of that side.
-            dense: whether every window of an image is asked for, or `image` is windows already.
+            image: normalised; whole mirrored images [n, h + window − 1, w + window − 1, 3], or windows, [n, window, window,
+                3].
+            dense: True for whole mirrored images (an output for each pixel), False for windows (one output each).
             train: has no effect, there being nothing random and no statistics.
 
         Returns:
@@ -128,7 +131,7 @@ def sides(window: int, kernels: Sequence[int]) -> list[int]:
 
 
 def dilated_max_pool(image: Float[Array, "b h w c"], dilation: int) -> Float[Array, "b _ _ c"]:
-    """2×2 max-pooling at every position: the largest of four pixels that lie `dilation` pixels from each other."""
+    """2×2 max-pooling at every position: the largest of the four corners of a square of side `dilation`."""
     image = jnp.maximum(image[:, :-dilation], image[:, dilation:])
     return jnp.maximum(image[:, :, :-dilation], image[:, :, dilation:])
 
@@ -147,7 +150,8 @@ def windows_at(image: Float[Array, "h w 3"], pixels: Int[Array, "n 2"], window: 
 def draw_pixels(
     key: Key, labels: UInt8[Array, "h w"], classes: int, count: int
 ) -> tuple[Int[Array, "n 2"], Bool[Array, "n"]]:
-    """Pixels of one image, drawn without replacement, each class that is there as likely as the next (section 2).
+    """Pixels of one image, drawn without replacement, equally many of each class in expectation (section 2), as long as the
+    rarest class has many more pixels than are drawn.
 
     Args:
         key: of this image and step.
@@ -159,6 +163,7 @@ def draw_pixels(
     """
     flat = labels.reshape(-1).astype(jnp.int32)
     counts = jnp.sum(jax.nn.one_hot(flat, classes), axis=0)
+    # Gumbel top-k: draws without replacement, with probabilities proportional to 1 / (pixels of the class).
     rarity = -jnp.log(jnp.maximum(counts, 1.0))[jnp.minimum(flat, classes - 1)]
     score = jnp.where(flat == IGNORE, -jnp.inf, rarity + jax.random.gumbel(key, flat.shape))
     best, index = lax.top_k(score, count)
@@ -171,7 +176,8 @@ def _check_sizes(data: Any, settings: Settings) -> None:
             raise ConfigError(f"{key}: {size} cannot be mirrored by half a window, {settings.window // 2} pixels; "
                               "take a larger size or a smaller config.model.window")  # fmt: skip
         if settings.samples and settings.samples > size[0] * size[1]:
-            raise ConfigError(f"config.model.samples = {settings.samples}: are more than the pixels of {key}: {size}")
+            most = f"must be at most {size[0] * size[1]}, the pixels of {key} = {size}"
+            raise ConfigError(f"config.model.samples = {settings.samples}: {most}")
 
 
 def _works(window: int, kernels: Sequence[int]) -> bool:
@@ -188,20 +194,20 @@ Logits = Callable[..., Array]
 def window_by_window(logits_of: Logits, image: Float[Array, "b h w 3"], window: int, chunk: int) -> Array:
     """Logits [b, h, w, k] of whole images, about `chunk` windows of the whole batch at a time, at least one of each image.
 
-    The loop is over pixels and not over images, each of which may lie on another device.
+    The loop is over pixels, not over images: the batch may be split over devices.
     """
     b, height, width, _ = image.shape
-    of_each = min(max(1, chunk // b), height * width)
+    windows_per_image = min(max(1, chunk // b), height * width)
     pixels = jnp.stack(jnp.meshgrid(jnp.arange(height), jnp.arange(width), indexing="ij"), axis=-1).reshape(-1, 2)
-    missing = -len(pixels) % of_each
-    chunks = jnp.pad(pixels, ((0, missing), (0, 0))).reshape(-1, of_each, 2)
+    missing = -len(pixels) % windows_per_image
+    chunks = jnp.pad(pixels, ((0, missing), (0, 0))).reshape(-1, windows_per_image, 2)
     padded = mirrored(image, window)
 
     def of_chunk(pixels):
         windows = jax.vmap(lambda image: windows_at(image, pixels, window))(padded)
-        return logits_of(windows.reshape(-1, *windows.shape[2:]), dense=False).reshape(b, of_each, -1)
+        return logits_of(windows.reshape(-1, *windows.shape[2:]), dense=False).reshape(b, windows_per_image, -1)
 
-    found = jnp.moveaxis(lax.map(of_chunk, chunks), 0, 1)  # [b, chunks, of_each, k]
+    found = jnp.moveaxis(lax.map(of_chunk, chunks), 0, 1)  # [b, chunks, windows_per_image, k]
     return found.reshape(b, height * width + missing, -1)[:, : height * width].reshape(b, height, width, -1)
 
 
@@ -244,7 +250,8 @@ def make_task(config: Any, info: DataInfo) -> Task:
     init, apply = bind(network, lambda batch: (mirrored(images(batch)[0], window),))
     bound = lambda params: lambda image, dense: apply(params, {}, image, dense)[0]
 
-    def train(params, model_state, batch, key, train):
+    def training_logits(params, model_state, batch, key, train):
+        # The loss of evaluation is over all pixels, unbalanced: it does not compare with that of samples.
         image, logits_of = images(batch)[0], bound(params)
         if train and settings.samples:
             return *sampled(logits_of, image, batch.target, key, window, classes, settings.samples), model_state
@@ -256,4 +263,4 @@ def make_task(config: Any, info: DataInfo) -> Task:
             return lambda image: logits_of(mirrored(image, window), dense=True)
         return lambda image: window_by_window(logits_of, image, window, settings.chunk)
 
-    return pixel_task(settings, info, inputs, PixelFunctions(images, init, train, predict))
+    return pixel_task(settings, info, inputs, PixelFunctions(images, init, training_logits, predict))

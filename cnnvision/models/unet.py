@@ -5,10 +5,10 @@ at each step) and an expanding path (necks/decoder.py: up-convolutions 2×2 that
 cropped features of the same level, pairs of 3×3 convolutions), then a 1×1 convolution to the classes. With width 64, depth
 4, no padding and no norm it is the paper's network: 31.0 million parameters, 572×572 pixels in, 388×388 out.
 
-"Overlap-tile" (figure 2): config.data.resize = "tile"; borders are mirrored. Section 3: weights that make thin borders
-between touching cells count (config.model.loss.border_w0, border_sigma), He's initialisation. Section 3.1: elastic
-deformation by displacements on a 3×3 grid (config.data.augment.elastic), dropout at the end of the contracting path.
-Section 4: predictions averaged over rotations (config.model.tta).
+"Overlap-tile" (figure 2): config.data.resize = "tile"; the image is extended by mirroring. Section 3: weights that make
+thin borders between touching cells count (config.model.loss.border_w0, border_sigma), He's initialisation. Section 3.1:
+elastic deformation by displacements on a 3×3 grid (config.data.augment.elastic), dropout at the end of the contracting
+path. Section 4: predictions averaged over rotations (config.model.tta).
 
 Any backbone can be the contracting path: its features of each stride are then the skips, and the input's own resolution is
 reached by one more up-convolution without a skip; or the expanding path ends earlier, and the logits are enlarged by
@@ -59,7 +59,7 @@ class UNet(nn.Module):
     head: SegmentationHead
 
     def __call__(self, image: Float[Array, "b h w 3"], valid: Bool[Array, "b"], train: bool) -> Float[Array, "b _ _ k"]:
-        """Normalised images -> logits, of the input's size, or of its middle without padding."""
+        """Normalised images -> logits, of the input's size, or of its centre where padding is "valid"."""
         features = self.backbone(image, train, valid)
         logits = self.head(self.decoder(features, train, valid))
         return enlarged(logits, last_stride(features, self.decoder.widths))
@@ -74,7 +74,7 @@ def output_side(side: int, depth: int) -> int:
     for _ in range(depth):
         side -= 4
         if side < 2 or side % 2:
-            raise ValueError(f"{side} pixels cannot be pooled two by two")
+            raise ValueError(f"a map of {side} pixels a side cannot be pooled 2×2")
         side //= 2
     side -= 4
     for _ in range(depth):
@@ -97,8 +97,8 @@ def fitting_side(side: int, depth: int) -> int:
 
 
 def reach(depth: int, bilinear: bool = False) -> int:
-    """How many pixels away an input pixel can be that a logit depends on: 92 and more at depth 4, by where a pixel lies
-    in the grid of the poolings. Each pixel's range is followed from the logit back to the image.
+    """Largest distance, pixels, from a logit to an input pixel that it depends on, of all positions in the grid of the
+    poolings: 107 at depth 4. Each position's range is followed from the logit back to the image.
     """
     furthest = 0
     for pixel in range(2**depth):
@@ -115,6 +115,7 @@ def reach(depth: int, bilinear: bool = False) -> int:
 def _inputs(config: Any, settings: Settings, info: DataInfo, backbone: Backbone) -> InputSpec:
     stride = max(backbone.strides)
     if not isinstance(backbone, ContractingPath):
+        # A rule of thumb: other backbones' receptive fields are not computed.
         return pixel_inputs(config.data, settings, info, reach=2 * stride, stride=stride)
     bilinear = settings.decoder.upsampling == "bilinear"
     if backbone.padding == "same":
@@ -125,8 +126,8 @@ def _inputs(config: Any, settings: Settings, info: DataInfo, backbone: Backbone)
         except ValueError as error:
             near = tuple(fitting_side(side, backbone.depth) for side in size)
             raise ConfigError(f"{key}: {size} does not fit a U-Net without padding: {error}; e.g. {near}") from error
-    # Interpolation repeats the edge of each map, and what grows out of that is 2^depth − 1 outputs wide at the end. What
-    # is lost is the same for every side.
+    # Bilinear upsampling repeats a map's edge: the outer 2^depth − 1 outputs depend on it, and tiles overlap by as many.
+    # What is lost does not depend on the side.
     margin, lost = stride - 1 if bilinear else 0, lost.pop() // 2
     return pixel_inputs(config.data, settings, info, reach=margin, stride=stride, lost=lost)
 
@@ -145,8 +146,8 @@ def make_task(config: Any, info: DataInfo) -> Task:
     widths = level_widths(settings.decoder.widths, backbone.channels)
     if isinstance(backbone, ContractingPath) and last_stride(backbone.strides, widths) > 1:
         raise ConfigError(
-            f"config.model.decoder.widths = {widths}: each level of the contracting path has one of the expanding path; "
-            f"take () or {backbone.depth} widths"
+            f"config.model.decoder.widths = {widths}: the contracting path needs a width for each of its levels; take () "
+            f"for the defaults, or {backbone.depth} widths"
         )
     decoder = Decoder(
         widths=widths,

@@ -157,7 +157,7 @@ def test_a_split_that_cannot_be_opened_does_not_hide_the_others(tmp_path):
     assert report.splits["val"].examples == 0 and "train" not in report.splits
 
 
-def test_an_empty_data_set(tmp_path):
+def test_an_empty_data_set(tmp_path, few_shapes):
     root = csv_set(tmp_path)
     for path in root.rglob("*.png"):
         path.unlink()

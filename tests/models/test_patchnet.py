@@ -176,14 +176,14 @@ def test_without_samples_training_sees_every_pixel():
 @pytest.mark.parametrize(
     "changes, message",
     [
-        ({"kernels": (5,), "window": 20}, r"config\.model\.window = 20: an even window has no middle pixel; with kernels "
+        ({"kernels": (5,), "window": 20}, r"config\.model\.window = 20: an even window has no central pixel; with kernels "
                                           r"\(5,\) take other kernels"),
         ({"window": 22}, r"window = 22: a map of 19 pixels cannot be pooled two by two; with .* \(4, 4\) take 21 or 25"),
         ({"window": 5}, r"window = 5: a map of -2 pixels cannot be pooled two by two; .* take 13 or 17"),
         ({"window": 0}, r"config\.model\.window = 0: must be a whole number in 1 … 2,047"),
         ({"size": (10, 64)}, r"config\.data\.size: \(10, 64\) cannot be mirrored by half a window, 10 pixels; take"),
         ({"run": "patch"}, r"config\.model\.run: there is no 'patch'\. Did you mean 'patches'\? Known: dense, patches\."),
-        ({"samples": 64 * 64 + 1}, r"config\.model\.samples = 4097: are more than the pixels of config\.data\.size"),
+        ({"samples": 64 * 64 + 1}, r"config\.model\.samples = 4097: must be at most 4096, the pixels of config\.data\.size"),
         ({"kernels": ()}, r"config\.model\.kernels = \(\): must be sides of kernels, at least one"),
         ({"kernels": (4, 0)}, r"config\.model\.kernels = 0: must be a whole number in 1 … 1,024"),
         ({"chunk": 0}, r"config\.model\.chunk = 0: must be a whole number"),
