@@ -8,7 +8,7 @@ os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault("MPLBACKEND", "agg")
 # Tests run small programs once: most of their time would be the compiler's optimisation of them.
 QUICK = ["--xla_backend_optimization_level=0", "--xla_llvm_disable_expensive_passes=true"]
-if tuple(map(int, version("jaxlib").split(".")[:2])) <= (0, 10):  # fusions compile in half the time; later ones abort at it
+if tuple(map(int, version("jaxlib").split(".")[:2])) <= (0, 10):  # fusions compile in half the time; 0.12 aborts at it
     QUICK.append("--xla_cpu_use_fusion_emitters=false")
 os.environ["XLA_FLAGS"] = " ".join([os.environ.get("XLA_FLAGS", ""), *QUICK])
 
