@@ -104,7 +104,7 @@ def test_fewer_widths_end_at_a_coarser_stride_and_the_logits_are_enlarged(name):
 
 def test_the_contracting_path_takes_all_widths():
     decoder = {"widths": (8,), "upsampling": "bilinear", "norm": "none"}
-    with pytest.raises(ConfigError, match=r"widths = \(8,\): each level of the contracting path .*take \(\) or 3 widths"):
+    with pytest.raises(ConfigError, match=r"widths = \(8,\): the contracting path needs a width for each .* or 3 widths"):
         task_of("unet", backbone={**PLAIN_PATH, "depth": 3}, decoder=decoder)
 
 
