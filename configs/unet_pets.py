@@ -51,7 +51,7 @@ def get_config(variant: str = "") -> ConfigDict:
     if variant == "smoke":
         config.data.source = "shapes"
         config.data.eval_split = "val"
-        return smoke(config, decoder=dict(widths=()))
+        return smoke(config, decoder=dict(widths=None))
     if variant:
         raise no_variant(variant, "smoke")
     return config

@@ -46,7 +46,7 @@ def get_config(variant: str = "") -> ConfigDict:
     config.training.save_every = 200
     config.model.skips = not variant.startswith("noskips")
     if variant in ("smoke", "noskips-smoke"):
-        return smoke(config, decoder=dict(widths=()))
+        return smoke(config, decoder=dict(widths=None))
     if variant not in ("", "noskips"):
         raise no_variant(variant, "smoke", "noskips", "noskips-smoke")
     return config

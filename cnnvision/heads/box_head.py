@@ -52,7 +52,7 @@ class RegionSettings(SamplingSettings):
 
     pooling: Literal["align", "max"] = "align"  # RoIAlign, or RoI max pooling of one map
     size: Annotated[int, Between(1, 64)] = 7  # bins along each side
-    samples: Annotated[int, Between(0, 64)] = 2  # of RoIAlign, along each side of a bin; 0 for as many as it has positions
+    samples: Annotated[int, Between(1, 64)] | None = 2  # of RoIAlign, a side of a bin; None for as many as it has positions
     canonical: Annotated[float, Between(1, 10**6)] = CANONICAL_SIZE  # side of a box of the pyramid's stride 16, input pixels
     hidden: tuple[Count, ...] = (1024, 1024)  # widths of the fully connected layers
     dropout: Dropout = 0.0

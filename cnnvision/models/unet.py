@@ -146,7 +146,7 @@ def make_task(config: Any, info: DataInfo) -> Task:
     widths = level_widths(settings.decoder.widths, backbone.channels)
     if isinstance(backbone, ContractingPath) and last_stride(backbone.strides, widths) > 1:
         raise ConfigError(
-            f"config.model.decoder.widths = {widths}: the contracting path needs a width for each of its levels; take () "
+            f"config.model.decoder.widths = {widths}: the contracting path needs a width for each of its levels; take None "
             f"for the defaults, or {backbone.depth} widths"
         )
     decoder = Decoder(

@@ -26,7 +26,7 @@ from cnnvision.settings import Count
 class DecoderSettings:
     """The way back up."""
 
-    widths: tuple[Count, ...] = ()  # channels of each level, from the coarsest upwards; () for as many as the backbone has
+    widths: tuple[Count, ...] | None = None  # channels of each level, coarsest first; None for as many as the backbone has
     upsampling: Literal["transposed", "bilinear"] = "transposed"  # 2×2 of stride 2; or bilinear with a 1×1 convolution
     norm: Literal["batch", "group", "none"] = "batch"
 
@@ -125,25 +125,25 @@ def last_stride(strides: Iterable[int], widths: Sequence[int]) -> int:
     return max(strides) >> len(widths)
 
 
-def level_widths(widths: Sequence[int], channels: Mapping[int, int]) -> tuple[int, ...]:
+def level_widths(widths: Sequence[int] | None, channels: Mapping[int, int]) -> tuple[int, ...]:
     """The channels of a decoder's levels, from the coarsest upwards.
 
     Args:
-        widths: as the config has them, for the first halvings of the largest stride or for all, down to stride 1; () for
-            all, with as many channels as the backbone has at the same stride (half its finest, at strides finer than that).
+        widths: as the config has them, for the first halvings of the largest stride or for all, down to stride 1; None
+            for all, with as many channels as the backbone has at the same stride (half its finest where it has none).
         channels: the backbone's, by stride.
 
     Raises:
         ConfigError: more widths than halvings.
     """
     levels = max(channels).bit_length() - 1
-    if not widths:
+    if widths is None:
         finest = min(channels)
         strides = [2**i for i in reversed(range(levels))]
         return tuple(channels.get(stride, max(channels[finest] * stride // finest, 8)) for stride in strides)
     if len(widths) > levels:
         raise ConfigError(
-            f"config.model.decoder.widths = {tuple(widths)}: must be () or up to {levels} numbers of channels, one for each "
-            f"doubling from stride {max(channels)} towards 1"
+            f"config.model.decoder.widths = {tuple(widths)}: must be None or up to {levels} numbers of channels, one for "
+            f"each doubling from stride {max(channels)} towards 1"
         )
     return tuple(widths)

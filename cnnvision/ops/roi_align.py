@@ -42,7 +42,7 @@ def roi_align(
     boxes: Float[Array, "r 4"],
     stride: int | float,
     size: int,
-    samples: int = 2,
+    samples: int | None = 2,
     aligned: bool = False,
 ) -> Float[Array, "r s s c"]:
     """Pools each box from one image's feature map. Differentiable in the features alone.
@@ -52,7 +52,7 @@ def roi_align(
         boxes: x1 y1 x2 y2, input pixels; they may reach beyond the image, or have no area.
         stride: input pixels from one position of the map to the next.
         size: bins along each side.
-        samples: along each side of a bin; 0 for as many as the bin has positions, rounded up.
+        samples: along each side of a bin; None for as many as the bin has positions, rounded up.
         aligned: whether position i of the map lies at (i + 1/2) · stride, as pixels do. False is the paper's published code,
             and torchvision's detectors: position i lies at i · stride, and a box covers at least one position.
     """
@@ -66,7 +66,7 @@ def pyramid_roi_align(
     features: Mapping[int, Float[Array, "_ _ c"]],
     boxes: Float[Array, "r 4"],
     size: int,
-    samples: int = 2,
+    samples: int | None = 2,
     aligned: bool = False,
     canonical: float = CANONICAL_SIZE,
 ) -> Float[Array, "r s s c"]:
@@ -109,7 +109,7 @@ class _Maps:
 
 @partial(jax.custom_vjp, nondiff_argnums=(3, 4, 5))
 def _align(
-    flat: Float[Array, "p c"], boxes: Float[Array, "r 4"], maps: _Maps, size: int, samples: int, aligned: bool
+    flat: Float[Array, "p c"], boxes: Float[Array, "r 4"], maps: _Maps, size: int, samples: int | None, aligned: bool
 ) -> Float[Array, "r s s c"]:
     def add(pooled: jax.Array, corners: Corners) -> jax.Array:
         return sum((weight[..., None] * flat[position].astype(jnp.float32) for position, weight in corners), start=pooled)
@@ -118,11 +118,13 @@ def _align(
     return _over_samples(add, pooled, boxes, maps, size, samples, aligned).astype(flat.dtype)
 
 
-def _forward(flat: jax.Array, boxes: jax.Array, maps: _Maps, size: int, samples: int, aligned: bool):
+def _forward(flat: jax.Array, boxes: jax.Array, maps: _Maps, size: int, samples: int | None, aligned: bool):
     return _align(flat, boxes, maps, size, samples, aligned), (flat, boxes, maps)
 
 
-def _backward(size: int, samples: int, aligned: bool, residuals: tuple[jax.Array, jax.Array, _Maps], gradient: jax.Array):
+def _backward(
+    size: int, samples: int | None, aligned: bool, residuals: tuple[jax.Array, jax.Array, _Maps], gradient: jax.Array
+):
     flat, boxes, maps = residuals
     gradient = gradient.astype(jnp.float32)
 
@@ -144,7 +146,7 @@ def _over_samples(
     boxes: Float[Array, "r 4"],
     maps: _Maps,
     size: int,
-    samples: int,
+    samples: int | None,
     aligned: bool,
 ) -> jax.Array:
     """Adds the four corners of one sample of every bin, sample after sample."""

@@ -17,6 +17,8 @@ VALUE_NOW = {
     "model.pretrained": {"": None},
     "model.stride": {0: None},
     "model.samples": {0: None},
+    "model.decoder.widths": {(): None},
+    "model.regions.samples": {0: None},
     "model.svm.examples": {0: None},
     "model.boxes.examples": {0: None},
     "model.loss.border_background": {"": None},
@@ -51,8 +53,9 @@ def with_values_of_now(config: Mapping[str, Any]) -> dict[str, Any]:
     config = _copy(config)
     for dotted, values in VALUE_NOW.items():
         section, key = _section(config, dotted)
-        if section is not None and isinstance(section.get(key), str | int | float):
-            section[key] = values.get(section[key], section[key])
+        if section is not None and isinstance(section.get(key), str | int | float | list):
+            value = section[key]
+            section[key] = values.get(tuple(value) if isinstance(value, list) else value, value)
     return config
 
 

@@ -23,7 +23,7 @@ def unet_of(depth=2, width=4, upsampling="transposed", skips=True, valid=False, 
     """The module that `make_task` makes, for its logits."""
     path = {**PLAIN_PATH, "depth": depth, "width": width, "norm": norm, "padding": "valid" if valid else "same"}
     backbone = make_backbone(**path)
-    widths, padding = level_widths((), backbone.channels), "VALID" if valid else "torch"
+    widths, padding = level_widths(None, backbone.channels), "VALID" if valid else "torch"
     decoder = Decoder(widths, upsampling, skips, padding=padding, norm=norm)
     return UNet(backbone, decoder, SegmentationHead(classes))
 
@@ -31,7 +31,7 @@ def unet_of(depth=2, width=4, upsampling="transposed", skips=True, valid=False, 
 def unet_task(depth=2, width=4, upsampling="transposed", skips=True, valid=False, norm="none", **options):
     """The task around `unet_of` with the same arguments."""
     path = {**PLAIN_PATH, "depth": depth, "width": width, "norm": norm, "padding": "valid" if valid else "same"}
-    decoder = {"widths": (), "upsampling": upsampling, "norm": norm}
+    decoder = {"widths": None, "upsampling": upsampling, "norm": norm}
     return task_of("unet", backbone=path, decoder=decoder, skips=skips, **options)
 
 

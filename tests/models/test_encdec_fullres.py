@@ -20,7 +20,7 @@ from tests.models.tasks import SMALL
 
 def encoder_decoder(**options):
     backbone = make_backbone(**{**PLAIN_PATH, **options})
-    decoder = Decoder(level_widths((), backbone.channels), skips=False, normalized=False, norm="none")
+    decoder = Decoder(level_widths(None, backbone.channels), skips=False, normalized=False, norm="none")
     return EncoderDecoder(backbone, decoder, SegmentationHead(3))
 
 
@@ -53,9 +53,9 @@ def test_the_decoder_has_no_inputs_for_other_maps():
 def test_widths_follow_the_backbone_and_halve_beyond_its_finest_map():
     """Strides 2 to 32 of ResNet-18 have 64, 64, 128, 256 and 512 channels; stride 1 gets half of 64."""
     channels = make_backbone("resnet18").channels
-    assert level_widths((), channels) == (256, 128, 64, 64, 32)
-    assert level_widths((), {1: 4, 2: 8, 4: 16}) == (8, 4)
-    assert level_widths((), {4: 24, 8: 40}) == (24, 12, 8)  # 24 / 4 = 6, but never fewer than 8
+    assert level_widths(None, channels) == (256, 128, 64, 64, 32)
+    assert level_widths(None, {1: 4, 2: 8, 4: 16}) == (8, 4)
+    assert level_widths(None, {4: 24, 8: 40}) == (24, 12, 8)  # 24 / 4 = 6, but never fewer than 8
     assert level_widths((7, 6, 5, 4, 3), channels) == (7, 6, 5, 4, 3)
 
 
@@ -63,7 +63,7 @@ def test_widths_follow_the_backbone_and_halve_beyond_its_finest_map():
 @pytest.mark.parametrize("widths", [(8, 8, 8, 8), (8, 8, 0), (8, -1, 8), (0,)])
 def test_widths_that_do_not_fit_are_refused(name, widths):
     decoder = {"widths": widths, "upsampling": "transposed", "norm": "batch"}
-    message = r"config\.model\.decoder\.widths = \(.*\): must be \(\) or up to 3 numbers of .* from stride 8 towards 1"
+    message = r"config\.model\.decoder\.widths = \(.*\): must be None or up to 3 numbers of .* from stride 8 towards 1"
     if min(widths) < 1:
         message = rf"config\.model\.decoder\.widths = {min(widths)}: must be a whole number in 1 … 1,000,000"
     with pytest.raises(ConfigError, match=message):
@@ -73,7 +73,7 @@ def test_widths_that_do_not_fit_are_refused(name, widths):
 @pytest.mark.parametrize("name", ["encdec", "unet"])
 @pytest.mark.parametrize("key, known", [("upsampling", "bilinear, transposed"), ("norm", "batch, group, none")])
 def test_unknown_words_are_refused_with_the_known_ones(name, key, known):
-    decoder = {"widths": (), "upsampling": "transposed", "norm": "batch", key: "other"}
+    decoder = {"widths": None, "upsampling": "transposed", "norm": "batch", key: "other"}
     with pytest.raises(ConfigError, match=rf"config\.model\.decoder\.{key}: there is no 'other'\. Known: {known}\."):
         task_of(name, decoder=decoder)
 

@@ -288,7 +288,7 @@ def test_with_padding_every_multiple_of_the_stride_keeps_its_size(depth, upsampl
 def test_any_backbone_is_a_contracting_path(name, upsampling):
     backbone = make_backbone(**(SMALL if name == "small" else {"name": name}))
     stride = max(backbone.strides)
-    widths = level_widths((), backbone.channels)
+    widths = level_widths(None, backbone.channels)
     network = UNet(backbone, Decoder(widths, upsampling, normalized=False), SegmentationHead(5))
     size = (2 * stride, 3 * stride)
     logits, variables = shapes_of(network, *size)

@@ -54,7 +54,7 @@ def bilinear(features, y, x):
 def roi_align(features, box, stride, size, ratio, aligned):
     """features [h, w, c] -> ([size, size, c], bool [size, size]: bins with a sample within rounding of where samples end).
 
-    ratio: samples along each side of a bin, 0 for ⌈side of the box / size⌉.
+    ratio: samples along each side of a bin, None for ⌈side of the box / size⌉.
     """
     features = features.astype(np.float64)
     offset = 0.5 if aligned else 0.0

@@ -40,6 +40,11 @@ def test_a_value_that_meant_none_is_none():
     read = lambda **data: older.as_of_now({"data": data}, defaults)["data"]
     assert read(margin=-1, eval_examples=0) == {"margin": None, "eval_examples": None}
     assert read(margin=8) == {"margin": 8, "eval_examples": None}
+    of_model = lambda section: older.as_of_now({"model": section}, {})["model"]
+    assert of_model({"decoder": {"widths": []}, "regions": {"samples": 0}}) == {
+        "decoder": {"widths": None}, "regions": {"samples": None}
+    }  # fmt: skip
+    assert of_model({"decoder": {"widths": [8, 4]}}) == {"decoder": {"widths": [8, 4]}}
 
 
 def test_a_key_moves_to_another_section_and_a_value_gets_its_name(monkeypatch):
