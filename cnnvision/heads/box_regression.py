@@ -78,8 +78,6 @@ def _giou_of_fractions(predicted: Float[Array, "b 4"], target: Float[Array, "b 4
     return losses.giou_loss(box_ops.from_fractions(predicted, 1, 1), box_ops.from_fractions(target, 1, 1))
 
 
-POOLINGS = ("flatten", "attention")
-
 BOX_LOSSES: dict[str, Callable[[Array, Array], Array]] = {
     "mean_squared_error": losses.squared_error,
     "smooth_l1": losses.smooth_l1,

@@ -9,8 +9,6 @@ from jaxtyping import Array, Bool, Float, Int
 from cnnvision.ops import losses
 from cnnvision.task import Mean
 
-POOLINGS = ("average", "flatten", "attention")
-
 
 class ClassificationHead(nn.Module):
     """Pooling, hidden layers with ReLU and dropout, one linear layer.
