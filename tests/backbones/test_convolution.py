@@ -69,9 +69,10 @@ def test_the_kernel_gradient_on_a_large_map_is_the_librarys():
 
 @pytest.mark.parametrize("padding", PADDINGS)
 @pytest.mark.parametrize("stride", [1, 2, 3])
-def test_conv_of_one_pixel(stride, padding):
+@pytest.mark.parametrize(("inputs", "outputs"), [(3, 4), (1, 7), (65, 33)])
+def test_conv_of_one_pixel(inputs, outputs, stride, padding):
     """As a matrix product; a stride skips pixels."""
-    image, kernel = drawn(2, 7, 8, 3), drawn(1, 1, 3, 4)
+    image, kernel = drawn(2, 7, 8, inputs), drawn(1, 1, inputs, outputs)
     conv = lambda image, kernel: convolution.conv(image, kernel, stride, padding)
     output, gradients, gradient = values_and_gradients(conv, image, kernel)
     same_numbers((output, *gradients), reference.full(image, kernel, stride, padding, gradient))
