@@ -5,7 +5,7 @@
 Model       cnnvision/models/fullres.py: eight 3×3 convolutions of 32 channels
 Data        shapes: 2,000 + 500 images of 128×128 made on the spot, background and six classes
 Hardware    two x86 cores
-Result      val, 500 images: mean_iou .116, pixel accuracy .785, boundary_f .010
+Result      val, 500 images: mean_iou .118, pixel accuracy .804, boundary_f .016
 """
 
 from ml_collections import ConfigDict
