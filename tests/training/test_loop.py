@@ -262,9 +262,13 @@ def test_a_cut_last_line_of_the_log_is_forgotten(uninterrupted, tmp_path):
         json.loads(line)
 
 
-def test_a_checkpoint_opens_on_any_mesh(tmp_path, uninterrupted):
-    """Saved on eight devices, gone on with on one, then on four."""
-    _, config, whole, *_ = uninterrupted
+def test_a_checkpoint_opens_on_any_mesh(tmp_path):
+    """Saved on eight devices, gone on with on one, then on four. By plain gradient descent with momentum: Adam's first steps
+    are as long for a gradient that is rounding error as for any other.
+    """
+    config = toy.make_config()
+    config.optimizer.update(name="sgd", learning_rate=0.1)
+    whole = loop.train(make_run(tmp_path / "whole", config))
 
     def die_at(steps):
         def die(step):
@@ -274,10 +278,10 @@ def test_a_checkpoint_opens_on_any_mesh(tmp_path, uninterrupted):
         return die
 
     for devices, kill in ((8, 5), (1, 9), (4, None)):
-        run = make_run(tmp_path, config, mesh=make_mesh(jax.devices()[:devices]), before_step=die_at(kill))
+        run = make_run(tmp_path / "run", config, mesh=make_mesh(jax.devices()[:devices]), before_step=die_at(kill))
         if kill is None:
             loop.train(run)
         else:
             with pytest.raises(Killed):
                 loop.train(run)
-    np.testing.assert_allclose(loop.train(make_run(tmp_path, config))["loss"], whole["loss"], atol=1e-3)
+    np.testing.assert_allclose(loop.train(make_run(tmp_path / "run", config))["loss"], whole["loss"], rtol=1e-5)
