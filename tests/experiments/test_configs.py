@@ -138,7 +138,7 @@ def test_the_full_config_can_be_joined_from_its_own_values(name):
         load_config(f"{ROOT}/configs/{name}.py:smoek")
 
 
-def test_a_sweep_becomes_a_table(tmp_path, few_shapes):
+def test_a_sweep_becomes_a_table(tmp_path, few_shapes, no_curves):
     said = []
     table = ablate.run(f"{ROOT}/configs/localizer_shapes.py:smoke", [], tmp_path, say=said.append)
     assert [line.split("|")[1].strip() for line in table.splitlines()[2:]] == ["alpha=0.1", "alpha=0.5", "alpha=0.9"]

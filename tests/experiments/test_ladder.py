@@ -26,6 +26,8 @@ from experiments.reports.costs import Cost, parts_of, steps
 from tests.models.cases import PATH
 from tests.models.tasks import task_of
 
+pytestmark = pytest.mark.usefixtures("no_curves")
+
 
 @pytest.fixture(autouse=True)
 def promotion_of_optax():

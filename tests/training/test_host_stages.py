@@ -16,6 +16,8 @@ from cnnvision.training.metric_log import read_entries
 from tests.training import toy
 from tests.training.test_loop import Killed, final_state, make_run, without_times
 
+pytestmark = pytest.mark.usefixtures("no_curves")
+
 SEEN = 16 + 4  # valid rows of test_loop's two batches
 
 

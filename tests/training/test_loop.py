@@ -21,6 +21,8 @@ from cnnvision.training.sharding import make_mesh
 from cnnvision.types import COCO_AREA_RANGES, Example, Problem
 from tests.training import toy
 
+pytestmark = pytest.mark.usefixtures("no_curves")
+
 
 class Killed(Exception):
     """Stands for the end of the process at an arbitrary place."""
