@@ -4,6 +4,7 @@ import ast
 import importlib
 import sys
 
+import cnnvision
 from cnnvision.errors import nearest
 from cnnvision.installation import INSTALLED, ROOT
 
@@ -17,6 +18,8 @@ def main() -> None:
     name, *arguments = sys.argv[1:] or ["--help"]
     if name in ("-h", "--help"):
         print(overview(commands))
+    elif name == "--version":
+        print(f"cnnvision {cnnvision.__version__}")
     elif name not in commands:
         print(f"there is no command {name!r}.{nearest(name, commands)}", file=sys.stderr)
         sys.exit(2)

@@ -14,7 +14,6 @@ wrong raises a ConfigError that names the key, the value and what would be right
 """
 
 import dataclasses
-import math
 import types
 import typing
 from collections.abc import Iterable, Mapping
@@ -107,7 +106,7 @@ def _value(kind: Any, value: Any, key: str, bounds: Between | None = None, or_no
             return None
         if isinstance(value, str) and value.lower() in ("none", "null", ""):
             raise wrong("None, without quotes, where there is to be none")
-        return _value(next(each for each in arguments if each is not type(None)), value, key, bounds, ", or None for none")
+        return _value(next(each for each in arguments if each is not type(None)), value, key, bounds, ", or None")
     if origin is Literal:
         if value not in arguments or type(value) not in {type(each) for each in arguments}:
             raise ConfigError(f"{key}: there is no {_short(value)}.{nearest(value, arguments)}")
@@ -119,10 +118,10 @@ def _value(kind: Any, value: Any, key: str, bounds: Between | None = None, or_no
     if origin is tuple:
         return _tuple(arguments, value, key, bounds)
     if kind in (int, float):
-        bounds = bounds or Between(-math.inf, math.inf)
-        spelled = f" in {bounds.least:,} … {bounds.most:,}" if math.isfinite(bounds.most) else ""
+        spelled = f" in {bounds.least:,} … {bounds.most:,}" if bounds else ""
+        bounds = bounds or Between(-1e300, 1e300)
         right = type(value) is int or (kind is float and isinstance(value, float))
-        if not right or not bounds.least <= value <= bounds.most or not math.isfinite(value):
+        if not right or not bounds.least <= value <= bounds.most:
             raise wrong(f"{'a whole number' if kind is int else 'a number'}{spelled}{bounds.why and ', ' + bounds.why}")
         return kind(value)
     if kind in (bool, str) and type(value) is not kind:

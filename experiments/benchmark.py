@@ -178,6 +178,8 @@ def command(arguments: list[str] | None = None) -> int:
     parser.add_argument("--rounds", type=int, default=5, metavar="N")
     parser.add_argument("--against", metavar="PYTHON", help="the python of an environment with torchvision")
     flags, _ = parser.parse(arguments)
+    if min(flags.batch, flags.size, flags.rounds) < 1:
+        parser.error("--batch, --size and --rounds must be at least 1")
     cache_compilations()
     rows = run(flags.network, flags.batch, flags.size, flags.dtype, flags.rounds, flags.against)
 

@@ -42,7 +42,11 @@ class Parser(argparse.ArgumentParser):
             if flag.startswith("--"):
                 self._check_flag(flag, takes_config)
             mine.append(rest.pop(0))
-        return self.parse_args(mine), overrides
+        flags = self.parse_args(mine)
+        for action in self._actions:
+            if action.required and action.metavar == "DIR" and not getattr(flags, action.dest):
+                self.error(f"{action.option_strings[0]} is empty: which folder?")
+        return flags, overrides
 
     def _check_flag(self, flag: str, takes_config: bool) -> None:
         flags = [option for action in self._actions for option in action.option_strings]

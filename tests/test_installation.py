@@ -11,6 +11,7 @@ import pytest
 from cnnvision import installation
 from experiments import COMMANDS
 from tests.conftest import ROOT
+from tests.processes import own_words
 
 
 @pytest.fixture(scope="module")
@@ -61,7 +62,7 @@ def test_an_installed_command_is_that_of_the_checkout(installed):
     assert "    cnnvision train --config=configs/NAME.py[:VARIANT]" in done.stdout
     done = installed("cnnvision", "evaluate", "--workdir=nowhere")
     assert done.returncode == 2
-    assert done.stderr == "error: nowhere is no run folder: it has no config.json. `cnnvision train` makes one.\n"
+    assert own_words(done.stderr) == "error: nowhere is no run folder: it has no config.json. `cnnvision train` makes one.\n"
 
 
 def test_an_installed_config_is_found_by_name(installed):

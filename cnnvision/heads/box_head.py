@@ -42,8 +42,8 @@ class SamplingSettings:
     negative_below: Share = 0.5  # … to below this
 
     def __post_init__(self):
-        if self.negative_from > self.negative_below:
-            raise ConfigError(f"negative_from = {self.negative_from}: is above negative_below = {self.negative_below}")
+        if self.negative_from >= self.negative_below:
+            raise ConfigError(f"negative_from = {self.negative_from}: must be below negative_below = {self.negative_below}")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -68,7 +68,7 @@ class ProposalSettings:
     most_train: Count = 2000  # the best of all maps, after it
     before: Count = 1000  # likewise, in prediction
     most: Count = 1000
-    threshold: Share = 0.7  # IoU above which the worse of two of one map is suppressed
+    threshold: Share = 0.7  # of the suppression: IoU
 
     def limits(self, train: bool) -> tuple[int, int]:
         """(before, most)."""

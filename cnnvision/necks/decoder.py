@@ -30,6 +30,10 @@ class DecoderSettings:
     upsampling: Literal["transposed", "bilinear"] = "transposed"  # 2×2 of stride 2; or bilinear with a 1×1 convolution
     norm: Literal["batch", "group", "none"] = "batch"
 
+    def __post_init__(self):
+        if self.widths == ():
+            raise ConfigError("widths = (): must have one at least; None for as many levels as the backbone has")
+
 
 class TransposedConv(nn.Module):
     """A transposed convolution 2×2 of stride 2, [b, h, w, i] -> [b, 2h, 2w, features].

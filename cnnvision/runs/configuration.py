@@ -163,7 +163,7 @@ def parse_value(flag: str, text: str, now: Any) -> Any:
         return text[1:-1] if len(text) > 1 and text[0] == text[-1] and text[0] in "'\"" else text
     try:
         value = ast.literal_eval(text)
-    except (ValueError, SyntaxError):
+    except (ValueError, SyntaxError, TypeError):
         value = text
     if isinstance(value, dict):
         raise wrong("value of a key")
@@ -173,7 +173,7 @@ def parse_value(flag: str, text: str, now: Any) -> Any:
             raise wrong("whole number")
         return int(value)
     if isinstance(now, float):
-        if not number:
+        if not number or (isinstance(value, int) and abs(value) > 1e300):
             raise wrong("number")
         return float(value)
     if isinstance(now, tuple | list):

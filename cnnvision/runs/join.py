@@ -21,7 +21,7 @@ from cnnvision.installation import typed
 from cnnvision.models import make_task
 from cnnvision.models.binding import named_sizes
 from cnnvision.runs import config_json
-from cnnvision.settings import read
+from cnnvision.settings import check_name, read
 from cnnvision.task import DataInfo, Task
 from cnnvision.training.evaluate import SplitEvaluation
 from cnnvision.training.loop import Run
@@ -36,8 +36,18 @@ def data_info(source: Source) -> DataInfo:
     return DataInfo(tuple(source.classes), tuple(source.semantic_classes), dict(source.area_ranges))
 
 
+SECTIONS = ("data", "model", "optimizer", "training")
+"""Of a config."""
+
+
 def check_config(config: ConfigDict, mesh: jax.sharding.Mesh) -> None:
-    """Raises ConfigError for values of `data`, `optimizer` and `training` that no run can use."""
+    """Raises ConfigError for other sections than there are, and for values of all but `model` that no run can use."""
+    for name in {**config, **dict.fromkeys(SECTIONS)}:
+        check_name("config", name, SECTIONS)
+        if not hasattr(config.get(name), "items"):
+            raise ConfigError(
+                f"config.{name}: must be a section; get_config() begins with base(), which makes it, and adds model"
+            )
     data, training = loading(config), read(TrainingSettings, config.training, "config.training")
     data.augment.check_resize(data.resize)
     make_optimizer(config.optimizer, training.steps, {})

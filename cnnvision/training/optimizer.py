@@ -55,7 +55,7 @@ def make_schedule(config: OptimizerSettings, steps: int) -> Callable[[int], floa
     """Step -> learning rate: a linear warm-up from 0, then `config.schedule`, of a run of `steps`.
 
     Raises:
-        ConfigError: the warm-up is longer than the run, or `decay_at` does not rise.
+        ConfigError: the warm-up is longer than the run, or `decay_at` is empty or does not rise.
     """
     peak, warmup = config.learning_rate, config.warmup_steps
     if warmup >= steps:
@@ -63,7 +63,7 @@ def make_schedule(config: OptimizerSettings, steps: int) -> Callable[[int], floa
     if config.schedule == "cosine":
         main = optax.cosine_decay_schedule(peak, max(steps - warmup, 1))
     elif config.schedule == "step":
-        if sorted({0, *config.decay_at, 1}) != [0, *config.decay_at, 1]:
+        if not config.decay_at or sorted({0, *config.decay_at, 1}) != [0, *config.decay_at, 1]:
             raise ConfigError(f"config.optimizer.decay_at = {config.decay_at}: must be rising shares of the run in (0, 1)")
         drops: dict[int, float] = {}
         for share in config.decay_at:

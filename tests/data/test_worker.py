@@ -13,6 +13,7 @@ import numpy as np
 from cnnvision.data import pipeline
 from tests.data.drawn import Drawn
 from tests.data.loading import SPEC, eventually, options, same
+from tests.processes import own_words
 
 
 def test_worker_processes_load_the_same_batches():
@@ -80,7 +81,7 @@ def test_scripts_without_a_guard_start_workers_and_end(tmp_path):
     """Without a word: one iterator has come to its end, the other is still open."""
     process, workers = script(tmp_path, "list(pipeline.train_batches(Mine(), spec, options, 0, 0, 2)); sys.exit(7)")
     out, err = process.communicate(timeout=300)
-    assert (process.returncode, out, err) == (7, "", "")
+    assert (process.returncode, out, own_words(err)) == (7, "", "")
     assert len(workers) == 2 and all(eventually(lambda pid=pid: gone(pid)) for pid in workers)
 
 

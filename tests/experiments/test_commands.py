@@ -9,7 +9,7 @@ import pytest
 
 from cnnvision.errors import CnnvisionError
 from cnnvision.runs.configuration import load_config
-from experiments import COMMANDS, doctor, evaluate, predict, train
+from experiments import COMMANDS, benchmark, doctor, evaluate, predict, train
 from tests.conftest import ROOT
 
 DEMO = f"{ROOT}/configs/localizer_shapes.py"
@@ -42,6 +42,10 @@ DEMO = f"{ROOT}/configs/localizer_shapes.py"
         ([("optimizer.beta1", "1.0")], "config.optimizer.beta1"),
         ([("optimizer.schedule", "step"), ("optimizer.decay_at", "(0.5, 0.5)")], "config.optimizer.decay_at"),
         ([("optimizer.schedule", "step"), ("optimizer.decay_at", "(None,)")], "config.optimizer.decay_at"),
+        (
+            [("optimizer.schedule", "step"), ("optimizer.decay_at", "()")],
+            "config.optimizer.decay_at = (): must be",
+        ),
         ([("training.steps", "99999999999")], "config.training.steps"),
         ([("training.seed", "99999999999999999999999")], "config.training.seed"),
         ([("model.class_pooling", "atention")], "Did you mean 'attention'?"),
@@ -96,6 +100,9 @@ def test_a_file_of_weights_that_is_not_there(tmp_path):
         ((evaluate, ["--workdir=x", "--config.model.alpha=1"]), 2, "unknown flag --config.model.alpha"),
         ((predict, ["--workdir=x", "--image=y", "--output=z"]), 2, "Did you mean --images?"),
         ((doctor, ["--dat=shapes"]), 2, "Did you mean --data?"),
+        ((train, ["--config=x.py", "--workdir="]), 2, "--workdir is empty: which folder?"),
+        ((predict, ["--workdir=x", "--images=y", "--output="]), 2, "--output is empty: which folder?"),
+        ((benchmark, ["--batch=0"]), 2, "--batch, --size and --rounds must be at least 1"),
     ],
 )
 def test_wrong_flags(arguments, code, message, capsys):

@@ -1,5 +1,5 @@
-"""Every config: of each model, the smoke variant of one trains, evaluates, saves, goes on and predicts. Those of the others
-differ from it in data, augmentation, optimizer and loss: their first batches are read, and their programs traced.
+"""Every config: of each model, neck and backbone, the smoke variant of one trains, evaluates, saves, goes on and predicts.
+Of the others, which differ in options alone, the first batches are read and the programs traced.
 """
 
 import json
@@ -17,11 +17,16 @@ from cnnvision.training.step import make_train_step
 from experiments import ablate, evaluate, predict, train
 from tests.conftest import ROOT
 
-CONFIGS = sorted(path.stem for path in (ROOT / "configs").glob("*.py") if path.stem not in ("__init__", "common"))
+CONFIGS = sorted(path.stem for path in (ROOT / "configs").glob("*.py") if path.stem != "__init__")
 
 
-FIRST = {load_config(f"{ROOT}/configs/{name}.py:smoke").model.name: name for name in reversed(CONFIGS)}
-"""Model -> the first of its configs."""
+def parts(name):
+    model = load_config(f"{ROOT}/configs/{name}.py:smoke").model
+    return model.name, model.get("neck"), model.get("backbone", {}).get("name")
+
+
+FIRST = {parts(name): name for name in reversed(CONFIGS)}
+"""Model, neck and backbone -> the first config with these."""
 
 
 @pytest.fixture(autouse=True)

@@ -98,7 +98,11 @@ RANDOM = {"method": "random", "most": 20}
         ("fast_rcnn", {"regions": {"size": 0}}, r"regions\.size"),
         ("fast_rcnn", {"regions": {"beta": 0}}, r"regions\.beta = 0: must be a number"),
         ("fast_rcnn", {"regions": {"hidden": (16.5,)}}, r"hidden = 16.5: must be a whole number"),
-        ("fast_rcnn", {"regions": {"negative_from": 0.9}}, r"regions\.negative_from = 0.9: is above negative_below = 0.5"),
+        (
+            "fast_rcnn",
+            {"regions": {"negative_from": 0.9}},
+            r"regions\.negative_from = 0.9: must be below",
+        ),
         ("fast_rcnn", {"width": 0}, r"model\.width"),
         (
             "fast_rcnn",

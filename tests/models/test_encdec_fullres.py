@@ -60,11 +60,13 @@ def test_widths_follow_the_backbone_and_halve_beyond_its_finest_map():
 
 
 @pytest.mark.parametrize("name", ["encdec", "unet"])
-@pytest.mark.parametrize("widths", [(8, 8, 8, 8), (8, 8, 0), (8, -1, 8), (0,)])
+@pytest.mark.parametrize("widths", [(), (8, 8, 8, 8), (8, 8, 0), (8, -1, 8), (0,)])
 def test_widths_that_do_not_fit_are_refused(name, widths):
     decoder = {"widths": widths, "upsampling": "transposed", "norm": "batch"}
     message = r"config\.model\.decoder\.widths = \(.*\): must be None or up to 3 numbers of .* from stride 8 towards 1"
-    if min(widths) < 1:
+    if not widths:
+        message = r"config\.model\.decoder\.widths = \(\): must have one at least; None for as many levels"
+    elif min(widths) < 1:
         message = rf"config\.model\.decoder\.widths = {min(widths)}: must be a whole number in 1 … 1,000,000"
     with pytest.raises(ConfigError, match=message):
         task_of(name, backbone={**PLAIN_PATH, "depth": 3}, decoder=decoder)

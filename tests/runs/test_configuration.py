@@ -25,6 +25,8 @@ DEMO = f"{ROOT}/configs/localizer_shapes.py"
         ([("training.split_parameters", "maybe")], "'maybe' is no bool (true or false)"),
         ([("data.margin", "{}")], "--config.data.margin: '{}' is no value of a key; the config has None"),
         ([("data.size", "wide")], "'wide' is no list of such values"),
+        ([("data.size", "{[1]}")], "'{[1]}' is no list of such values"),
+        ([("optimizer.learning_rate", "1" + "0" * 400)], "0' is no number; the config has"),
     ],
 )
 def test_wrong_keys_and_values(overrides, message):

@@ -2,12 +2,16 @@
 
 import json
 
+import jax
 import pytest
 
+from cnnvision.errors import ConfigError
 from cnnvision.models import make_task
 from cnnvision.runs import config_json, older
 from cnnvision.runs.configuration import from_json, load_config, to_json
+from cnnvision.runs.join import check_config
 from cnnvision.task import DataInfo
+from cnnvision.training.sharding import make_mesh
 from tests.conftest import ROOT
 
 INFO = DataInfo(("cell",), ("background", "cell"))
@@ -45,6 +49,31 @@ def test_a_value_that_meant_none_is_none():
         "decoder": {"widths": None}, "regions": {"samples": None}
     }  # fmt: skip
     assert of_model({"decoder": {"widths": [8, 4]}}) == {"decoder": {"widths": [8, 4]}}
+
+
+def holds(config, key):
+    for name in key.split("."):
+        if not hasattr(config, "items") or name not in config:
+            return False
+        config = config[name]
+    return True
+
+
+@pytest.mark.parametrize("key", older.VALUE_NOW)
+def test_what_meant_none_is_refused_today(key):
+    """Else a run folder of today that holds it would be read as another run."""
+    every = (load_config(str(path)) for path in sorted((ROOT / "configs").glob("*_*.py")) if path.stem != "__init__")
+    config = next(config for config in every if holds(config, key))
+    *sections, name = key.split(".")
+    section = config.unlock()
+    for each in sections:
+        section = section[each]
+    for value in older.VALUE_NOW[key]:
+        with section.ignore_type():
+            section[name] = value
+        with pytest.raises(ConfigError, match=rf"config\.{key} = "):
+            check_config(config, make_mesh(jax.devices()[:1]))
+            make_task(config, INFO)
 
 
 def test_a_key_moves_to_another_section_and_a_value_gets_its_name(monkeypatch):

@@ -48,8 +48,8 @@ def open_source(name: str, split: str, classes: tuple[str, ...] | None = None) -
 
     Args:
         name: ``shapes``, ``voc:DIR`` … (the forms of `KINDS`).
-        split: for example "train". Where there is no "val", a split "validation", "valid" or "test" stands for it, which
-            `problems` says.
+        split: for example "train". Where there is no such split, an alias stands for it (`SPLIT_ALIASES`: for "val",
+            for example, "validation" or "test"), which `problems` says.
         classes: the class list to use, for example that of the train split or of a checkpoint; labels are mapped to it by
             name, and what has no name in it is left out. None: the data set's own: that of its
             train split or, for voc, of all its annotations and, for coco, of the opened file.
