@@ -1,0 +1,50 @@
+"""What no run can use is refused before anything is written."""
+
+import jax
+import pytest
+from ml_collections import ConfigDict
+
+from cnnvision.errors import ConfigError
+from cnnvision.runs.configuration import load_config
+from cnnvision.runs.join import check_config, join
+from cnnvision.training.sharding import make_mesh
+
+
+@pytest.fixture
+def config():
+    return load_config("classifier_shapes:smoke").unlock()
+
+
+def refused(config, message):
+    with pytest.raises(ConfigError, match=message):
+        check_config(config, make_mesh(jax.devices()[:1]))
+
+
+def test_a_section_that_nothing_reads(config):
+    config.trainig = ConfigDict({"steps": 3})
+    refused(config, r"config: there is no 'trainig'\. Did you mean 'training'\?")
+
+
+@pytest.mark.parametrize("section", ["data", "model", "optimizer", "training"])
+def test_a_section_that_is_missing_or_none(config, section):
+    whole = config.copy_and_resolve_references()
+    del config[section]
+    refused(config, rf"config\.{section}: must be a section")
+    with whole.ignore_type():
+        whole[section] = None
+    refused(whole, rf"config\.{section}: must be a section")
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"resize": "tile"}, r'config\.data\.resize: "tile" is for semantic segmentation'),
+        ({"margin": 5}, r"config\.data\.margin = 5: tiles have one, and only semantic segmentation takes tiles"),
+    ],
+)
+def test_what_is_for_segmentation_alone(config, values, message, tmp_path, few_shapes):
+    with config.data.ignore_type():
+        config.data.update(values)
+    with pytest.raises(ConfigError, match=message):
+        join(config, tmp_path / "run", say=lambda line: None)
+    assert not (tmp_path / "run").exists()
