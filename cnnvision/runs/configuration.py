@@ -6,6 +6,7 @@ import inspect
 import pathlib
 import traceback
 import types
+import typing
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -103,8 +104,12 @@ def load_config(argument: str, overrides: Sequence[tuple[str, str]] = ()) -> Con
     """
     path, variant = split_variant(argument)
     get_config = load_module(path).get_config
+    first = next(iter(inspect.signature(get_config).parameters.values()), None)
+    known = typing.get_args(first.annotation) if first else ("",)
+    if known and variant not in known:
+        raise ConfigError(f"--config: there is no variant {variant!r}.{nearest(variant, filter(None, known))}")
     try:
-        config = get_config(variant) if inspect.signature(get_config).parameters else get_config()
+        config = get_config(variant) if first else get_config()
     except ConfigError:
         raise
     except Exception as error:  # whatever a config file does

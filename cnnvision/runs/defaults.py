@@ -1,14 +1,16 @@
 """What a config holds before an experiment's file sets what differs."""
 
-from typing import Any
+from typing import Any, Literal
 
 from ml_collections import ConfigDict
 
 from cnnvision.data.options import DataSettings
-from cnnvision.errors import ConfigError, nearest
 from cnnvision.settings import as_section
 from cnnvision.training.optimizer import OptimizerSettings
 from cnnvision.training.settings import TrainingSettings
+
+Variant = Literal["", "smoke"]
+"""The variants of most configs: the experiment, and its smallest, which takes seconds."""
 
 
 def base() -> ConfigDict:
@@ -18,11 +20,6 @@ def base() -> ConfigDict:
     for section in config.values():
         section.lock()  # a config file cannot set a key that nothing reads
     return config
-
-
-def no_variant(variant: str, *known: str) -> ConfigError:
-    """The error for a variant that a config file does not have; `known` are those it has."""
-    return ConfigError(f"--config: there is no variant {variant!r}.{nearest(variant, known)}")
 
 
 def section(settings: Any) -> ConfigDict:
