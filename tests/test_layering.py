@@ -91,13 +91,17 @@ def test_tests_say_which_file_they_test():
 def test_tests_mirror_the_package():
     """But for the slow versions that many rooms are compared with, and a model that joins as a user's would."""
     tests = ROOT / "tests"
-    folders = lambda root: {path.parent.relative_to(root) for path in root.rglob("*.py")} - {pathlib.Path()}
-    rooms = folders(PACKAGE) | {pathlib.Path("experiments")}
+    folders = lambda root, above: {path.parent.relative_to(above) for path in root.rglob("*.py")} - {pathlib.Path()}
+    rooms = folders(PACKAGE, PACKAGE) | folders(COMMANDS, ROOT)
     of_tests_alone = {pathlib.Path("reference"), pathlib.Path("models/joining")}
-    assert folders(tests) - of_tests_alone <= rooms
-    assert {folder for folder in rooms if len(folder.parts) == 1} <= folders(tests), "a room without tests"
+    assert folders(tests, tests) - of_tests_alone <= rooms
+    assert {folder for folder in rooms if len(folder.parts) == 1} <= folders(tests, tests), "a room without tests"
     alone = {path.stem.removeprefix("test_") for path in tests.glob("test_*.py")}
     assert alone - {"layering", "accelerators"} <= {path.stem for path in PACKAGE.glob("*.py")}
+
+
+def test_files_of_tests_are_short():
+    assert not [path for path in (ROOT / "tests").rglob("*.py") if path.read_text().count("\n") > 300], "a room is missing"
 
 
 @pytest.mark.parametrize("path", CODE, ids=lambda path: str(path.relative_to(ROOT)))

@@ -1,30 +1,20 @@
-"""The ladder command: trains what is missing, compares, goes on; operations against counts by hand."""
+"""The ladder command: trains what is missing, compares, goes on."""
 
 import csv
-import functools
 import json
 import math
 import os
 from types import SimpleNamespace
 
 import jax
-import numpy as np
 import pytest
 from PIL import Image
 
 from cnnvision.errors import ConfigError, RunError
-from cnnvision.evaluation.bootstrap import percentiles
-from cnnvision.evaluation.segmentation import SegmentationEvaluator, SegmentedImage
-from cnnvision.programs.text import operations
-from cnnvision.runs.join import empty_batch
 from cnnvision.runs.open import load
-from cnnvision.task import DataInfo
 from experiments import ladder, train
 from experiments.reports import comparison
-from experiments.reports.comparison import Comparison, Contender
 from experiments.reports.costs import Cost, parts_of, steps
-from tests.models.cases import PATH
-from tests.models.tasks import task_of
 
 pytestmark = pytest.mark.usefixtures("no_curves")
 
@@ -199,147 +189,6 @@ def test_some_of_the_systems_are_chosen_by_name(tmp_path, monkeypatch):
     assert len(seen) == 1
 
 
-def contender_of(name, metrics, resampled, cost=None, ids=("a",), target="semantic"):
-    """A contender with given results."""
-    task, params = SimpleNamespace(inputs=SimpleNamespace(target=target)), {"kernel": np.zeros((2, 600))}
-    trained = SimpleNamespace(task=task, params=params, info=DataInfo(("cat",), ("ground", "cat")))
-    return Contender(name, trained, metrics, tuple(metrics), resampled, list(ids), {}, cost)
-
-
-def compared(**accuracies):
-    """Contenders whose images have so many right pixels of 100 of each of two classes."""
-    found = []
-    for name, rights in accuracies.items():
-        images = [
-            SegmentedImage(f"{i}", np.array([[right, 100 - right, 0], [100 - right, right, 0]]), boundary_f=right / 100)
-            for i, right in enumerate(rights)
-        ]
-        mean = np.mean(rights) / 100  # IoU of each class: right / (200 − right)
-        metrics = {"mean_iou": mean / (2 - mean), "boundary_f": mean}
-        evaluator = SegmentationEvaluator(("ground", "cat"))
-        evaluator.images = images
-        found.append(contender_of(name, metrics, evaluator.resampled()))
-    return found
-
-
-def test_an_order_is_claimed_only_where_the_interval_of_the_difference_excludes_zero():
-    """The second net is better on every image, the third better on half of them and worse on the other half. The images
-    differ more among each other than the nets do, so that two intervals side by side would tell nothing.
-    """
-    easy = np.array([20, 35, 50, 65, 80, 95, 30, 60])
-    mixed = easy + np.array([3, -3] * 4)
-    first, better, third = compared(first=easy, better=easy + 2, third=mixed)
-    lines = Comparison([first, better, third]).orders()
-    assert len(lines) == 6
-    for metric in ("mean_iou", "boundary_f"):
-        mine = [line for line in lines if line.startswith(f"- {metric}: ")]
-        assert [line.split(": ", 1)[1].split(" (")[0] for line in mine] == [
-            "better above first", "third and first: no order", "third and better: no order"
-        ]  # fmt: skip
-        low, high = percentiles(better.resampled[metric] - first.resampled[metric], 0.95)
-        apart = better.metrics[metric] - first.metrics[metric]
-        assert mine[0].endswith(f"({apart:+.3f}, 95 % {low:+.3f} … {high:+.3f})") and 0 < low <= apart <= high
-    assert lines[3] == "- boundary_f: better above first (+0.020, 95 % +0.020 … +0.020)"  # two of 100 on every image
-
-
-def test_the_order_names_the_better_one_first_whichever_comes_first():
-    easy = np.array([20, 35, 50, 65, 80, 90])
-    lines = Comparison(compared(good=easy + 4, bad=easy)).orders()
-    assert lines[1] == "- boundary_f: good above bad (+0.040, 95 % +0.040 … +0.040)"
-    assert lines[0].startswith("- mean_iou: good above bad (+0.0")
-
-
-def test_an_interval_that_ends_at_zero_claims_nothing():
-    """Equal on all images but one: resamples without that one differ by exactly 0."""
-    easy = np.array([20, 35, 50, 65])
-    for change in (30, -10):
-        lines = Comparison(compared(first=easy, same=easy + np.array([0, 0, 0, change]))).orders()
-        assert all(": same and first: no order (" in line and "0.000" in line for line in lines)
-
-
-def test_what_a_contender_does_not_have_is_a_dash():
-    """A one-stage detector, one that tells no parts and knows no interval, and one with proposals."""
-    cost = lambda seconds: SimpleNamespace(median=seconds, gflops=2.0)
-    draws = {"AP": np.linspace(0.3, 0.5, 101)}
-    one = Cost("one", {"head": cost(0.001), "post-processing": cost(0.004)})
-    plain = Cost("plain", {"post-processing": cost(0.5)})
-    two = Cost("two", {"RoI": cost(0.02), "post-processing": cost(0.02)}, proposals=1.0)
-    contenders = [
-        contender_of("one", {"AP": 0.4}, draws, one, target="objects"),
-        contender_of("plain", {"AP": 0.1, "APs": math.nan}, {}, plain, target="objects"),
-        contender_of("two", {"AP": 0.4, "proposal_recall": 0.75}, draws, two, target="objects"),
-    ]
-    both = Comparison(contenders)
-    rows = [both.figures(each) for each in contenders]
-    assert list(rows[0]) == [
-        "detector", "parameters", "gflop_an_image", "ms_head", "ms_proposals", "ms_RoI", "ms_post_processing",
-        "ms_an_image", "AP", "AP_low", "AP_high", "APs", "proposal_recall",
-    ]  # fmt: skip
-    cells = [[cell.strip() for cell in line.split("|")[1:-1]] for line in both.table(rows).splitlines()]
-    assert cells[0][3:] == [
-        "head, ms", "proposals, ms", "RoI, ms", "post-processing, ms", "ms an image", "AP", "95 %", "APs", "proposal_recall"
-    ]  # fmt: skip
-    assert cells[2:] == [
-        ["one", "1,200", "2", "1", "–", "–", "3", "4", "0.400", "0.305 … 0.495", "–", "–"],
-        ["plain", "1,200", "2", "–", "–", "–", "–", "500", "0.100", "–", "–", "–"],
-        ["two", "1,200", "2", "–", "1e+03", "20", "–", "1.02e+03", "0.400", "0.305 … 0.495", "–", "0.750"],
-    ]
-    assert both.orders() == ["- AP: two and one: no order (+0.000, 95 % +0.000 … +0.000)"]
-
-
-def test_contenders_on_other_images_or_classes_are_not_compared():
-    draws, metrics = {"AP": np.ones(3)}, {"AP": 1.0}
-    first, other = contender_of("first", metrics, draws), contender_of("other", metrics, draws, ids=("a", "b"))
-    with pytest.raises(RunError, match="other and first: only one of them was evaluated on 'b'"):
-        Comparison([first, other])
-    other = contender_of("other", metrics, draws)
-    other.trained.info = DataInfo((), ("ground", "dog"))
-    with pytest.raises(RunError, match="other and first: only one of them was evaluated on 'cat'"):
-        Comparison([first, other])
-
-
 def test_an_unknown_family_is_answered_with_the_known_ones(tmp_path):
     with pytest.raises(ConfigError, match="Did you mean 'segmentation'"):
         ladder.run("segmentatoin", "shapes", tmp_path)
-
-
-def conv(pixels, size, inputs, outputs):
-    """Operations of a convolution for one image: two for each multiply-add."""
-    return 2 * pixels * size**2 * inputs * outputs
-
-
-def by_hand(name):
-    """The convolutions of each net as the laws set it, 64×64 pixels, three classes, one image, larger widths."""
-    p = 64 * 64
-    if name == "fullres":  # 3 -> 16 -> 16 -> 16 -> 3
-        return conv(p, 3, 3, 16) + 2 * conv(p, 3, 16, 16) + conv(p, 1, 16, 3)
-    if name == "patchnet":
-        # 84² after mirroring by 10; kernels of 4 without padding: 81², pooled at every place 80², taps 2 apart: 74²,
-        # pooled 72²; a window of 21 ends as 3² (21 -> 18 -> 9 -> 6 -> 3), so the hidden layer is 3×3 taps, 4 apart: 64².
-        return conv(81**2, 4, 3, 16) + conv(74**2, 4, 16, 16) + conv(p, 3, 16, 32) + conv(p, 1, 32, 3)
-    # U-Net of width 16 and depth 2: pairs at 64², 32², 16², and back.
-    down = conv(p, 3, 3, 16) + conv(p, 3, 16, 16) + conv(p / 4, 3, 16, 32) + conv(p / 4, 3, 32, 32)
-    bottom = conv(p / 16, 3, 32, 64) + conv(p / 16, 3, 64, 64)
-    up = conv(p / 16, 1, 64, 4 * 32) + conv(p / 4, 3, 64, 32) + conv(p / 4, 3, 32, 32)
-    up += conv(p / 4, 1, 32, 4 * 16) + conv(p, 3, 32, 16) + conv(p, 3, 16, 16)
-    return down + bottom + up + conv(p, 1, 16, 3)
-
-
-@functools.cache
-def counted(name, **model):
-    wide = {"unet": {"backbone": {**PATH, "width": 16}}, "patchnet": {"width": 16, "hidden": 32}, "fullres": {"width": 16}}
-    task = task_of(name, **wide[name], **model)
-    batch = empty_batch(task, 2)
-    params, state = jax.eval_shape(task.init, jax.random.key(0), batch)
-    return operations(jax.jit(task.predict).lower(params, state, batch).compile().as_text()) / 2
-
-
-@pytest.mark.parametrize("name", ["fullres", "patchnet", "unet"])
-def test_operations_are_those_counted_by_hand(name):
-    assert counted(name) == pytest.approx(by_hand(name), rel=0.05)
-
-
-def test_window_by_window_counts_every_window():
-    """A window of 21: 18² after the first kernel, 9² pooled, 6², 3², hidden; 64² windows."""
-    one = conv(18**2, 4, 3, 16) + conv(6**2, 4, 16, 16) + conv(1, 3, 16, 32) + conv(1, 1, 32, 3)
-    assert counted("patchnet", run="patches") == pytest.approx(64 * 64 * one, rel=0.05)
