@@ -164,7 +164,7 @@ def test_each_of_coco_s_classes_takes_the_rows_of_its_id(tmp_path):
         network, params, model_state = shapes_of(len(classes))
         config = section(model.Settings(backbone=BACKBONE, pretrained=str(file)))
         params = {key: tree for key, tree in params.items() if model is faster_rcnn or key != "rpn"}
-        data = {"size": (64, 64), "more_sizes": (), "resize": "stretch"}
+        data = {"size": (64, 64), "more_sizes": (), "resize": "stretch", "margin": None}
         task = make_task(ConfigDict({"model": config, "data": data}), DataInfo(tuple(classes)))
         params, _, report = task.warm_start(params, model_state)
         return outputs(network, params), report
