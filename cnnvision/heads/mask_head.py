@@ -1,0 +1,81 @@
+"""The mask head of Mask R-CNN: which pixels of a region are its object's (He et al. 2017, section 3 and figure 4, right).
+
+Convolutions on what RoIAlign pooled, a transposed convolution that doubles the resolution, and a 1×1 convolution to a plane
+of logits for each class. Classes do not compete: each plane is a sigmoid of its own, the loss is on the plane of the true
+class alone, and at prediction the box head's class names the plane. There is no plane for the background.
+"""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int
+
+from cnnvision.backbones.layers import Conv
+from cnnvision.necks.decoder import TransposedConv
+from cnnvision.ops.losses import binary_cross_entropy
+from cnnvision.settings import Between, Count
+from cnnvision.task import Mean
+
+
+@dataclasses.dataclass(frozen=True)
+class MaskSettings:
+    """What the head sees, what it is, and what it learns from."""
+
+    size: Annotated[int, Between(1, 64)] = 14  # bins along each side of a region; masks have twice as many
+    samples: Annotated[int, Between(1, 64)] | None = 2  # of RoIAlign, a side of a bin; None for as many as it has positions
+    channels: tuple[Count, ...] = (256, 256, 256, 256)  # of the convolutions
+    cells: Annotated[int, Between(1, 512)] = 112  # along each side of an object's box: its mask in a batch
+
+
+class MaskHead(nn.Module):
+    """3×3 convolutions with ReLU, a transposed convolution 2×2 of stride 2 with ReLU, a 1×1 convolution.
+
+    Attributes:
+        classes: k, without the background.
+        channels: of the 3×3 convolutions; the transposed one has as many as the last.
+        dtype: of all but the outputs, which are float32.
+    """
+
+    classes: int
+    channels: Sequence[int] = (256, 256, 256, 256)
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, pooled: Float[Array, "b r s s c"]) -> Float[Array, "b r _ _ k"]:
+        """What was pooled -> logits of each class, [b, r, 2s, 2s, k]."""
+        b, r, *of_region = pooled.shape
+        image = pooled.reshape(b * r, *of_region)
+        for i, width in enumerate(self.channels):
+            image = jax.nn.relu(Conv(width, use_bias=True, dtype=self.dtype, name=f"conv{i}")(image))
+        image = jax.nn.relu(TransposedConv(image.shape[-1], self.dtype, name="up")(image))
+        logits = nn.Dense(self.classes, dtype=jnp.float32, name="class")(image.astype(jnp.float32))
+        return logits.reshape(b, r, *logits.shape[1:])
+
+
+def planes(logits: Float[Array, "r m m k"], labels: Int[Array, "r"]) -> Float[Array, "r m m"]:
+    """The plane of each region's class, a label in [0, k)."""
+    return jnp.take_along_axis(logits, labels[:, None, None, None], axis=-1)[..., 0]
+
+
+def mask_term(
+    logits: Float[Array, "r m m k"], labels: Int[Array, "r"], targets: Float[Array, "r m m"], positive: Bool[Array, "r"]
+) -> Mean:
+    """L_mask: binary cross entropy on the plane of the true class, the mean over all pixels of the positive regions.
+
+    Args:
+        logits: of a sample of regions.
+        labels: of the object that each stands for.
+        targets: its mask within the region, 0 to 1 (`ops.masks.mask_targets`).
+        positive: regions that stand for an object; only these have a loss.
+    """
+    loss = binary_cross_entropy(planes(logits.astype(jnp.float32), labels), targets)
+    return Mean.of(loss, jnp.broadcast_to(positive[:, None, None], loss.shape))
+
+
+def class_masks(logits: Float[Array, "r m m k"], labels: Int[Array, "r"]) -> Float[Array, "r m m"]:
+    """The mask of each detection, as probabilities."""
+    return jax.nn.sigmoid(planes(logits.astype(jnp.float32), labels))
