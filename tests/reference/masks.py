@@ -19,3 +19,28 @@ def mask_target(mask, region, size):
             xs = [x1 + (j + (k + 0.5) / columns) * width / size for k in range(columns)]
             target[i, j] = np.mean([bilinear(mask[..., None].astype(float), y, x)[0] for y in ys for x in xs])
     return target
+
+
+def pasted(mask, box, size, threshold=0.5):
+    """A mask [m, m] of probabilities in its box, pixel by pixel in float32 -> bool [height, width]."""
+    f, cells = np.float32, len(mask) + 2
+    padded, whole = np.pad(mask, 1), np.zeros(size, bool)
+    corners = []
+    for low, high in ((box[0], box[2]), (box[1], box[3])):
+        half, middle = (high - low) * f(0.5) * f(cells / len(mask)), (high + low) * f(0.5)
+        corners.append((int(middle - half), int(middle + half)))
+    (x1, x2), (y1, y2) = corners
+    width, height = max(x2 - x1 + 1, 1), max(y2 - y1 + 1, 1)
+
+    def between(pixel, length):
+        position = max(f(cells / length) * (f(pixel) + f(0.5)) - f(0.5), f(0.0))
+        low = min(int(position), cells - 1)
+        return low, min(low + 1, cells - 1), position - f(low)
+
+    for y in range(max(y1, 0), min(y1 + height, size[0])):
+        top, bottom, dy = between(y - y1, height)
+        for x in range(max(x1, 0), min(x1 + width, size[1])):
+            left, right, dx = between(x - x1, width)
+            above, below = ((1 - dx) * padded[row, left] + dx * padded[row, right] for row in (top, bottom))
+            whole[y, x] = (1 - dy) * above + dy * below > threshold
+    return whole
