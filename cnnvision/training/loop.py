@@ -95,6 +95,10 @@ def new_state(run: Run) -> TrainState:
     training, task, make = run.config.training, run.task, _make(run)
     params, model_state = jax.jit(task.init)(jax.random.key(training.seed), run.example_batch)
     params, model_state, report = task.warm_start(params, model_state)
+    moves = zip(jax.tree.leaves(params), jax.tree.leaves(task.trainable(params)), strict=True)
+    frozen = sum(leaf.size for leaf, moved in moves if not moved)
+    if not report and frozen and not task.host_stages:  # whose own parameters the optimizer does not move either
+        report = f"{frozen:,} parameters are frozen as they were drawn: take weights (pretrained), or frozen_stages = 0"
     if report:
         run.say(report)
     # Host copies: what a warm start returns lives on no mesh yet, and all processes have the same.

@@ -100,6 +100,17 @@ def test_weights_that_do_not_fit_leave_nothing_behind(tmp_path):
     assert not (tmp_path / "run").exists()
 
 
+def test_parameters_that_are_frozen_as_they_were_drawn_are_said(tmp_path):
+    config, task = toy.make_config(steps=3), toy.make_task()
+    held = lambda params: {**jax.tree.map(lambda leaf: True, params), "conv": {"kernel": False, "bias": False}}
+    loaded = lambda params, state: (params, state, "took all")
+    for warm_start, words in ((task.warm_start, "224 parameters are frozen as they were drawn"), (loaded, "took all")):
+        said = []
+        task = dataclasses.replace(task, trainable=held, warm_start=warm_start)
+        loop.new_state(make_run(tmp_path, config, task, said=said))
+        assert len(said) == 1 and said[0].startswith(words)
+
+
 def test_what_cannot_be_used_is_said_once_and_counted_each_time(tmp_path):
     said, problem = [], Problem("a.png", "", "", "", "is no picture", "Restore it.", "left out")
     run = make_run(tmp_path, toy.make_config(), said=said)
