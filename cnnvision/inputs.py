@@ -82,3 +82,7 @@ class InputSpec:
     tile_step: int = 1
     border: BorderWeights | None = None
     proposals: ProposalSpec | None = None
+
+    def __post_init__(self):
+        if self.resize == "tile" and self.target not in ("semantic", None):
+            raise ConfigError('config.data.resize: "tile" is for semantic segmentation; take "stretch" or "letterbox"')

@@ -33,6 +33,8 @@ class Between:
     why: str = ""
 
 
+MOST = 1e300
+"""The largest number that a config may hold."""
 Count = Annotated[int, Between(1, 10**6)]
 Share = Annotated[float, Between(0, 1)]
 Weight = Annotated[float, Between(0, 10**6)]
@@ -119,7 +121,7 @@ def _value(kind: Any, value: Any, key: str, bounds: Between | None = None, or_no
         return _tuple(arguments, value, key, bounds)
     if kind in (int, float):
         spelled = f" in {bounds.least:,} … {bounds.most:,}" if bounds else ""
-        bounds = bounds or Between(-1e300, 1e300)
+        bounds = bounds or Between(-MOST, MOST)
         right = type(value) is int or (kind is float and isinstance(value, float))
         if not right or not bounds.least <= value <= bounds.most:
             raise wrong(f"{'a whole number' if kind is int else 'a number'}{spelled}{bounds.why and ', ' + bounds.why}")

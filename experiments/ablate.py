@@ -6,7 +6,7 @@ Each variant is a run of its own in DIR/NAME. What is finished is not trained ag
 was. One seed each: a small difference is not a finding.
 """
 
-from .command_line import Parser, cache_compilations, main
+from .command_line import Parser, cache_compilations, folder, main
 
 
 def run(config_argument: str, overrides, workdir, say=print) -> str:
@@ -43,7 +43,7 @@ def command(arguments: list[str] | None = None) -> int:
     """Parses, trains, prints the table."""
     parser = Parser("ablate", __doc__)
     parser.add_argument("--config", required=True, metavar="FILE[:VARIANT]", help="configs/NAME.py or NAME, with a sweep()")
-    parser.add_argument("--workdir", required=True, metavar="DIR", help="the folder of the runs")
+    parser.add_argument("--workdir", required=True, type=folder, metavar="DIR", help="the folder of the runs")
     flags, overrides = parser.parse(arguments)
     cache_compilations()
     print(run(flags.config, overrides, flags.workdir))

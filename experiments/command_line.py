@@ -42,11 +42,7 @@ class Parser(argparse.ArgumentParser):
             if flag.startswith("--"):
                 self._check_flag(flag, takes_config)
             mine.append(rest.pop(0))
-        flags = self.parse_args(mine)
-        for action in self._actions:
-            if action.required and action.metavar == "DIR" and not getattr(flags, action.dest):
-                self.error(f"{action.option_strings[0]} is empty: which folder?")
-        return flags, overrides
+        return self.parse_args(mine), overrides
 
     def _check_flag(self, flag: str, takes_config: bool) -> None:
         flags = [option for action in self._actions for option in action.option_strings]
@@ -55,6 +51,13 @@ class Parser(argparse.ArgumentParser):
             hint = f" Did you mean {close[0]}?" if close else ""
             key = " Keys of the config are set with --config.KEY=VALUE." if takes_config else ""
             self.error(f"unknown flag {flag}.{hint}{key}")
+
+
+def folder(text: str) -> str:
+    """The `type` of a flag that names a folder: an unset variable of the shell is none."""
+    if not text:
+        raise argparse.ArgumentTypeError("it is empty: which folder?")
+    return text
 
 
 def cache_compilations() -> None:

@@ -13,7 +13,7 @@ import json
 from cnnvision.installation import typed
 from cnnvision.runs.configuration import to_json
 
-from .command_line import Parser, cache_compilations, main
+from .command_line import Parser, cache_compilations, folder, main
 
 
 def run(workdir, data: str | None = None, split: str | None = None, step: int | None = None, say=print) -> dict[str, float]:
@@ -69,7 +69,7 @@ def readable(name: str, most: int = 60) -> str:
 def command(arguments: list[str] | None = None) -> int:
     """Parses, evaluates, prints."""
     parser = Parser("evaluate", __doc__)
-    parser.add_argument("--workdir", required=True, metavar="DIR", help="a run folder")
+    parser.add_argument("--workdir", required=True, type=folder, metavar="DIR", help="a run folder")
     parser.add_argument("--data", metavar="SOURCE", help="another data set than the run's own; classes are matched by name")
     parser.add_argument("--split", metavar="NAME", help="the run's own evaluation split by default")
     parser.add_argument("--step", type=int, metavar="N", help="of the checkpoint; the best one by default")

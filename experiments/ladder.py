@@ -10,7 +10,7 @@ ladder.png: the predictions of each network on the same images. Families: segmen
 
 import os
 
-from .command_line import Parser, cache_compilations, main
+from .command_line import Parser, cache_compilations, folder, main
 
 FAMILIES = {
     "segmentation": {
@@ -99,7 +99,7 @@ def command(arguments: list[str] | None = None) -> int:
     parser = Parser("ladder", __doc__, keys=True)
     parser.add_argument("--family", required=True, metavar="NAME", help=f"one of: {', '.join(FAMILIES)}")
     parser.add_argument("--data", required=True, metavar="SOURCE", help="shapes, masks:DIR, coco:DIR …")
-    parser.add_argument("--workdir", required=True, metavar="DIR", help="the folder of the runs")
+    parser.add_argument("--workdir", required=True, type=folder, metavar="DIR", help="the folder of the runs")
     parser.add_argument("--only", metavar="NAME,NAME", help="some of the systems, e.g. --only='U-Net,full resolution'")
     parser.add_argument("--smoke", action="store_true", help="seconds a system; numbers mean nothing")
     flags, overrides = parser.parse(arguments)

@@ -13,7 +13,7 @@ import json
 import pathlib
 from typing import Any
 
-from .command_line import Parser, cache_compilations, main
+from .command_line import Parser, cache_compilations, folder, main
 
 
 def describe(prediction: Any, classes: tuple[str, ...]) -> dict[str, Any]:
@@ -92,9 +92,9 @@ def run(workdir, images: str, output: str, step: int | None = None, say=print) -
 def command(arguments: list[str] | None = None) -> int:
     """Parses and predicts; exit code 1 where an image could not be read."""
     parser = Parser("predict", __doc__)
-    parser.add_argument("--workdir", required=True, metavar="DIR", help="a run folder")
+    parser.add_argument("--workdir", required=True, type=folder, metavar="DIR", help="a run folder")
     parser.add_argument("--images", required=True, metavar="GLOB_OR_DIR", help="a folder, a file, or a quoted pattern")
-    parser.add_argument("--output", required=True, metavar="DIR", help="where pictures and predictions.json go")
+    parser.add_argument("--output", required=True, type=folder, metavar="DIR", help="where pictures and predictions.json go")
     parser.add_argument("--step", type=int, metavar="N", help="of the checkpoint; the best one by default")
     flags, _ = parser.parse(arguments)
     cache_compilations()

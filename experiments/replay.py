@@ -5,7 +5,7 @@
 For a run that stopped because a loss or a gradient was not finite: it saved the state before that step.
 """
 
-from .command_line import Parser, cache_compilations, main
+from .command_line import Parser, cache_compilations, folder, main
 
 
 def run(workdir, step: int | None = None) -> list[str]:
@@ -36,7 +36,7 @@ def run(workdir, step: int | None = None) -> list[str]:
 def command(arguments: list[str] | None = None) -> int:
     """Parses, replays, prints; exit code 1 where something is not finite."""
     parser = Parser("replay", __doc__)
-    parser.add_argument("--workdir", required=True, metavar="DIR", help="a run folder")
+    parser.add_argument("--workdir", required=True, type=folder, metavar="DIR", help="a run folder")
     parser.add_argument("--step", type=int, metavar="N", help="the last checkpoint's step by default")
     flags, _ = parser.parse(arguments)
     cache_compilations()

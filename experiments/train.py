@@ -6,7 +6,7 @@ Everything ends up in the run folder: config.json, metrics.jsonl, tensorboard/, 
 goes on after an interruption. On several hosts, start it on each (a Cloud TPU pod needs `--distributed` alone).
 """
 
-from .command_line import Parser, cache_compilations, main
+from .command_line import Parser, cache_compilations, folder, main
 
 
 def run(config, workdir, say=print) -> dict[str, float]:
@@ -45,7 +45,7 @@ def command(arguments: list[str] | None = None) -> int:
     """Parses and runs; returns the exit code (75, "try again", where the run was asked to stop before its end)."""
     parser = Parser("train", __doc__)
     parser.add_argument("--config", required=True, metavar="FILE[:VARIANT]", help="configs/NAME.py or NAME, and a variant")
-    parser.add_argument("--workdir", required=True, metavar="DIR", help="the run folder, local or gs://")
+    parser.add_argument("--workdir", required=True, type=folder, metavar="DIR", help="the run folder, local or gs://")
     parser.add_argument("--distributed", action="store_true", help="join the other hosts (Cloud TPU pods, Slurm, …)")
     parser.add_argument("--coordinator", metavar="HOST:PORT", help="join the others at this address, where nothing tells it")
     parser.add_argument("--processes", type=int, metavar="N", help="how many processes; with --coordinator")

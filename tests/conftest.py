@@ -52,7 +52,7 @@ def few_shapes(drawn_shapes: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> d
 
 @pytest.fixture
 def no_curves(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Learning curves are not drawn: half a second at each evaluation, in runs that are evaluated often."""
+    """Learning curves are not drawn: in small runs that are evaluated often they take half of the time."""
     monkeypatch.setattr("cnnvision.pictures.sheets.curves", lambda entries, path: None)
 
 

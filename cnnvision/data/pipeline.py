@@ -242,8 +242,6 @@ def _check(source: Source, spec: InputSpec) -> None:
         raise DataError(f"{source.name} ({source.split}): no usable example.")
     if spec.target == "semantic" and not source.semantic_classes:
         raise ConfigError(f"{source.name}: the model learns semantic maps, and this source has none.")
-    if spec.resize == "tile" and spec.target not in ("semantic", None):
-        raise ConfigError('config.data.resize: "tile" is for semantic segmentation')
 
 
 def _ahead(

@@ -47,8 +47,7 @@ def pasted_runs(
     change = np.zeros(first_in.shape, np.int64)
     change[crossed, group] = high
     start = np.where(first_in, firsts, change)
-    stop = np.where(last_in, ends, np.where(first_in, change, start))
-    stop = np.where(first_in | last_in, stop, start)
+    stop = np.where(last_in, ends, change)
     filled = stop > start
     offset = (left + every) * height + top
     return _runs((offset + start)[filled], (offset + stop)[filled], height * width)
@@ -61,12 +60,10 @@ def _axis(start: np.float32, stop: np.float32, cells: int, limit: int) -> Axis:
     first, last = int(middle - half), int(middle + half)  # truncated towards zero
     length = max(last - first + 1, 1)
     pixels = np.arange(max(first, 0), min(last + 1, limit)) - first
-    pixels = pixels[pixels < length]
     position = np.float32((cells + 2) / length) * (pixels.astype(np.float32) + np.float32(0.5)) - np.float32(0.5)
     position = np.maximum(position, np.float32(0.0))
-    low = np.minimum(position.astype(np.int64), cells + 1)
-    between = np.clip(position - low.astype(np.float32), np.float32(0.0), np.float32(1.0))
-    return max(first, 0), low, np.minimum(low + 1, cells + 1), between
+    low = position.astype(np.int64)
+    return max(first, 0), low, np.minimum(low + 1, cells + 1), position - low.astype(np.float32)
 
 
 def _runs(starts: np.ndarray, stops: np.ndarray, total: int) -> Int64[np.ndarray, "n"]:

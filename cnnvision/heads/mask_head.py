@@ -5,9 +5,8 @@ of logits for each class. Classes do not compete: each plane is a sigmoid of its
 class alone, and at prediction the box head's class names the plane. There is no plane for the background.
 """
 
-import dataclasses
 from collections.abc import Sequence
-from typing import Annotated, Any
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -17,18 +16,7 @@ from jaxtyping import Array, Bool, Float, Int
 from cnnvision.backbones.layers import Conv
 from cnnvision.necks.decoder import TransposedConv
 from cnnvision.ops.losses import binary_cross_entropy
-from cnnvision.settings import Between, Count
 from cnnvision.task import Mean
-
-
-@dataclasses.dataclass(frozen=True)
-class MaskSettings:
-    """What the head sees, what it is, and what it learns from."""
-
-    size: Annotated[int, Between(1, 64)] = 14  # bins along each side of a region; masks have twice as many
-    samples: Annotated[int, Between(1, 64)] | None = 2  # of RoIAlign, a side of a bin; None for as many as it has positions
-    channels: tuple[Count, ...] = (256, 256, 256, 256)  # of the convolutions
-    cells: Annotated[int, Between(1, 512)] = 112  # along each side of an object's box: its mask in a batch
 
 
 class MaskHead(nn.Module):

@@ -59,8 +59,6 @@ def named_sizes(data: Any) -> list[tuple[str, tuple[int, int]]]:
 
 def inputs_of(data: Any, target: str, **more: Any) -> InputSpec:
     """The inputs that `config.data` declares (size, more_sizes, resize), with a target, and `more` fields of `InputSpec`."""
-    if target != "semantic" and data.resize == "tile":
-        raise ConfigError('config.data.resize: "tile" is for semantic segmentation; take "stretch" or "letterbox"')
     if target != "semantic" and data.margin is not None:
         raise ConfigError(f"config.data.margin = {data.margin}: tiles have one, and only semantic segmentation takes tiles")
     sizes = tuple(size for _, size in named_sizes(data))

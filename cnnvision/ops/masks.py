@@ -12,6 +12,7 @@ from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
 from cnnvision.ops.division import by_whole
+from cnnvision.ops.roi_align import bin_sample
 
 
 def mask_targets(
@@ -53,20 +54,14 @@ def _cells_of_bins(
     most: int,
 ) -> Float[Array, "r s m"]:
     """Along one axis, the share that each of the cells from `first` to `last` has in each bin from `start` to `stop`."""
-    step = by_whole(jnp.maximum(stop - start, 1.0), size)[:, None]
-    count = jnp.ceil(step)
-    end = limit.astype(jnp.float32)
-    bins = start[:, None] + jnp.arange(size, dtype=jnp.float32)[None] * step
+    side, rows = jnp.maximum(stop - start, 1.0), jnp.full(len(start), limit)
+    count = jnp.ceil(by_whole(side, size)).astype(jnp.int32)
     length, numbers = (last - first)[:, None], jnp.arange(cells, dtype=jnp.float32)[None, None]
 
     def add(i: int | jax.Array, shares: jax.Array) -> jax.Array:
-        position = bins + (jnp.float32(i) + 0.5) * step / count
-        share = jnp.where((i < count) & (position >= -1.0) & (position <= end), 1.0 / count, 0.0)
-        position = jnp.clip(position, 0.0, end - 1.0)
-        low = jnp.floor(position)
-        for pixel, weight in ((low, 1.0 - (position - low)), (jnp.minimum(low + 1.0, end - 1.0), position - low)):
-            cell = jnp.floor((pixel + 0.5 - first[:, None]) * (cells / length))
-            shares += jnp.where(cell[..., None] == numbers, (weight * share)[..., None], 0.0)
+        for pixel, weight in bin_sample(start, side, rows, count, i, size):
+            cell = jnp.floor((pixel.astype(jnp.float32) + 0.5 - first[:, None]) * (cells / length))
+            shares += jnp.where(cell[..., None] == numbers, weight[..., None], 0.0)
         return shares
 
-    return lax.fori_loop(0, most, add, jnp.zeros((*bins.shape, cells), jnp.float32))
+    return lax.fori_loop(0, most, add, jnp.zeros((len(start), size, cells), jnp.float32))

@@ -158,7 +158,7 @@ def _over_samples(
 
     def corners(i: int | jax.Array, j: int | jax.Array) -> Corners:
         y, x = (
-            _sample(start[:, axis], length[:, axis], limits[:, axis], counts[:, axis], number, size)
+            bin_sample(start[:, axis], length[:, axis], limits[:, axis], counts[:, axis], number, size)
             for axis, number in enumerate((i, j))
         )
         row = lambda position: (maps.start[:, None] + position * maps.width[:, None])[:, :, None]
@@ -174,7 +174,7 @@ def _over_samples(
     return lax.fori_loop(0, rows * columns, step, total)
 
 
-def _sample(
+def bin_sample(
     start: jax.Array, length: jax.Array, limit: jax.Array, count: jax.Array, number: int | jax.Array, size: int
 ) -> list[tuple[Int[Array, "r s"], Float[Array, "r s"]]]:
     """One sample of every bin along one side: the positions before and after it, and their weights in the bin's mean.

@@ -15,6 +15,7 @@ from ml_collections import ConfigDict
 from cnnvision.errors import ConfigError, nearest
 from cnnvision.installation import CONFIGS
 from cnnvision.runs.older import RENAMED
+from cnnvision.settings import MOST
 
 TRUE, FALSE = ("true", "1", "yes"), ("false", "0", "no")
 
@@ -178,7 +179,7 @@ def parse_value(flag: str, text: str, now: Any) -> Any:
             raise wrong("whole number")
         return int(value)
     if isinstance(now, float):
-        if not number or (isinstance(value, int) and abs(value) > 1e300):
+        if not number or (isinstance(value, int) and abs(value) > MOST):  # too many digits for a float
             raise wrong("number")
         return float(value)
     if isinstance(now, tuple | list):

@@ -53,9 +53,9 @@ def with_values_of_now(config: Mapping[str, Any]) -> dict[str, Any]:
     config = _copy(config)
     for dotted, values in VALUE_NOW.items():
         section, key = _section(config, dotted)
-        if section is not None and isinstance(section.get(key), str | int | float | list):
-            value = section[key]
-            section[key] = values.get(tuple(value) if isinstance(value, list) else value, value)
+        value = None if section is None else section.get(key)
+        if value == [] or isinstance(value, str | int | float):
+            section[key] = values.get(() if value == [] else value, value)
     return config
 
 

@@ -18,10 +18,10 @@ def check(mask, box, size, threshold=0.5):
 
 
 def test_a_mask_that_is_full_fills_its_box_but_for_the_rim():
-    """28 positions on 28 pixels: the padded mask lies on 30, and each pixel is at a position."""
+    """28 positions on 28 pixels: padded, 30 positions on the 31 pixels from 9 to 39, of which the outer ones are half 0."""
     found = check(np.ones((28, 28), np.float32), [10, 5, 38, 33], (50, 60))
     expected = np.zeros((50, 60), bool)
-    expected[5:34, 10:39] = True  # the box of 30 pixels is truncated to 31, so that half a pixel is left at each end
+    expected[5:34, 10:39] = True
     np.testing.assert_array_equal(found, expected)
 
 

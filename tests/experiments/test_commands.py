@@ -100,8 +100,8 @@ def test_a_file_of_weights_that_is_not_there(tmp_path):
         ((evaluate, ["--workdir=x", "--config.model.alpha=1"]), 2, "unknown flag --config.model.alpha"),
         ((predict, ["--workdir=x", "--image=y", "--output=z"]), 2, "Did you mean --images?"),
         ((doctor, ["--dat=shapes"]), 2, "Did you mean --data?"),
-        ((train, ["--config=x.py", "--workdir="]), 2, "--workdir is empty: which folder?"),
-        ((predict, ["--workdir=x", "--images=y", "--output="]), 2, "--output is empty: which folder?"),
+        ((train, ["--config=x.py", "--workdir="]), 2, "--workdir: it is empty: which folder?"),
+        ((predict, ["--workdir=x", "--images=y", "--output="]), 2, "--output: it is empty: which folder?"),
         ((benchmark, ["--batch=0"]), 2, "--batch, --size and --rounds must be at least 1"),
     ],
 )

@@ -12,12 +12,6 @@ from cnnvision.data.sources.voc_xml import read_annotation
 from cnnvision.errors import DataError
 from tests.data.planted import add_to_voc, encoded, picture, voc_object, voc_set, voc_xml, write
 
-LAUGHS = (
-    '<?xml version="1.0"?><!DOCTYPE l [<!ENTITY a "ha"><!ENTITY b "&a;&a;&a;&a;&a;&a;&a;&a;&a;&a;">]>'
-    "<annotation><filename>&b;</filename></annotation>"
-)
-OUTSIDE = '<!DOCTYPE a [<!ENTITY x SYSTEM "file:///etc/hostname">]><annotation><filename>&x;</filename></annotation>'
-
 
 def opened(root, split="train", classes=None):
     return open_source(f"voc:{root}", split, classes)

@@ -3,7 +3,13 @@
 import pytest
 
 from cnnvision.data.sources.voc_xml import read_annotation
-from tests.data.sources.test_voc import LAUGHS, OUTSIDE, only, planted
+from tests.data.sources.test_voc import only, planted
+
+LAUGHS = (
+    '<?xml version="1.0"?><!DOCTYPE l [<!ENTITY a "ha"><!ENTITY b "&a;&a;&a;&a;&a;&a;&a;&a;&a;&a;">]>'
+    "<annotation><filename>&b;</filename></annotation>"
+)
+OUTSIDE = '<!DOCTYPE a [<!ENTITY x SYSTEM "file:///etc/hostname">]><annotation><filename>&x;</filename></annotation>'
 
 
 @pytest.mark.parametrize(
