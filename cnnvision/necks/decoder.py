@@ -134,7 +134,7 @@ def level_widths(widths: Sequence[int] | None, channels: Mapping[int, int]) -> t
 
     Args:
         widths: as the config has them, for the first halvings of the largest stride or for all, down to stride 1; None
-            for all, with as many channels as the backbone has at the same stride (half its finest where it has none).
+            for all, with as many channels as the backbone has at the same stride (at finer ones, half as many each time).
         channels: the backbone's, by stride.
 
     Raises:
