@@ -12,11 +12,10 @@ from typing import Any, Literal
 import flax.linen as nn
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Float
 
 from cnnvision.ops import boxes as box_ops
 from cnnvision.ops import losses
-from cnnvision.task import Mean
 
 START = (0.25, 0.25, 0.5, 0.5)
 """What an untrained head predicts: the middle of the image."""
@@ -84,23 +83,3 @@ BOX_LOSSES: dict[str, Callable[[Array, Array], Array]] = {
     "giou": _giou_of_fractions,
 }
 """Name -> loss of each image from (predicted, target) fractions (x, y, w, h)."""
-
-
-def box_loss(
-    kind: str,
-    fractions: Float[Array, "b 4"],
-    boxes: Float[Array, "b 4"],
-    valid: Bool[Array, "b"],
-    height: int,
-    width: int,
-) -> Mean:
-    """Mean of one of `BOX_LOSSES` over the valid images.
-
-    Args:
-        kind: a key of `BOX_LOSSES`.
-        fractions: predicted (x, y, w, h), fractions of the input.
-        boxes: true boxes x1 y1 x2 y2, input pixels.
-        valid: where there is a box to learn from.
-        height, width: of the input, pixels.
-    """
-    return Mean.of(BOX_LOSSES[kind](fractions, box_ops.to_fractions(boxes, height, width)), valid)

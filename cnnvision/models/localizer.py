@@ -23,7 +23,7 @@ import jax.numpy as jnp
 from cnnvision.backbones import make_backbone
 from cnnvision.errors import ConfigError
 from cnnvision.evaluation.localization import LocalizationEvaluator
-from cnnvision.heads.box_regression import BoxRegressionHead, box_loss, decode
+from cnnvision.heads.box_regression import BOX_LOSSES, BoxRegressionHead, decode
 from cnnvision.heads.classification import ClassificationHead, accuracy, class_loss
 from cnnvision.models.binding import bind, chosen_stride, inputs_of, normalized, trainable_with
 from cnnvision.ops import boxes as box_ops
@@ -112,7 +112,7 @@ def make_task(config: Any, info: DataInfo) -> Task:
         boxes, labels = target.boxes[:, 0], target.labels[:, 0]
         valid = batch.valid & target.valid[:, 0]
         Lc = class_loss(logits, labels, valid, settings.label_smoothing)
-        Lr = box_loss(settings.box_loss, fractions, boxes, valid, height, width)
+        Lr = Mean.of(BOX_LOSSES[settings.box_loss](fractions, box_ops.to_fractions(boxes, height, width)), valid)
         L = alpha * Lc + (1.0 - alpha) * Lr
         overlap = box_ops.iou(decode(fractions, height, width), boxes)
         metrics = {

@@ -25,18 +25,18 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from cnnvision.evaluation.detection import DetectionEvaluator
-from cnnvision.heads.box_regression import box_loss
+from cnnvision.heads.box_regression import BOX_LOSSES
 from cnnvision.heads.classification import accuracy, class_loss
 from cnnvision.inputs import ProposalSpec
 from cnnvision.models import localizer
 from cnnvision.models.binding import bind, inputs_of, keys_of_images, trainable_with
 from cnnvision.models.crops import CropSettings, check_side, cutter, draw, in_chunks
-from cnnvision.ops.boxes import from_fractions
+from cnnvision.ops.boxes import from_fractions, to_fractions
 from cnnvision.ops.detections import detections
 from cnnvision.ops.images import per_image
 from cnnvision.pretrained.start import load_pretrained
 from cnnvision.settings import read
-from cnnvision.task import DataInfo, LossAux, Task
+from cnnvision.task import DataInfo, LossAux, Mean, Task
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,7 +85,7 @@ def make_task(config: Any, info: DataInfo) -> Task:
         (logits, fractions), labels, truth = outputs, labels.reshape(-1), truth.reshape(-1, 4)
         positive = valid & sample.positive.reshape(-1)
         Lc = class_loss(logits, labels, valid, settings.label_smoothing)
-        Lr = box_loss(settings.box_loss, fractions, truth, positive, side, side)
+        Lr = Mean.of(BOX_LOSSES[settings.box_loss](fractions, to_fractions(truth, side, side)), positive)
         L = alpha * Lc + (1.0 - alpha) * Lr
         metrics = {"loss/class": Lc, "loss/box": Lr, "proposal_recall": recall.over(batch.valid)}
         metrics["region_accuracy"] = accuracy(logits, labels, valid)

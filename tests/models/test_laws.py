@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 
 from cnnvision.backbones import make_backbone
+from cnnvision.heads.box_regression import BOX_LOSSES
 from cnnvision.models import MODELS
+from cnnvision.ops.boxes import to_fractions
 from cnnvision.types import IGNORE, ClassTarget, SegmentationPrediction, SemanticTarget
 from tests.models.cases import CASES
 from tests.models.tasks import ROWS, make_batch, model_of, prepared, task_of
@@ -223,14 +225,9 @@ def test_the_box_losses_are_zero_at_the_truth_and_pull_towards_it(box_loss, box_
     task = task_of("localizer", alpha=0.0, box_loss=box_loss, box_pooling=box_pooling, dropout=0.0)
     batch = make_batch(task)
     params, state = jax.jit(task.init)(jax.random.key(0), batch)
-    from cnnvision.heads.box_regression import box_loss as term
-    from cnnvision.ops.boxes import to_fractions
-
-    boxes = batch.target.boxes[:, 0]
-    truth = to_fractions(boxes, 64, 64)
-    valid = jnp.ones(ROWS, bool)
-    assert float(term(box_loss, truth, boxes, valid, 64, 64).value()) == pytest.approx(0.0, abs=1e-5)
-    assert float(term(box_loss, truth + 0.1, boxes, valid, 64, 64).value()) > 1e-4
+    truth = to_fractions(batch.target.boxes[:, 0], 64, 64)
+    np.testing.assert_allclose(BOX_LOSSES[box_loss](truth, truth), np.zeros(ROWS), atol=1e-5)
+    assert float(jnp.min(BOX_LOSSES[box_loss](truth + 0.1, truth))) > 1e-4
     gradients = jax.jit(jax.grad(lambda p: task.loss(p, state, batch, jax.random.key(0), True)[0].value()))(params)
     assert any(bool(jnp.any(leaf)) for leaf in jax.tree.leaves(gradients["box_head"]))
     assert not any(bool(jnp.any(leaf)) for leaf in jax.tree.leaves(gradients["class_head"]))
