@@ -31,9 +31,9 @@ IGNORE = 255
 Array = Any
 """A `jax.Array` or a `numpy.ndarray`."""
 
-Masks = bool | Literal["semantic", "cells"]
+Masks = bool | Literal["semantic", "cells", "objects"]
 """What is read beside image and boxes: nothing (False); the semantic map; that and which object each pixel belongs to
-("cells"); or the semantic map and the objects' masks, a plane for each (True)."""
+("cells"); the objects' masks, a plane for each ("objects"); or these and the semantic map (True)."""
 
 
 # Host side: one ragged example in original pixels ------------------------------------------------------------------------
@@ -260,6 +260,16 @@ class DetectionPrediction:
     labels: Array
     scores: Array
     valid: Array
+
+
+@struct.dataclass
+class InstancePrediction(DetectionPrediction):
+    """The objects found in each image, each with its mask.
+
+    Attributes: those of `DetectionPrediction`; masks: float32 [b, d, m, m], probabilities within the box.
+    """
+
+    masks: Array
 
 
 @struct.dataclass

@@ -119,13 +119,13 @@ def crop_mask(mask: np.ndarray, box: np.ndarray, side: int) -> np.ndarray:
 
     Args:
         mask: bool [h, w], input pixels.
-        box: [4] x1 y1 x2 y2, whole pixels of the same image, with area.
+        box: [4] x1 y1 x2 y2 of the same image, with area; the mask is cropped to the whole pixels that it touches.
         side: of the result.
 
     Returns:
         bool [side, side]: where the mask covers at least half of a cell.
     """
-    x1, y1, x2, y2 = (int(value) for value in box)
+    (x1, y1), (x2, y2) = np.floor(box[:2]).astype(int), np.ceil(box[2:]).astype(int)
     return resize(mask[y1:y2, x1:x2].astype(np.uint8) * 255, (side, side)) >= 128
 
 

@@ -70,7 +70,7 @@ class Rows:
             raise Stopped
         maps = self.spec.target == "semantic" and ("semantic" if self.spec.border is None else "cells")
         try:
-            example = self.source.read(index, image=True, masks=self.spec.mask_side > 0 or maps)
+            example = self.source.read(index, image=True, masks="objects" if self.spec.mask_side else maps)
         except RecordError as error:
             return error.problem
         except (DataError, OSError) as error:

@@ -276,8 +276,11 @@ def _apply_objects(augmentation: Augmentation, objects: Objects, min_visible: fl
     if objects.masks is not None:
         masks = _apply_maps(augmentation, objects.masks[kept], 0)
         some = masks.any(axis=(1, 2))
-        kept, masks = kept[some], masks[some]
-        boxes = tight_boxes(masks)
+        kept, masks, tight = kept[some], masks[some], tight_boxes(masks[some])
+        # An annotated box tells fractions of a pixel that a mask does not. Where a crop or a turn has moved the rim of what
+        # is visible, or the box never fitted its mask, it is the mask's.
+        fits = np.all(np.abs(boxes[some] - tight) < 1, axis=1, keepdims=True)
+        boxes = np.where(fits, boxes[some], tight)
     area = np.prod(boxes[:, 2:] - boxes[:, :2], axis=1)
     return Objects(boxes, objects.labels[kept], objects.crowd[kept], area, masks), kept
 
