@@ -40,7 +40,8 @@ class Loaded(NamedTuple):
         step: number of the batch, from 0.
         batch: this process's rows, NumPy arrays.
         failures: one problem for each row that could not be read; its row is not valid.
-        dropped_objects: objects left out because they were more than the spec's `max_objects`.
+        dropped_objects: objects left out because they were more than the spec's `max_objects`, or no pixel of their mask was
+            left.
     """
 
     step: int
