@@ -18,13 +18,12 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from tqdm import auto as tqdm
 
-from cnnvision.data.augment import tight_boxes
 from cnnvision.data.faults import EFFECTS, DataSetError, Findings, RecordError
 from cnnvision.data.maps.class_ids import check_map_size
 from cnnvision.data.maps.notes import notes_of_maps
 from cnnvision.data.sources import open_source, split_names
 from cnnvision.errors import DataError
-from cnnvision.ops.geometry import overlaps
+from cnnvision.ops.geometry import overlaps, tight_boxes
 from cnnvision.types import IGNORE, Example, Problem, Source
 
 _CHUNK = 1024

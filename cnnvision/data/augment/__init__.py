@@ -18,7 +18,7 @@ from cnnvision.data.augment.photometric import UNCHANGED, Colours
 from cnnvision.data.augment.resampling import Rectangle, place_image, place_maps, warp_image, warp_maps
 from cnnvision.data.options import AugmentSettings
 from cnnvision.inputs import InputSpec
-from cnnvision.ops.geometry import clip_boxes, map_boxes
+from cnnvision.ops.geometry import clip_boxes, map_boxes, tight_boxes
 from cnnvision.types import IGNORE, Example, Objects
 
 TRIES = 10
@@ -286,18 +286,3 @@ def _apply_objects(augmentation: Augmentation, objects: Objects, min_visible: fl
         boxes = np.where(fits, boxes[some], tight)
     area = np.prod(boxes[:, 2:] - boxes[:, :2], axis=1)
     return Objects(boxes, objects.labels[kept], objects.crowd[kept], area, masks), kept, visible - len(kept)
-
-
-def tight_boxes(masks: np.ndarray) -> np.ndarray:
-    """The smallest box around each mask: bool [n, h, w], none of them empty -> float32 [n, 4], x1 y1 x2 y2."""
-    height, width = masks.shape[1:]
-    columns, rows = masks.any(axis=1), masks.any(axis=2)
-    return np.stack(
-        [
-            columns.argmax(axis=1),
-            rows.argmax(axis=1),
-            width - columns[:, ::-1].argmax(axis=1),
-            height - rows[:, ::-1].argmax(axis=1),
-        ],
-        axis=1,
-    ).astype(np.float32)
