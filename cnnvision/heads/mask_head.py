@@ -12,14 +12,13 @@ from typing import Annotated, Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Float, Int
 
 from cnnvision.backbones.layers import Conv
 from cnnvision.errors import ConfigError
 from cnnvision.necks.decoder import TransposedConv
 from cnnvision.ops.losses import binary_cross_entropy
 from cnnvision.settings import Between, Count
-from cnnvision.task import Mean
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,6 +30,7 @@ class MaskSettings:
     # Cells along each side of an object's mask in a batch, which is cropped to the object's box. Targets from 112 cells are
     # .0018 off those from the whole mask on average, from 28 cells .0153 (632 regions of COCO's photographs at 800 pixels).
     cells: Annotated[int, Between(1, 1024)] = 112
+    chunk: Count = 16  # regions of an image that are looked at together; none are where all that is left is unused
 
     def __post_init__(self):
         if not self.channels:
@@ -67,19 +67,16 @@ def planes(logits: Float[Array, "r m m k"], labels: Int[Array, "r"]) -> Float[Ar
     return jnp.take_along_axis(logits, labels[:, None, None, None], axis=-1)[..., 0]
 
 
-def mask_term(
-    logits: Float[Array, "r m m k"], labels: Int[Array, "r"], targets: Float[Array, "r m m"], positive: Bool[Array, "r"]
-) -> Mean:
-    """L_mask: binary cross entropy on the plane of the true class, the mean over all pixels of the positive regions.
+def mask_loss(logits: Float[Array, "r m m k"], labels: Int[Array, "r"], targets: Float[Array, "r m m"]) -> Float[Array, "r"]:
+    """Of each region the binary cross entropy on the plane of the true class, the mean over all pixels. (L_mask is the mean
+    over positive regions.)
 
     Args:
-        logits: of a sample of regions.
+        logits: of regions.
         labels: of the object that each stands for.
         targets: its mask within the region, 0 to 1 (`ops.masks.mask_targets`).
-        positive: regions that stand for an object; only these have a loss.
     """
-    loss = binary_cross_entropy(planes(logits.astype(jnp.float32), labels), targets)
-    return Mean.of(loss, jnp.broadcast_to(positive[:, None, None], loss.shape))
+    return jnp.mean(binary_cross_entropy(planes(logits.astype(jnp.float32), labels), targets), axis=(1, 2))
 
 
 def class_masks(logits: Float[Array, "r m m k"], labels: Int[Array, "r"]) -> Float[Array, "r m m"]:

@@ -28,15 +28,15 @@ import jax.numpy as jnp
 from cnnvision.errors import ConfigError
 from cnnvision.evaluation.detection import DetectionEvaluator
 from cnnvision.heads.box_head import pool_regions
-from cnnvision.heads.mask_head import MaskHead, MaskSettings, class_masks, mask_term
+from cnnvision.heads.mask_head import MaskHead, MaskSettings, class_masks, mask_loss
 from cnnvision.models import faster_rcnn
 from cnnvision.models.binding import bind, inputs_of, normalized, trainable_with
-from cnnvision.ops.images import per_image
+from cnnvision.ops.images import in_used_chunks, per_image
 from cnnvision.ops.masks import mask_targets
 from cnnvision.pretrained.start import load_pretrained
 from cnnvision.settings import Weight, read
-from cnnvision.task import DataInfo, LossAux, Task
-from cnnvision.types import Array, Batch, InstancePrediction
+from cnnvision.task import DataInfo, LossAux, Mean, Task
+from cnnvision.types import Array, InstancePrediction
 
 
 @dataclasses.dataclass(frozen=True)
@@ -98,19 +98,27 @@ def make_task(config: Any, info: DataInfo) -> Task:
     images, masks = normalized(network.backbone), settings.masks
     init, apply = bind(network, lambda batch: (*images(batch), jnp.zeros((len(batch.valid), 1, 4))))
     stages = faster_rcnn.Stages(settings, apply, images)
+    head_of = lambda params: {"mask_head": params["mask_head"]}
 
     def loss(params, model_state, batch, key, train):
         terms, metrics, maps, sample, model_state = stages.terms(params, model_state, batch, key, train)
-        positive = jax.tree.map(lambda leaf: leaf[:, : settings.positives], sample)
-        logits, _ = apply(params, model_state, maps, positive.boxes, train=train, method="masks")
+        sample = jax.tree.map(lambda leaf: leaf[:, : settings.positives], sample)  # the positive regions are the first
+        longest = math.ceil(max(batch.image.shape[1:3]) / (2 * masks.size))  # bin of a target, pixels
 
-        def mask_of(logits, sample, target, size):
-            targets = mask_targets(
-                target.masks, target.boxes, sample.object, sample.boxes, size, logits.shape[1], longest_bin(batch, masks)
-            )
-            return mask_term(logits, target.labels[sample.object], targets, sample.positive)
+        def losses_of(params, rows, sample):
+            maps, target, size = rows
+            logits, _ = apply(params, {}, maps, sample.boxes, train=train, method="masks")
 
-        terms |= {"mask": per_image(mask_of, logits, positive, batch.target, batch.size).over(batch.valid)}
+            def of_image(logits, sample, target, size):
+                there = (target.masks, target.boxes, sample.object, sample.boxes, size)
+                targets = mask_targets(*there, logits.shape[1], longest)
+                return mask_loss(logits, target.labels[sample.object], targets)
+
+            return per_image(of_image, logits, sample, target, size)
+
+        rows = (maps, batch.target, batch.size)
+        loss = in_used_chunks(losses_of, head_of(params), rows, sample, sample.positive, masks.chunk)
+        terms |= {"mask": Mean.of(loss, sample.positive & batch.valid[:, None])}
         L = (
             terms["objectness"] + settings.lambda_rpn * terms["rpn_box"]
             + terms["class"] + settings.lambda_box * terms["box"] + settings.lambda_mask * terms["mask"]
@@ -119,9 +127,14 @@ def make_task(config: Any, info: DataInfo) -> Task:
 
     def predict(params, model_state, batch):
         maps, found = stages.detections(params, model_state, batch)
-        logits, _ = apply(params, model_state, maps, found.boxes, method="masks")
-        found_masks = per_image(class_masks, logits, found.labels)
-        return InstancePrediction(**vars(found), masks=found_masks)
+
+        def masks_of(params, maps, found):
+            logits, _ = apply(params, {}, maps, found.boxes, method="masks")
+            return per_image(class_masks, logits, found.labels)
+
+        return InstancePrediction(
+            **vars(found), masks=in_used_chunks(masks_of, head_of(params), maps, found, found.valid, masks.chunk)
+        )
 
     return Task(
         inputs=inputs_of(
@@ -145,8 +158,3 @@ def make_task(config: Any, info: DataInfo) -> Task:
             "detections": stages.detections,
         },
     )
-
-
-def longest_bin(batch: Batch, masks: MaskSettings) -> int:
-    """Pixels that a bin of a target is long, at most."""
-    return math.ceil(max(batch.image.shape[1:3]) / (2 * masks.size))

@@ -12,8 +12,9 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jax.sharding import Mesh, PartitionSpec
-from jaxtyping import Array, Float, Int, UInt8
+from jax import lax
+from jax.sharding import AxisType, Mesh, PartitionSpec
+from jaxtyping import Array, Bool, Float, Int, UInt8
 
 
 def normalize(
@@ -68,8 +69,54 @@ def per_image(function: Callable[..., Any], *arrays: Any) -> Any:
         function: of one image; it closes over no traced value.
         arrays: trees of arrays with a first axis of images, which the devices of the mesh divide evenly.
     """
-    mapped, mesh = jax.vmap(function), jax.sharding.get_abstract_mesh()
-    if mesh.empty or mesh.size == 1:
-        return mapped(*arrays)
+    return _on_each_device(jax.vmap(function), None, *arrays)
+
+
+def in_used_chunks(
+    function: Callable[[Any, Any, Any], Any], shared: Any, rows: Any, regions: Any, used: Bool[Array, "b r"], chunk: int
+) -> Any:
+    """What a function gives of each region of each image, in chunks of regions; chunks that are not used cost nothing.
+
+    Shapes are static, so an image has as many regions as it may ever have; usually few of them are used. A device skips each
+    chunk in which none of its images has a used region.
+
+    Args:
+        function: (shared, rows, regions) -> a tree of arrays [b, chunk, ...], for some rows and `chunk` regions of each; it
+            closes over no traced value.
+        shared: a tree that is the same for all rows: parameters. Its gradient is summed over devices once, after all chunks.
+        rows: a tree of arrays [b, ...].
+        regions: a tree of arrays [b, r, ...], the used ones first.
+        used: which regions are used.
+        chunk: how many regions of each image are looked at together.
+
+    Returns:
+        The tree, [b, r, ...]; 0 in the chunks that were skipped.
+    """
+    count = used.shape[1]
+    padded = lambda x: jnp.pad(x, [(0, 0), (0, -count % chunk), *[(0, 0)] * (x.ndim - 2)])
+    cut = lambda x: jnp.moveaxis(padded(x).reshape(len(x), -1, chunk, *x.shape[2:]), 1, 0)
+
+    def of_device(shared, rows, regions, used):
+        # Zeros that vary over devices: what is added to them does, too, so that no sum over devices is left inside the loop.
+        zero = 0.0 * jnp.sum(used, dtype=jnp.float32)
+        shared = jax.tree.map(lambda x: x + zero.astype(x.dtype), shared)
+        chunks = jax.tree.map(cut, (regions, used))
+        first = jax.tree.map(lambda x: x[0], chunks[0])
+        shape = jax.eval_shape(function, shared, rows, first)
+        nothing = lambda: jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype) + zero.astype(x.dtype), shape)
+        step = lambda _, part: (None, lax.cond(jnp.any(part[1]), lambda: function(shared, rows, part[0]), nothing))
+        found = lax.scan(step, None, chunks)[1]
+        return jax.tree.map(lambda x: jnp.moveaxis(x, 0, 1).reshape(len(used), -1, *x.shape[3:])[:, :count], found)
+
+    return _on_each_device(of_device, shared, rows, regions, used)
+
+
+def _on_each_device(function: Callable[..., Any], shared: Any, *arrays: Any) -> Any:
+    """`function(*arrays)`, or `function(shared, *arrays)` where there is something shared, of each device's own rows."""
+    mesh, given = jax.sharding.get_abstract_mesh(), () if shared is None else (shared,)
+    # Inside such a function the axes of the mesh are manual: the rows are a device's own already.
+    if mesh.empty or mesh.size == 1 or AxisType.Manual in mesh.axis_types:
+        return function(*given, *arrays)
     rows = PartitionSpec(mesh.axis_names)
-    return jax.shard_map(mapped, in_specs=rows, out_specs=rows)(*arrays)
+    specs = (*(PartitionSpec() for _ in given), *(rows for _ in arrays))
+    return jax.shard_map(function, in_specs=specs, out_specs=rows)(*given, *arrays)

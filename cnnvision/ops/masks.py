@@ -64,4 +64,5 @@ def _cells_of_bins(
             shares += jnp.where(cell[..., None] == numbers, weight[..., None], 0.0)
         return shares
 
-    return lax.fori_loop(0, most, add, jnp.zeros((len(start), size, cells), jnp.float32))
+    nothing = jnp.zeros((len(start), size, cells), jnp.float32) + 0.0 * start[:, None, None]  # varies over devices as they do
+    return lax.fori_loop(0, most, add, nothing)

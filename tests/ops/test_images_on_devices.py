@@ -7,7 +7,7 @@ import pytest
 from jax import lax
 from jax.sharding import NamedSharding, PartitionSpec
 
-from cnnvision.ops.images import on_mesh, per_image
+from cnnvision.ops.images import in_used_chunks, on_mesh, per_image
 from cnnvision.programs.traffic import collectives
 from cnnvision.training.sharding import make_mesh
 
@@ -44,3 +44,44 @@ def test_it_can_be_part_of_a_loop_and_of_a_gradient():
     split = jax.device_put(x, NamedSharding(mesh, PartitionSpec(None, "data")))
     found = jax.jit(on_mesh(jax.grad(loss), mesh))(jnp.float32(2), split)
     np.testing.assert_allclose(found, np.sort(x)[..., -2:].sum(), rtol=1e-6)
+
+
+def chunked(weights, rows, regions, used):
+    """Per region the row's number times the region's, weighted: per_image inside it is a vmap."""
+
+    def look(weights, rows, regions):
+        return per_image(lambda row, of_row: jnp.sin(of_row * row) @ weights, rows, regions)
+
+    return in_used_chunks(look, weights, rows, regions, used, chunk=3)
+
+
+@pytest.mark.parametrize("devices", [1, 8])
+def test_chunks_of_used_regions(devices):
+    """Values and gradients are those of all regions at once; unused ones within a chunk are computed, the rest is 0. Of the
+    parameters' gradient there is one sum over devices, after the loop."""
+    rng = np.random.default_rng(0)
+    weights, rows, regions = (jnp.asarray(rng.normal(size=size), jnp.float32) for size in ((5, 2), (16,), (16, 7, 5)))
+    used = jnp.arange(7)[None] < jnp.array([0] * 14 + [1, 4])[:, None]
+    mesh = make_mesh(jax.devices()[:devices])
+    split = jax.device_put((rows, regions, used), NamedSharding(mesh, PartitionSpec("data")))
+
+    def objective(weights, rows, regions, used):
+        found = chunked(weights, rows, regions, used)
+        return jnp.sum(jnp.where(used[..., None], found, 0.0) ** 2), found
+
+    program = jax.jit(on_mesh(jax.value_and_grad(objective, argnums=(0, 2), has_aux=True), mesh)).lower(weights, *split)
+    program = program.compile()
+    (_, found), (slope, along) = program(weights, *split)
+    plain = lambda weights, regions: jnp.sin(regions * rows[:, None, None]) @ weights
+    np.testing.assert_allclose(np.asarray(found)[np.asarray(used)], plain(weights, regions)[used], rtol=1e-5, atol=1e-6)
+    assert found.shape == (16, 7, 2)
+    skipped = np.asarray(found)[-1, 6:] if devices == 8 else np.asarray(found)[:, 6:]
+    assert not skipped.any() and np.asarray(found)[-1, 5].any()
+    expected = jax.grad(lambda *x: jnp.sum(jnp.where(used[..., None], plain(*x), 0.0) ** 2), argnums=(0, 1))(
+        weights, regions
+    )
+    np.testing.assert_allclose(slope, expected[0], rtol=1e-4)
+    np.testing.assert_allclose(along, expected[1], rtol=1e-4, atol=1e-6)
+    sent = collectives(program.as_text())
+    assert not [c for c in sent if c.in_loop] and sum(c.bytes for c in sent) <= (weights.size + 1) * 4
+    assert bool(sent) == (devices > 1)
