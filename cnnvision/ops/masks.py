@@ -64,5 +64,5 @@ def _cells_of_bins(
             shares += jnp.where(cell[..., None] == numbers, weight[..., None], 0.0)
         return shares
 
-    nothing = jnp.zeros((len(start), size, cells), jnp.float32) + 0.0 * start[:, None, None]  # varies over devices as they do
+    nothing = jnp.zeros((len(start), size, cells), jnp.float32) + 0.0 * start[:, None, None]  # varies over devices, too
     return lax.fori_loop(0, most, add, nothing)
