@@ -129,11 +129,13 @@ class DataInfo:
         classes: names of the classes of labels.
         semantic_classes: names of the classes of semantic maps.
         area_ranges: name -> (least, most) area in square pixels, for metrics by size.
+        category_ids: of each class, its id in the data set's own files; () where it has none.
     """
 
     classes: tuple[str, ...]
     semantic_classes: tuple[str, ...] = ()
     area_ranges: dict[str, tuple[float, float]] = dataclasses.field(default_factory=dict)
+    category_ids: tuple[int, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)

@@ -33,7 +33,8 @@ from cnnvision.types import Batch, Source
 
 def data_info(source: Source) -> DataInfo:
     """What a task must know of a source."""
-    return DataInfo(tuple(source.classes), tuple(source.semantic_classes), dict(source.area_ranges))
+    ids = tuple(getattr(source, "category_ids", ()))
+    return DataInfo(tuple(source.classes), tuple(source.semantic_classes), dict(source.area_ranges), ids)
 
 
 SECTIONS = ("data", "model", "optimizer", "training")

@@ -28,6 +28,11 @@ class Subset(Wrapped):
     def __len__(self) -> int:
         return len(self.indices)
 
+    @property
+    def image_ids(self) -> tuple[int | str, ...]:
+        """As those of the whole source, where it has any (sources/coco)."""
+        return tuple(self.source.image_ids[index] for index in self.indices)
+
     def read(self, index: int, image: bool = True, masks: Masks = False) -> Example:
         """As the whole source's `read`, with an index into this part."""
         return self.source.read(self.indices[index], image, masks)

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 from cnnvision.data.sources import open_source
+from cnnvision.data.wrappers.cache import cached
 from cnnvision.data.wrappers.subset import Subset, with_semantic_classes
 from cnnvision.errors import DataError
-from tests.data.planted import encoded, masks_set, two_fields, write
+from tests.data.planted import coco_set, encoded, masks_set, two_fields, write
 
 TABLE = "value,name\n0,wall\n1,cell\n2,dirt\n9,ignore\n"
 
@@ -81,3 +82,10 @@ def test_data_without_maps_are_refused(tmp_path):
 def test_the_one_class_of_a_network_is_enough(tmp_path):
     renamed = with_semantic_classes(opened(tmp_path), ("cell",))
     assert np.unique(renamed.read(0, masks=True).semantic).tolist() == [0, 255] and len(renamed.problems) == 1
+
+
+def test_ids_of_images_and_categories_go_through_all_wrappers(tmp_path):
+    """Those of images go with the examples; a source without them has none in any wrapper."""
+    part = cached(Subset(Subset(open_source(f"coco:{coco_set(tmp_path / 'coco')}", "train"), [1, 0]), [1]), 1)
+    assert part.ids == ("train2017/10.png",) and part.image_ids == (10,) and part.category_ids == (3, 7)
+    assert not hasattr(Subset(opened(tmp_path / "masks"), [0]), "image_ids")

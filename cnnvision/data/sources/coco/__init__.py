@@ -60,12 +60,13 @@ class CocoSource(RecordSource):
     Args:
         name, split, classes, records, findings, found: as of `RecordSource`.
         root: the data set's folder.
-        category_ids: as the attribute.
+        image_ids, category_ids: as the attributes.
         annotated: the annotations of the images of `records`, and of others.
         positions: of each record, its index in `annotated`.
         table: of the semantic maps, or None.
 
     Attributes:
+        image_ids: of each of `ids`, the id of its image in the file.
         category_ids: of each class, its id in the file; None where only training has the class.
     """
 
@@ -78,6 +79,7 @@ class CocoSource(RecordSource):
         findings: Findings,
         found: int,
         root: pathlib.Path,
+        image_ids: tuple[int | str, ...],
         category_ids: tuple[int | None, ...],
         annotated: Annotated,
         positions: Sequence[int],
@@ -85,7 +87,7 @@ class CocoSource(RecordSource):
     ):
         names = table.names if table else ()
         super().__init__(name, split, classes, records, findings, found, semantic_classes=names)
-        self.category_ids = category_ids
+        self.image_ids, self.category_ids = image_ids, category_ids
         self._root, self._table = str(root), table
         self.meaning = table.meaning if table else ""
         self._segmentations = annotated.segmentations
@@ -179,8 +181,8 @@ def open_coco(folder: str, split: str, classes: tuple[str, ...] | None) -> CocoS
     findings.finish(file)
     ids = dict(zip(categories.names, categories.ids, strict=True))
     category_ids = tuple(ids.get(known) for known in classes)
-    found = len(content["images"])
-    return CocoSource(name, split, classes, records, findings, found, root, category_ids, annotated, kept, table)
+    found, image_ids = len(content["images"]), tuple(images[i][0].id for i in kept)
+    return CocoSource(name, split, classes, records, findings, found, root, image_ids, category_ids, annotated, kept, table)
 
 
 def _part(name: str, split: str, splits: tuple[str, ...], findings: Findings) -> str:

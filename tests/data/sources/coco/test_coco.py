@@ -18,6 +18,7 @@ def test_a_sound_set(tmp_path):
     source = opened(coco_set(tmp_path))
     assert source.classes == ("cat", "dog") and source.category_ids == (3, 7) and source.semantic_classes == ()
     assert source.ids == ("train2017/10.png", "train2017/20.png") and not source.problems and source.split == "train"
+    assert source.image_ids == (10, 20)
     example = source.read(0, masks=True)
     np.testing.assert_array_equal(example.image, picture(10))
     objects = example.objects
