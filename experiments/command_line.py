@@ -6,6 +6,7 @@ import os
 import pathlib
 import sys
 from collections.abc import Callable
+from typing import Any
 
 from cnnvision.errors import CnnvisionError, ConfigError
 from cnnvision.installation import typed
@@ -58,6 +59,28 @@ def folder(text: str) -> str:
     if not text:
         raise argparse.ArgumentTypeError("it is empty: which folder?")
     return text
+
+
+def add_network(parser: Parser) -> None:
+    """The flags that name a network: of a run folder, or of a config whose weights are a file of the whole network."""
+    parser.add_argument("--workdir", type=folder, metavar="DIR", help="a run folder")
+    parser.add_argument("--step", type=int, metavar="N", help="of its checkpoint; the best one by default")
+    parser.add_argument("--config", metavar="FILE[:VARIANT]", help="in place of a run; with --config.model.pretrained=FILE")
+
+
+def config_of(parser: Parser, flags: argparse.Namespace, overrides: list[tuple[str, str]]) -> Any:
+    """The ConfigDict of `add_network`'s --config; None where --workdir is given. Exits where it is not one of the two."""
+    if (flags.workdir is None) == (flags.config is None):
+        parser.error("give one of them: --workdir=DIR, or --config=FILE with --config.model.pretrained=FILE")
+    if flags.config is None:
+        if overrides:
+            parser.error(f"--config.{overrides[0][0]} goes with --config; a run folder has a config of its own")
+        return None
+    if flags.step is not None:
+        parser.error("--step goes with --workdir; a file of weights has no other steps")
+    from cnnvision.runs.configuration import load_config
+
+    return load_config(flags.config, overrides)
 
 
 def cache_compilations() -> None:

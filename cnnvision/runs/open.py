@@ -1,32 +1,37 @@
-"""A run folder opened again: its network, ready to predict."""
+"""A run folder opened again, or a file of a whole network's weights in its place: a network that is ready to predict."""
 
 import dataclasses
 from typing import Any
 
 import jax
 from etils import epath
+from flax.traverse_util import flatten_dict
 from ml_collections import ConfigDict
 
-from cnnvision.errors import RunError
+from cnnvision.data.sources import open_source
+from cnnvision.errors import ConfigError, RunError, WeightsError
 from cnnvision.models import make_task
+from cnnvision.pretrained.class_names import CURE, class_names, imagenet_names, imagenet_names_in
+from cnnvision.pretrained.loading import find_weights
+from cnnvision.pretrained.torch_files import read_weights
 from cnnvision.runs import config_json
 from cnnvision.runs.configuration import from_json
-from cnnvision.runs.join import empty_batch, first, open_for
+from cnnvision.runs.join import check_config, check_size, empty_batch, first, open_for
 from cnnvision.task import DataInfo, Task
 from cnnvision.training.checkpoint import Checkpoints, with_layout
 from cnnvision.training.metric_log import read_entries
-from cnnvision.training.sharding import make_mesh
-from cnnvision.types import Source
+from cnnvision.training.sharding import from_first, make_mesh
+from cnnvision.types import COCO_AREA_RANGES, Source
 
 
 @dataclasses.dataclass(frozen=True)
 class Trained:
-    """A network from a run folder, ready to predict.
+    """A network from a run folder or a file of weights, ready to predict.
 
     Attributes:
         config, info, task: what it is.
         params, model_state: on the mesh.
-        step: of the checkpoint.
+        step: of the checkpoint; 0 of a file of weights.
         mesh: the devices.
         threshold: the score from which on detections are drawn: the best of the evaluation at this step, or of the last one
             before it; 0.5 where there was none.
@@ -58,7 +63,8 @@ def load(workdir: epath.PathLike, step: int | None = None, mesh: jax.sharding.Me
     content = config_json.read(workdir)
     config, facts = from_json(content["config"]), content["data"]
     ranges = {name: tuple(limits) for name, limits in facts["area_ranges"].items()}
-    info = DataInfo(tuple(facts["classes"]), tuple(facts["semantic_classes"]), ranges)
+    ids = tuple(facts.get("category_ids", ()))  # runs of before had none
+    info = DataInfo(tuple(facts["classes"]), tuple(facts["semantic_classes"]), ranges, ids)
     task = make_task(config, info)
     jax.config.update("jax_default_matmul_precision", config.training.matmul_precision)
     if not (epath.Path(workdir) / "checkpoints").exists():
@@ -76,3 +82,60 @@ def load(workdir: epath.PathLike, step: int | None = None, mesh: jax.sharding.Me
     before = [entry for entry in read_entries(workdir) if entry["step"] <= step and "score_threshold" in entry]
     threshold = before[-1]["score_threshold"] if before else 0.5
     return Trained(config, info, task, params, model_state, step, mesh, threshold)
+
+
+def from_weights(config: ConfigDict, data: tuple[str, str] | None = None, mesh: jax.sharding.Mesh | None = None) -> Trained:
+    """Opens a file with the weights of a whole network, `config.model.pretrained`, as if it were a run.
+
+    Its classes are those that such a file is published for (pretrained/class_names.py).
+
+    Args:
+        config: the network; of `data` what images are brought to.
+        data: (source, split) that it is to be evaluated on, where classes are matched by name.
+
+    Raises:
+        ConfigError: the config names no file, or cannot be used.
+        WeightsError: the file cannot be read or does not fit; it lacks layers of the network, which would be untrained; or
+            nobody knows what its classes are called, by which `data` would be matched.
+    """
+    mesh = mesh or make_mesh()
+    check_config(config, mesh)
+    weights, backbone = config.model.get("pretrained"), config.model.get("backbone", {}).get("name", "")
+    if not weights:
+        raise ConfigError(
+            f"config.model.pretrained = {weights}: the network would be untrained; --config.model.pretrained=FILE names its "
+            f"weights. {CURE}"
+        )
+    jax.config.update("jax_default_matmul_precision", config.training.matmul_precision)
+    info = DataInfo(_classes(weights, backbone, data), area_ranges=dict(COCO_AREA_RANGES))
+    task = make_task(config, info)
+    check_size(task, config)
+    # Shapes without values: what the file does not fill stays without.
+    network = jax.eval_shape(task.init, jax.random.key(0), empty_batch(task, mesh.size))
+    params, model_state, report = task.warm_start(*network)
+    _check_filled(params, weights, report)
+    layout = with_layout(network, mesh, split_parameters=False)
+    params, model_state = from_first((params, model_state), layout)
+    return Trained(config, info, task, params, model_state, 0, mesh)
+
+
+def _classes(weights: str, backbone: str, data: tuple[str, str] | None) -> tuple[str, ...]:
+    file = find_weights(weights, backbone)
+    names = class_names(read_weights(file), backbone, file, known=data is not None)
+    if data is None or names != imagenet_names():
+        return names
+    return imagenet_names_in(open_source(*data).classes)
+
+
+def _check_filled(params: Any, weights: str, report: str) -> None:
+    """Raises WeightsError where some of the network's parameters are shapes without values."""
+    empty = lambda leaf: isinstance(leaf, jax.ShapeDtypeStruct)
+    parts = {part: [path for path in flatten_dict(params) if path[0] == part] for part in params}
+    lacking = []
+    for part, paths in parts.items():
+        left = [path for path in paths if empty(flatten_dict(params)[path])]
+        lacking += [part] if left == paths else dict.fromkeys("/".join(path[:-1]) for path in left)
+    if lacking:
+        raise WeightsError(
+            f"{weights}: has no weights for {', '.join(lacking)} of the network, which would be untrained. {CURE} {report}"
+        )

@@ -113,18 +113,23 @@ def trained(data):
     return lambda mesh: Trained(config, info, task, params, {}, 1, mesh)
 
 
-def by_hand(data, predictions):
-    """The nine numbers that pycocotools prints."""
+def rows_of(data, predictions):
+    """predictions.json in COCO's format of results, with the ids that the data set has."""
+    truth, results = json.loads((data / "annotations" / "instances_train.json").read_text()), []
+    images = {image["file_name"]: image["id"] for image in truth["images"]}
+    categories = {category["name"]: category["id"] for category in truth["categories"]}
+    for found in predictions:
+        for detection in found["detections"]:
+            x1, y1, x2, y2 = detection["box"]
+            row = dict(image_id=images[found["file"]], category_id=categories[detection["class"]])
+            results.append({**row, "bbox": [x1, y1, x2 - x1, y2 - y1], "score": detection["score"]})
+    return results
+
+
+def by_hand(data, results):
+    """The nine numbers that pycocotools prints, of a file of results or its rows."""
     with contextlib.redirect_stdout(io.StringIO()):
         truth = COCO(str(data / "annotations" / "instances_train.json"))
-        images = {image["file_name"]: image["id"] for image in truth.dataset["images"]}
-        categories = {category["name"]: category["id"] for category in truth.dataset["categories"]}
-        results = []
-        for found in predictions:
-            for detection in found["detections"]:
-                x1, y1, x2, y2 = detection["box"]
-                row = dict(image_id=images[found["file"]], category_id=categories[detection["class"]])
-                results.append({**row, "bbox": [x1, y1, x2 - x1, y2 - y1], "score": detection["score"]})
         evaluation = COCOeval(truth, truth.loadRes(results), "bbox")
         evaluation.evaluate()
         evaluation.accumulate()
@@ -141,6 +146,12 @@ def test_the_ap_of_evaluate_is_that_of_pycocotools_on_predictions(data, trained,
     predictions = json.loads((tmp_path / "out" / "predictions.json").read_text())
     counts = [len(found["detections"]) for found in predictions]
     assert len(predictions) == metrics["images"] == IMAGES and min(counts) == 0 and max(counts) > 100
-    expected = by_hand(data, predictions)
+    expected = by_hand(data, rows_of(data, predictions))
     assert (expected > 0.05).all() and (expected[:5] < 0.95).all()
     np.testing.assert_allclose([metrics[name] for name in NAMES], expected, atol=1e-6)
+    (written,) = (tmp_path / "run" / "evaluation").glob("train_of_*_coco_results.json")
+    np.testing.assert_allclose(by_hand(data, str(written)), expected, atol=1e-6)
+    alike = json.loads((tmp_path / "out" / "coco_results.json").read_text())  # no data set's ids: from 1 on
+    assert len(alike) == sum(counts) and {row["category_id"] for row in alike} == {1, 2, 3}
+    assert [counts[id - 1] for id in dict.fromkeys(row["image_id"] for row in alike)] == [count for count in counts if count]
+    assert [found["image_id"] for found in predictions] == list(range(1, IMAGES + 1))
