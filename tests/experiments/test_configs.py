@@ -81,6 +81,9 @@ def test_the_smoke_variant_runs_from_end_to_end(name, tmp_path, few_shapes):
     assert [p["file"] for p in predictions] == ["broken.jpg", "grey.tiff", "one.png", "tall.png", "wide.jpg"]
     assert "error" in predictions[0]
     assert json.loads((tmp_path / "out" / "predictions.json").read_text()) == predictions
+    detections = [found for p in predictions for found in p.get("detections", ())]
+    if "detections" in predictions[1]:
+        assert len(json.loads((tmp_path / "out" / "coco_results.json").read_text())) == len(detections)
     for p in predictions[1:]:
         assert (tmp_path / "out" / f"{p['file']}.png").exists()
         if "mask" in p:
@@ -92,6 +95,8 @@ def test_the_smoke_variant_runs_from_end_to_end(name, tmp_path, few_shapes):
             assert scores == sorted(scores, reverse=True) and all(0 <= score <= 1 for score in scores)
             for x1, y1, x2, y2 in (found["box"] for found in p["detections"]):
                 assert 0 <= x1 <= x2 <= p["width"] and 0 <= y1 <= y2 <= p["height"]
+            for found in p["detections"] if task.inputs.mask_side else ():
+                assert found["mask"]["size"] == [p["height"], p["width"]] and 0 <= found["area"] <= p["height"] * p["width"]
             continue
         assert 0 <= p["score"] <= 1
         if "box" in p:
