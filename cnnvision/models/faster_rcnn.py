@@ -36,6 +36,7 @@ from cnnvision.evaluation.detection import DetectionEvaluator
 from cnnvision.heads.box_head import RegionSample, box_head_accuracy, box_head_terms, sample_regions
 from cnnvision.heads.rpn import (
     AnchorSettings,
+    Proposals,
     ProposalSettings,
     RegionProposalHead,
     RPNSettings,
@@ -102,6 +103,16 @@ def make_network(settings: Settings, classes: int) -> FasterRCNN:
     return FasterRCNN(**parts_of(settings, classes))
 
 
+class Proposed(NamedTuple):
+    """Attributes: maps by stride; anchors: of each map, [n, 4] x1 y1 x2 y2, input pixels; objectness: logits of all anchors
+    [b, n]; proposals: the best of them, moved and suppressed."""
+
+    maps: dict[int, Array]
+    anchors: list[Array]
+    objectness: Array
+    proposals: Proposals
+
+
 class Terms(NamedTuple):
     """Attributes: terms of the loss by name: "objectness", "rpn_box", "class", "box"; metrics; the maps and the sample of
     regions that they are of; the new model state."""
@@ -131,7 +142,7 @@ class Stages:
         """Maps by stride."""
         return self.apply(params, model_state, *self.images(batch), method="features")[0]
 
-    def propose(self, maps: Mapping[int, Array], outputs: Any, batch: Batch, train: bool) -> tuple[Any, Any]:
+    def propose(self, maps: Mapping[int, Array], outputs: Any, batch: Batch, train: bool) -> tuple[Any, Proposals]:
         """Anchors of each map (section 3.1.1), and the proposals of each image (section 3.3), constants of the loss."""
         settings = self.settings
         anchors = anchors_of_maps(maps, batch.image.shape[1:3], settings.anchors.sizes, settings.anchors.ratios)
@@ -139,15 +150,16 @@ class Stages:
         of_image = partial(propose, anchors=anchors, before=before, most=most, threshold=threshold)
         return anchors, per_image(of_image, *lax.stop_gradient(outputs), batch.size)
 
-    def proposals(self, params: Any, model_state: Any, batch: Batch) -> tuple[dict[int, Array], Any]:
-        """Maps, and the proposals of each image."""
+    def proposals(self, params: Any, model_state: Any, batch: Batch) -> Proposed:
+        """What the region proposal network finds in each image."""
         maps = self.features(params, model_state, batch)
         outputs, _ = self.apply(params, model_state, maps, method="objectness")
-        return maps, self.propose(maps, outputs, batch, train=False)[1]
+        anchors, found = self.propose(maps, outputs, batch, train=False)
+        return Proposed(maps, [jnp.asarray(of_map) for of_map in anchors], outputs[0], found)
 
     def heads(self, params: Any, model_state: Any, batch: Batch) -> tuple[dict[int, Array], Any, tuple[Array, Array]]:
         """Maps, proposals, and the logits and deltas of each."""
-        maps, found = self.proposals(params, model_state, batch)
+        maps, _, _, found = self.proposals(params, model_state, batch)
         return maps, found, self.apply(params, model_state, maps, found.boxes, method="classify")[0]
 
     def detections(self, params: Any, model_state: Any, batch: Batch) -> tuple[dict[int, Array], DetectionPrediction]:

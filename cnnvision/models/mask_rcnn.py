@@ -151,10 +151,5 @@ def make_task(config: Any, info: DataInfo) -> Task:
         predict=predict,
         evaluator=lambda: DetectionEvaluator(info.classes, info.area_ranges),
         best=("AP", "max"),
-        parts={
-            "backbone": stages.features,
-            "proposals": stages.proposals,
-            "RoI heads": stages.heads,
-            "detections": stages.detections,
-        },
+        parts={"backbone": stages.features, "proposals": stages.proposals, "RoI heads": stages.heads},
     )
