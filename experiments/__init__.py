@@ -6,7 +6,7 @@ import sys
 from cnnvision.errors import nearest
 
 COMMANDS = (
-    "train", "evaluate", "predict", "doctor", "convert", "proposals", "ladder", "ablate", "replay", "benchmark",
+    "train", "evaluate", "predict", "stages", "doctor", "convert", "proposals", "ladder", "ablate", "replay", "benchmark",
     "detection_speed",
 )  # fmt: skip
 """All of them, in the order in which a newcomer meets them."""
