@@ -263,6 +263,14 @@ class DetectionPrediction:
 
 
 @struct.dataclass
+class InstancePrediction(DetectionPrediction):
+    """The objects found in each image, each with its mask. Attributes: those of DetectionPrediction; masks: float32
+    [b, d, m, m], probabilities within the box."""
+
+    masks: Array
+
+
+@struct.dataclass
 class SegmentationPrediction:
     """A class for every pixel. Attributes: labels: uint8 [b, h, w] class ids, input pixels; IGNORE where the network has no
     logits (the rim that convolutions without padding lose)."""

@@ -154,14 +154,14 @@ def _match(
         iou = np.stack([pair[2][turn] for pair in now])[:, None, None]
         fits = (iou >= THRESHOLDS[:, None]) & (free | many[: len(now)])
         better = fits & regular[: len(now)]
-        counts = better.any(axis=-1)
-        taken = np.where(np.where(counts[..., None], better, fits), iou, -1.0)
+        whole = better.any(axis=-1)
+        taken = np.where(np.where(whole[..., None], better, fits), iou, -1.0)
         best = count - 1 - np.argmax(taken[..., ::-1], axis=-1)
         hit = fits.any(axis=-1)
         free &= ~(hit[..., None] & (best[..., None] == np.arange(count)))
         which = [pair[0][turn] for pair in now]
         matched[:, :, which] = np.moveaxis(hit, 0, -1)
-        ignoring[:, :, which] = np.moveaxis(hit & ~counts, 0, -1)
+        ignoring[:, :, which] = np.moveaxis(hit & ~whole, 0, -1)
 
 
 def _curves(entry: dict[str, np.ndarray], counts: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:

@@ -26,6 +26,8 @@ WIDTH = 0.02
 """Of a boundary, in diagonals of the image."""
 
 Code = dict[str, Any]
+Codes = Sequence[Code] | np.ndarray
+"""Codes; those of many images in an array of objects [n], so that they are chosen and sorted as rows are."""
 
 
 def code_of_runs(runs: Int[np.ndarray, "n"], size: tuple[int, int]) -> Code:
@@ -48,12 +50,12 @@ def box_overlaps(found: Float64[np.ndarray, "d 4"], objects: Float64[np.ndarray,
     return coding.iou(found, objects, crowd.astype(np.uint8))
 
 
-def mask_overlaps(found: Sequence[Code], objects: Sequence[Code], crowd: Bool[np.ndarray, "n"]) -> np.ndarray:
+def mask_overlaps(found: Codes, objects: Codes, crowd: Bool[np.ndarray, "n"]) -> np.ndarray:
     """IoU, float64 [d, n], of masks; neither is empty."""
     return coding.iou(list(found), list(objects), crowd.astype(np.uint8))
 
 
-def boundary_overlaps(found: Sequence[Code], objects: Sequence[Code], crowd: Bool[np.ndarray, "n"]) -> np.ndarray:
+def boundary_overlaps(found: Codes, objects: Codes, crowd: Bool[np.ndarray, "n"]) -> np.ndarray:
     """The smaller of the IoU of masks and of their boundaries, float64 [d, n]; of crowds, and below `LEAST`, the masks'."""
     iou = mask_overlaps(found, objects, crowd)
     pairs = np.argwhere((iou >= LEAST) & ~crowd)
@@ -68,7 +70,7 @@ def boundary_overlaps(found: Sequence[Code], objects: Sequence[Code], crowd: Boo
 def boundary(code: Code) -> tuple[np.ndarray, int, int]:
     """The boundary of a mask that is not empty: uint8 [h, w] of the pixels around the mask; its top and its left."""
     reach = max(round(WIDTH * math.sqrt(sum(side * side for side in code["size"]))), 1)
-    left, top, width, height = coding.toBbox(code).astype(int)
+    left, top, width, height = coding.toBbox(code).astype(int).tolist()
     mask = coding.decode(code)[top : top + height, left : left + width]
     if min(height, width) <= 2 * reach:
         return mask, top, left  # no pixel lies deep enough
@@ -105,9 +107,13 @@ class Kind:
     overlaps: Callable[[Any, Any, np.ndarray], np.ndarray]
 
 
+def _box_areas(boxes: np.ndarray) -> np.ndarray:
+    return np.prod(boxes.reshape(-1, 4)[:, 2:], axis=1)  # of no images, not even an array with four columns
+
+
 _of_masks = (lambda objects: objects.masks, lambda codes: codes, lambda codes: np.array([*map(coding.area, codes)], float))
 KINDS = {
-    "bbox": Kind(lambda objects: sides(objects.boxes), sides, lambda boxes: boxes[:, 2] * boxes[:, 3], box_overlaps),
+    "bbox": Kind(lambda objects: sides(objects.boxes), sides, _box_areas, box_overlaps),
     "segm": Kind(*_of_masks, mask_overlaps),
     "boundary": Kind(*_of_masks, boundary_overlaps),
 }
