@@ -264,8 +264,10 @@ class DetectionPrediction:
 
 @struct.dataclass
 class InstancePrediction(DetectionPrediction):
-    """The objects found in each image, each with its mask. Attributes: those of DetectionPrediction; masks: float32
-    [b, d, m, m], probabilities within the box."""
+    """The objects found in each image, each with its mask.
+
+    Attributes: those of `DetectionPrediction`; masks: float32 [b, d, m, m], probabilities within the box.
+    """
 
     masks: Array
 

@@ -18,6 +18,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Float64, Int
 from pycocotools import mask as coding
 
+from cnnvision.ops.run_lengths import mask_of_runs, runs_of_text
 from cnnvision.types import Objects
 
 LEAST = 0.5
@@ -69,10 +70,13 @@ def boundary_overlaps(found: Codes, objects: Codes, crowd: Bool[np.ndarray, "n"]
 
 def boundary(code: Code) -> tuple[np.ndarray, int, int]:
     """The boundary of a mask that is not empty: uint8 [h, w] of the pixels around the mask; its top and its left."""
-    reach = max(round(WIDTH * math.sqrt(sum(side * side for side in code["size"]))), 1)
-    left, top, width, height = coding.toBbox(code).astype(int).tolist()
-    mask = coding.decode(code)[top : top + height, left : left + width]
-    if min(height, width) <= 2 * reach:
+    height, width = code["size"]
+    reach = max(round(WIDTH * math.sqrt(height**2 + width**2)), 1)
+    left, top, across, down = coding.toBbox(code).astype(int).tolist()
+    ends = np.cumsum(runs_of_text(code["counts"].decode()))
+    runs = np.diff(np.clip(ends - left * height, 0, across * height), prepend=0)  # of the columns that it has
+    mask = mask_of_runs(runs, (height, across))[top : top + down].astype(np.uint8)
+    if min(down, across) <= 2 * reach:
         return mask, top, left  # no pixel lies deep enough
     kernel = np.ones((2 * reach + 1, 2 * reach + 1), np.uint8)
     # Beyond its own box the mask has no pixel, and the image's rim counts as contour: zeros either way.
