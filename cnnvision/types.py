@@ -31,9 +31,9 @@ IGNORE = 255
 Array = Any
 """A `jax.Array` or a `numpy.ndarray`."""
 
-Masks = bool | Literal["semantic", "cells"]
+Masks = bool | Literal["semantic", "cells", "objects"]
 """What is read beside image and boxes: nothing (False); the semantic map; that and which object each pixel belongs to
-("cells"); or the semantic map and the objects' masks, a plane for each (True)."""
+("cells"); the objects' masks, a plane for each ("objects"); or these and the semantic map (True)."""
 
 
 # Host side: one ragged example in original pixels ------------------------------------------------------------------------

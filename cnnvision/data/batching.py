@@ -25,7 +25,8 @@ def make_batch(rows: Sequence[Row | None], spec: InputSpec, size: tuple[int, int
 
     Returns:
         The batch, of NumPy arrays. Images lie at the top left; what is padded is 0 (IGNORE in semantic maps).
-        How many objects were left out because they were more than `spec.max_objects`: the smallest go first.
+        How many objects were left out because they were more than `spec.max_objects` (the smallest go first), or because no
+        pixel of their mask was left (`Row.lost`).
 
     Raises:
         ConfigError: the examples do not have what the spec asks for.
@@ -90,7 +91,7 @@ def _object_target(rows: Sequence[Row | None], spec: InputSpec, size: tuple[int,
         if row is None:
             continue
         chosen, left_out = _choose(row, spec)
-        dropped += left_out
+        dropped += left_out + row.lost
         count, objects = len(chosen), row.objects
         target.boxes[i, :count] = objects.boxes[chosen]
         target.labels[i, :count] = objects.labels[chosen]
@@ -119,13 +120,13 @@ def crop_mask(mask: np.ndarray, box: np.ndarray, side: int) -> np.ndarray:
 
     Args:
         mask: bool [h, w], input pixels.
-        box: [4] x1 y1 x2 y2, whole pixels of the same image, with area.
+        box: [4] x1 y1 x2 y2 of the same image, with area; the mask is cropped to the whole pixels that it touches.
         side: of the result.
 
     Returns:
         bool [side, side]: where the mask covers at least half of a cell.
     """
-    x1, y1, x2, y2 = (int(value) for value in box)
+    (x1, y1), (x2, y2) = np.floor(box[:2]).astype(int), np.ceil(box[2:]).astype(int)
     return resize(mask[y1:y2, x1:x2].astype(np.uint8) * 255, (side, side)) >= 128
 
 

@@ -1,9 +1,10 @@
 """Examines a data set before training does: decodes every image and every map, counts, and reports all faults at once.
 
 Beyond what opening a source finds: images that cannot be decoded, maps of another size than their image or with values that
-stand for no class, maps that are ignored everywhere, objects whose masks are empty, faults of records that are only read on
-demand (TFDS), the same picture twice, within a split or in two of them, and pictures whose lower part is the grey that
-decoders fill in for missing data. It also notes what is no fault but may surprise, classes that hardly occur for example.
+stand for no class, maps that are ignored everywhere, objects whose masks are empty or elsewhere than their boxes, faults of
+records that are only read on demand (TFDS), the same picture twice, within a split or in two of them, and pictures whose
+lower part is the grey that decoders fill in for missing data. It also notes what is no fault but may surprise, classes that
+hardly occur for example.
 """
 
 import collections
@@ -22,6 +23,7 @@ from cnnvision.data.maps.class_ids import check_map_size
 from cnnvision.data.maps.notes import notes_of_maps
 from cnnvision.data.sources import open_source, split_names
 from cnnvision.errors import DataError
+from cnnvision.ops.geometry import overlaps, tight_boxes
 from cnnvision.types import IGNORE, Example, Problem, Source
 
 _CHUNK = 1024
@@ -30,6 +32,8 @@ _FILL = 128
 """The grey that JPEG decoders fill in for data that are not there."""
 _FILL_ROWS = 8
 """One row of JPEG's blocks."""
+_LEAST_FIT = 0.7
+"""IoU of a mask's own box with the object's, below which they are reported."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -148,6 +152,7 @@ def _look(source: Source, index: int) -> _Seen:
         if example.objects is not None and example.objects.masks is not None:
             check_map_size(example.objects.masks.shape[1:], example.size, file, "masks")
         _report_empty_maps(example, file, findings)
+        _report_masks(example, file, findings)
         _report_copies(example, file, findings)
         findings.problems += getattr(source, "faults", lambda _: [])(index)
     except RecordError as error:
@@ -172,10 +177,28 @@ def _report_empty_maps(example: Example, file: str, findings: Findings) -> None:
     if example.semantic is not None and (example.semantic == IGNORE).all():
         message = "the semantic map is ignored in every pixel, so that nothing is learnt from it"
         findings.add(file, message, "Draw it, or delete the image.", "kept", field="semantic")
+
+
+def _report_masks(example: Example, file: str, findings: Findings) -> None:
+    """Reports masks without a pixel, and masks that lie elsewhere than the object's box."""
     masks = None if example.objects is None else example.objects.masks
-    for number in () if masks is None else np.flatnonzero(~masks.any(axis=(1, 2))):
+    if masks is None:
+        return
+    drawn = masks.any(axis=(1, 2))
+    for number in np.flatnonzero(~drawn):
         message = "the object's mask covers no pixel"
         findings.add(file, message, "Draw it again, or delete the object.", "kept", f"object {number}", "masks")
+    tight = tight_boxes(masks[drawn])
+    for number, own, fit in zip(np.flatnonzero(drawn), tight, overlaps(tight, example.objects.boxes[drawn]), strict=True):
+        if fit < _LEAST_FIT:
+            message = f"the box does not fit the object's mask, which lies in {_spelled(own)} (IoU {fit:.2f})"
+            cure = "Correct the one that is wrong; where masks are learnt, the mask counts."
+            value = _spelled(example.objects.boxes[number])
+            findings.add(file, message, cure, "kept", f"object {number}", "box", value)
+
+
+def _spelled(box: np.ndarray) -> str:
+    return " ".join(f"{side:g}" for side in box.tolist())
 
 
 def _report_copies(example: Example, file: str, findings: Findings) -> None:
@@ -188,9 +211,8 @@ def _report_copies(example: Example, file: str, findings: Findings) -> None:
         drawn = b"" if masks is None else masks[number].tobytes()
         other = first.setdefault((*box, labels[number], crowd[number], drawn), number)
         if other != number:
-            value = " ".join(f"{side:g}" for side in box)
             message = f"the object has class and box of object {other}: of the two, one counts as missed or as background"
-            findings.add(file, message, "Delete one of them.", "kept", f"object {number}", "box", value)
+            findings.add(file, message, "Delete one of them.", "kept", f"object {number}", "box", _spelled(np.array(box)))
 
 
 def _statistics(source: Source, seen: Sequence[_Seen]) -> SplitStatistics:

@@ -40,7 +40,8 @@ class Loaded(NamedTuple):
         step: number of the batch, from 0.
         batch: this process's rows, NumPy arrays.
         failures: one problem for each row that could not be read; its row is not valid.
-        dropped_objects: objects left out because they were more than the spec's `max_objects`.
+        dropped_objects: objects left out because they were more than the spec's `max_objects`, or no pixel of their mask was
+            left.
     """
 
     step: int
@@ -70,7 +71,7 @@ class Rows:
             raise Stopped
         maps = self.spec.target == "semantic" and ("semantic" if self.spec.border is None else "cells")
         try:
-            example = self.source.read(index, image=True, masks=self.spec.mask_side > 0 or maps)
+            example = self.source.read(index, image=True, masks="objects" if self.spec.mask_side else maps)
         except RecordError as error:
             return error.problem
         except (DataError, OSError) as error:

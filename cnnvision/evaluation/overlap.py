@@ -18,7 +18,8 @@ import numpy as np
 from jaxtyping import Bool, Float, Float64, Int
 from pycocotools import mask as coding
 
-from cnnvision.ops.run_lengths import mask_of_runs, runs_of_text
+from cnnvision.evaluation.pasting import part_of_runs
+from cnnvision.ops.run_lengths import runs_of_text
 from cnnvision.types import Objects
 
 LEAST = 0.5
@@ -60,10 +61,9 @@ def boundary_overlaps(found: Codes, objects: Codes, crowd: Bool[np.ndarray, "n"]
     """The smaller of the IoU of masks and of their boundaries, float64 [d, n]; of crowds, and below `LEAST`, the masks'."""
     iou = mask_overlaps(found, objects, crowd)
     pairs = np.argwhere((iou >= LEAST) & ~crowd)
-    mine, theirs = (
-        {i: boundary(codes[i]) for i in set(which)} for codes, which in zip((found, objects), pairs.T, strict=True)
-    )
-    for i, j in pairs:
+    mine = {i: boundary(found[i]) for i in set(pairs[:, 0].tolist())}
+    theirs = {j: boundary(objects[j]) for j in set(pairs[:, 1].tolist())}
+    for i, j in pairs.tolist():
         iou[i, j] = min(iou[i, j], _iou(*mine[i], *theirs[j]))
     return iou
 
@@ -72,11 +72,9 @@ def boundary(code: Code) -> tuple[np.ndarray, int, int]:
     """The boundary of a mask that is not empty: uint8 [h, w] of the pixels around the mask; its top and its left."""
     height, width = code["size"]
     reach = max(round(WIDTH * math.sqrt(height**2 + width**2)), 1)
-    left, top, across, down = coding.toBbox(code).astype(int).tolist()
-    ends = np.cumsum(runs_of_text(code["counts"].decode()))
-    runs = np.diff(np.clip(ends - left * height, 0, across * height), prepend=0)  # of the columns that it has
-    mask = mask_of_runs(runs, (height, across))[top : top + down].astype(np.uint8)
-    if min(down, across) <= 2 * reach:
+    (rows, columns), mask = part_of_runs(runs_of_text(code["counts"].decode()), (height, width))
+    mask, top, left = mask.astype(np.uint8), rows.start, columns.start
+    if min(mask.shape) <= 2 * reach:
         return mask, top, left  # no pixel lies deep enough
     kernel = np.ones((2 * reach + 1, 2 * reach + 1), np.uint8)
     # Beyond its own box the mask has no pixel, and the image's rim counts as contour: zeros either way.

@@ -8,7 +8,7 @@ between them: all that is computed is where.
 """
 
 import numpy as np
-from jaxtyping import Float32, Int64
+from jaxtyping import Bool, Float32, Int64
 
 Axis = tuple[int, np.ndarray, np.ndarray, np.ndarray]
 """First visible pixel; of each visible pixel, the mask's positions before and after it, and how far between them it lies."""
@@ -51,6 +51,22 @@ def pasted_runs(
     filled = stop > start
     offset = (left + every) * height + top
     return _runs((offset + start)[filled], (offset + stop)[filled], height * width)
+
+
+def part_of_runs(runs: Int64[np.ndarray, "n"], size: tuple[int, int]) -> tuple[tuple[slice, slice], Bool[np.ndarray, "_ _"]]:
+    """Where in an image run lengths have ones, as (rows, columns), and what they have there: no array is larger than the
+    columns of the image that hold the object. Empty slices where there is no one.
+    """
+    edges, height = np.cumsum(runs), size[0]
+    starts, stops = edges[0:-1:2], edges[1::2]
+    if not len(starts):
+        return (slice(0, 0), slice(0, 0)), np.zeros((0, 0), bool)
+    left, right = int(starts[0]) // height, -(-int(stops[-1]) // height)
+    lengths = np.diff(np.stack([starts, stops], axis=1).ravel(), prepend=left * height, append=right * height)
+    part = np.repeat(np.arange(len(lengths)) % 2 == 1, lengths).reshape(right - left, height).T
+    rows = np.flatnonzero(part.any(axis=1))
+    top, bottom = int(rows[0]), int(rows[-1]) + 1
+    return (slice(top, bottom), slice(left, right)), part[top:bottom]
 
 
 def _axis(start: np.float32, stop: np.float32, cells: int, limit: int) -> Axis:

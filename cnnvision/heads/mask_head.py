@@ -5,8 +5,9 @@ of logits for each class. Classes do not compete: each plane is a sigmoid of its
 class alone, and at prediction the box head's class names the plane. There is no plane for the background.
 """
 
+import dataclasses
 from collections.abc import Sequence
-from typing import Any
+from typing import Annotated, Any
 
 import flax.linen as nn
 import jax
@@ -14,9 +15,26 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from cnnvision.backbones.layers import Conv
+from cnnvision.errors import ConfigError
 from cnnvision.necks.decoder import TransposedConv
 from cnnvision.ops.losses import binary_cross_entropy
+from cnnvision.settings import Between, Count
 from cnnvision.task import Mean
+
+
+@dataclasses.dataclass(frozen=True)
+class MaskSettings:
+    """How regions are pooled for their masks, what the head is, and what it learns from."""
+
+    size: Annotated[int, Between(1, 64)] = 14  # bins along each side of RoIAlign; masks have twice as many
+    channels: tuple[Count, ...] = (256, 256, 256, 256)  # of the 3×3 convolutions
+    # Cells along each side of an object's mask in a batch, which is cropped to the object's box. Targets from 112 cells are
+    # .0018 off those from the whole mask on average, from 28 cells .0153 (632 regions of COCO's photographs at 800 pixels).
+    cells: Annotated[int, Between(1, 1024)] = 112
+
+    def __post_init__(self):
+        if not self.channels:
+            raise ConfigError("channels = (): the head needs one convolution at least")
 
 
 class MaskHead(nn.Module):

@@ -10,6 +10,7 @@ from cnnvision.models import (
     faster_rcnn,
     fullres,
     localizer,
+    mask_rcnn,
     patchnet,
     random_crops,
     rcnn,
@@ -29,6 +30,7 @@ MODELS: dict[str, Callable[[Any, DataInfo], Task]] = {
     "rcnn": rcnn.make_task,
     "fast_rcnn": fast_rcnn.make_task,
     "faster_rcnn": faster_rcnn.make_task,
+    "mask_rcnn": mask_rcnn.make_task,
 }
 """name in a config's `model.name` -> make_task(config, info)."""
 

@@ -22,9 +22,9 @@ not share: anchors whose middle lies in the padding of an image take no part in 
 """
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -33,7 +33,7 @@ from jax import lax
 
 from cnnvision.errors import ConfigError
 from cnnvision.evaluation.detection import DetectionEvaluator
-from cnnvision.heads.box_head import box_head_accuracy, box_head_terms, sample_regions
+from cnnvision.heads.box_head import RegionSample, box_head_accuracy, box_head_terms, sample_regions
 from cnnvision.heads.rpn import (
     AnchorSettings,
     ProposalSettings,
@@ -44,13 +44,13 @@ from cnnvision.heads.rpn import (
     rpn_terms,
 )
 from cnnvision.models import fast_rcnn
-from cnnvision.models.binding import bind, inputs_of, keys_of_images, normalized, trainable_with
+from cnnvision.models.binding import Apply, bind, inputs_of, keys_of_images, normalized, trainable_with
 from cnnvision.ops.anchors import anchors_of_maps
 from cnnvision.ops.images import per_image
 from cnnvision.pretrained.start import load_pretrained
 from cnnvision.settings import Weight, read
-from cnnvision.task import DataInfo, LossAux, Task
-from cnnvision.types import Array, Batch
+from cnnvision.task import DataInfo, LossAux, Mean, Task
+from cnnvision.types import Array, Batch, DetectionPrediction
 
 
 @dataclasses.dataclass(frozen=True)
@@ -89,41 +89,82 @@ class FasterRCNN(fast_rcnn.FastRCNN):
         return self.rpn(maps)
 
 
-def make_network(settings: Settings, classes: int) -> FasterRCNN:
-    """The module that settings describe; each map has equally many anchors at a position (`AnchorSettings`)."""
+def parts_of(settings: Settings, classes: int) -> dict[str, Any]:
+    """The attributes of `FasterRCNN` that settings describe; each map has equally many anchors at a position
+    (`AnchorSettings`)."""
     parts = fast_rcnn.parts_of(settings, classes, coarser=1)
     of_position = len(settings.anchors.sizes[0]) * len(settings.anchors.ratios)
-    return FasterRCNN(**parts, rpn=RegionProposalHead(of_position, dtype=parts["backbone"].dtype))
+    return {**parts, "rpn": RegionProposalHead(of_position, dtype=parts["backbone"].dtype)}
 
 
-def propose_all(settings: Settings, maps: Mapping[int, Array], outputs: Any, batch: Batch, train: bool) -> tuple[Any, Any]:
-    """Anchors of each map (section 3.1.1), and the proposals of each image (section 3.3), constants of the loss."""
-    anchors = anchors_of_maps(maps, batch.image.shape[1:3], settings.anchors.sizes, settings.anchors.ratios)
-    (before, most), threshold = settings.proposals.limits(train), settings.proposals.threshold
-    of_image = partial(propose, anchors=anchors, before=before, most=most, threshold=threshold)
-    return anchors, per_image(of_image, *lax.stop_gradient(outputs), batch.size)
+def make_network(settings: Settings, classes: int) -> FasterRCNN:
+    """The module that settings describe."""
+    return FasterRCNN(**parts_of(settings, classes))
 
 
-def make_task(config: Any, info: DataInfo) -> Task:
-    """Faster R-CNN as the training loop sees it.
+class Terms(NamedTuple):
+    """Attributes: terms of the loss by name: "objectness", "rpn_box", "class", "box"; metrics; the maps and the sample of
+    regions that they are of; the new model state."""
 
-    Args:
-        config: `model` holds `Settings`; `data` holds size and resize.
-        info: the classes.
+    terms: dict[str, Mean]
+    metrics: dict[str, Mean]
+    maps: dict[int, Array]
+    sample: RegionSample
+    model_state: Any
+
+
+@dataclasses.dataclass(frozen=True)
+class Stages:
+    """The network's stages, and the terms of its loss, as functions of its parameters. (Mask R-CNN goes on from these.)
+
+    Attributes:
+        settings: of the model.
+        apply: of the network (models/binding.py).
+        images: batch -> its normalised images, and which are valid.
     """
-    settings = read(Settings, config.model, "config.model")
-    network = make_network(settings, len(info.classes))
-    images = normalized(network.backbone)
-    init, apply = bind(network, lambda batch: (*images(batch), jnp.zeros((len(batch.valid), 1, 4))))
 
-    def loss(params, model_state, batch, key, train):
+    settings: Settings
+    apply: Apply
+    images: Callable[[Batch], tuple[Array, Array]]
+
+    def features(self, params: Any, model_state: Any, batch: Batch) -> dict[int, Array]:
+        """Maps by stride."""
+        return self.apply(params, model_state, *self.images(batch), method="features")[0]
+
+    def propose(self, maps: Mapping[int, Array], outputs: Any, batch: Batch, train: bool) -> tuple[Any, Any]:
+        """Anchors of each map (section 3.1.1), and the proposals of each image (section 3.3), constants of the loss."""
+        settings = self.settings
+        anchors = anchors_of_maps(maps, batch.image.shape[1:3], settings.anchors.sizes, settings.anchors.ratios)
+        (before, most), threshold = settings.proposals.limits(train), settings.proposals.threshold
+        of_image = partial(propose, anchors=anchors, before=before, most=most, threshold=threshold)
+        return anchors, per_image(of_image, *lax.stop_gradient(outputs), batch.size)
+
+    def proposals(self, params: Any, model_state: Any, batch: Batch) -> tuple[dict[int, Array], Any]:
+        """Maps, and the proposals of each image."""
+        maps = self.features(params, model_state, batch)
+        outputs, _ = self.apply(params, model_state, maps, method="objectness")
+        return maps, self.propose(maps, outputs, batch, train=False)[1]
+
+    def heads(self, params: Any, model_state: Any, batch: Batch) -> tuple[dict[int, Array], Any, tuple[Array, Array]]:
+        """Maps, proposals, and the logits and deltas of each."""
+        maps, found = self.proposals(params, model_state, batch)
+        return maps, found, self.apply(params, model_state, maps, found.boxes, method="classify")[0]
+
+    def detections(self, params: Any, model_state: Any, batch: Batch) -> tuple[dict[int, Array], DetectionPrediction]:
+        """Maps and detections."""
+        maps, found, outputs = self.heads(params, model_state, batch)
+        return maps, fast_rcnn.detect(self.settings.detections, outputs, found, batch.size)
+
+    def terms(self, params: Any, model_state: Any, batch: Batch, key: Any, train: bool) -> Terms:
+        """Section 3.2 (ii): both modules on the same features, the second on a sample of what the first proposes now."""
+        settings, apply = self.settings, self.apply
         # In evaluation the key is fixed: the same anchors and regions are drawn every time. One key for each image to draw
         # anchors, one to draw regions, and one for the batch's dropout.
         anchor_keys, region_keys, dropout = keys_of_images(key if train else jax.random.key(0), 2, len(batch.valid))
-        maps, model_state = apply(params, model_state, *images(batch), train=train, method="features")
+        maps, model_state = apply(params, model_state, *self.images(batch), train=train, method="features")
         # RPN and box head have no running statistics: features alone change the model's state.
         rpn_outputs, _ = apply(params, model_state, maps, train=train, method="objectness")
-        anchors, proposals = propose_all(settings, maps, rpn_outputs, batch, train)
+        anchors, proposals = self.propose(maps, rpn_outputs, batch, train)
 
         def sample_of(key, found, target):
             sample = sample_regions(key, found.boxes, found.valid, target, settings.regions)
@@ -140,28 +181,30 @@ def make_task(config: Any, info: DataInfo) -> Task:
 
         per = per_image(terms_of, anchor_keys, *rpn_outputs, *outputs, sample, batch.target, batch.size)
         terms, measured = ({name: mean.over(batch.valid) for name, mean in each.items()} for each in per)
+        return Terms(terms, measured | {"proposal_recall": recall.over(batch.valid)}, maps, sample, model_state)
+
+
+def make_task(config: Any, info: DataInfo) -> Task:
+    """Faster R-CNN as the training loop sees it.
+
+    Args:
+        config: `model` holds `Settings`; `data` holds size and resize.
+        info: the classes.
+    """
+    settings = read(Settings, config.model, "config.model")
+    network = make_network(settings, len(info.classes))
+    images = normalized(network.backbone)
+    init, apply = bind(network, lambda batch: (*images(batch), jnp.zeros((len(batch.valid), 1, 4))))
+
+    stages = Stages(settings, apply, images)
+
+    def loss(params, model_state, batch, key, train):
+        terms, metrics, _, _, model_state = stages.terms(params, model_state, batch, key, train)
         L = (
             terms["objectness"] + settings.lambda_rpn * terms["rpn_box"]
             + terms["class"] + settings.lambda_box * terms["box"]
         )  # fmt: skip
-        metrics = {f"loss/{name}": term for name, term in terms.items()} | measured
-        return L, LossAux(model_state, metrics | {"proposal_recall": recall.over(batch.valid)})
-
-    def features(params, model_state, batch):
-        return apply(params, model_state, *images(batch), method="features")[0]
-
-    def proposals(params, model_state, batch):
-        maps = features(params, model_state, batch)
-        outputs, _ = apply(params, model_state, maps, method="objectness")
-        return maps, propose_all(settings, maps, outputs, batch, train=False)[1]
-
-    def heads(params, model_state, batch):
-        maps, found = proposals(params, model_state, batch)
-        return found, apply(params, model_state, maps, found.boxes, method="classify")[0]
-
-    def predict(params, model_state, batch):
-        found, outputs = heads(params, model_state, batch)
-        return fast_rcnn.detect(settings.detections, outputs, found, batch.size)
+        return L, LossAux(model_state, {f"loss/{name}": term for name, term in terms.items()} | metrics)
 
     return Task(
         inputs=inputs_of(config.data, "objects", max_objects=settings.max_objects, multiple_of=max(settings.strides)),
@@ -169,8 +212,8 @@ def make_task(config: Any, info: DataInfo) -> Task:
         warm_start=partial(load_pretrained, settings.pretrained, settings.backbone["name"], classes=info.classes),
         trainable=trainable_with(network.backbone),
         loss=loss,
-        predict=predict,
+        predict=lambda params, model_state, batch: stages.detections(params, model_state, batch)[1],
         evaluator=lambda: DetectionEvaluator(info.classes, info.area_ranges),
         best=("AP", "max"),
-        parts={"backbone": features, "proposals": proposals, "RoI heads": heads},
+        parts={"backbone": stages.features, "proposals": stages.proposals, "RoI heads": stages.heads},
     )

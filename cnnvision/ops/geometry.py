@@ -105,3 +105,18 @@ def to_original(
         np.linalg.LinAlgError: where the transform has no inverse.
     """
     return clip_boxes(map_boxes(boxes, invert(transform)), size).astype(np.float32)
+
+
+def tight_boxes(masks: np.ndarray) -> np.ndarray:
+    """The smallest box around each mask: bool [n, h, w], none of them empty -> float32 [n, 4], x1 y1 x2 y2."""
+    height, width = masks.shape[1:]
+    columns, rows = masks.any(axis=1), masks.any(axis=2)
+    return np.stack(
+        [
+            columns.argmax(axis=1),
+            rows.argmax(axis=1),
+            width - columns[:, ::-1].argmax(axis=1),
+            height - rows[:, ::-1].argmax(axis=1),
+        ],
+        axis=1,
+    ).astype(np.float32)

@@ -1,9 +1,9 @@
 """What Mask R-CNN learns of a region (He et al. 2017, section 3, "Mask Representation"): its object's mask within it.
 
-A batch holds each object's mask cropped to its own box, in m × m cells. A pixel of the image has the value of the cell that
-its centre lies in, and 0 outside the box; of these pixels, the target of a region is its RoIAlign, with as many samples in
-each bin as it has pixels, as torchvision computes it of the whole mask. Rows and columns separate, so a target is a product
-of three small matrices.
+A batch holds each object's mask cropped to its own box (rounded outwards to whole pixels), in m × m cells. A pixel of the
+image has the value of the cell that its centre lies in, and 0 outside the box; of these pixels, the target of a region is
+its RoIAlign, with as many samples in each bin as it has pixels, as torchvision computes it of the whole mask. Rows and
+columns separate, so a target is a product of three small matrices.
 """
 
 import jax
@@ -27,15 +27,15 @@ def mask_targets(
     """The target of each region, 0 to 1.
 
     Args:
-        masks: of the image's objects, cropped to `boxes`.
-        boxes: of the objects, x1 y1 x2 y2, whole pixels.
+        masks: of the image's objects, each cropped to the whole pixels that its box touches.
+        boxes: of the objects, x1 y1 x2 y2.
         object: of each region, the object that it stands for.
         regions: x1 y1 x2 y2, pixels of the same image.
         image: (height, width) of the image; what lies beyond its rim has the value of the rim for one pixel, then 0.
         size: s, bins along each side of a region.
         most: pixels that a bin of the largest region is long, rounded up.
     """
-    own = boxes[object]
+    own = jnp.concatenate([jnp.floor(boxes[:, :2]), jnp.ceil(boxes[:, 2:])], axis=1)[object]
     rows, columns = (
         _cells_of_bins(regions[:, i], regions[:, i + 2], own[:, i], own[:, i + 2], image[1 - i], masks.shape[1], size, most)
         for i in (1, 0)

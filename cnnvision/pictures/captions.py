@@ -8,7 +8,7 @@ import numpy as np
 from cnnvision.evaluation.detection_errors import verdicts_of
 from cnnvision.evaluation.worst import held_against
 from cnnvision.pictures import drawing
-from cnnvision.pictures.overlays import class_of_map, present
+from cnnvision.pictures.overlays import class_of_map, object_colour, present
 from cnnvision.types import (
     ClassTarget,
     DetectionPrediction,
@@ -69,8 +69,9 @@ def _judged(prediction: DetectionPrediction, target: Any) -> tuple[Parts, bool |
 
 def framed(prediction: DetectionPrediction, classes: Sequence[str]) -> list[tuple[np.ndarray, str, drawing.Colour]]:
     """(box, class and score, colour) of each valid detection, the best first."""
-    rows = zip(*(x[prediction.valid] for x in (prediction.boxes, prediction.labels, prediction.scores)), strict=True)
-    return [(box, f"{classes[label]} {score:.2f}", drawing.colour(int(label))) for box, label, score in rows]
+    rows = [(int(k), int(prediction.labels[k])) for k in np.flatnonzero(prediction.valid)]
+    words = lambda k, label: f"{classes[label]} {prediction.scores[k]:.2f}"
+    return [(prediction.boxes[k], words(k, label), object_colour(k, label, classes)) for k, label in rows]
 
 
 def name_of(label: int, classes: Sequence[str]) -> tuple[str, drawing.Colour]:

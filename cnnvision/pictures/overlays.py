@@ -5,10 +5,11 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageFilter
 
+from cnnvision.evaluation.pasting import part_of_runs, pasted_runs
 from cnnvision.pictures import drawing
-from cnnvision.types import IGNORE, ObjectTarget, SemanticTarget
+from cnnvision.types import IGNORE, InstancePrediction, ObjectTarget, SemanticTarget
 
 OPACITY = 0.6
 ROWS = 64
@@ -60,9 +61,45 @@ def tinted(pixels: np.ndarray, target: Any, classes: Sequence[str], scale: int) 
         return tinted_map(pixels, target.labels, scale, background_of(classes))
     if isinstance(target, ObjectTarget) and target.masks is not None:
         for k in np.flatnonzero(target.valid):
-            where = paste_mask(target.masks[k], target.boxes[k] * scale, pixels.shape[:2])
+            box = np.concatenate([np.floor(target.boxes[k, :2]), np.ceil(target.boxes[k, 2:])])  # as the mask was cropped
+            where = paste_mask(target.masks[k], box * scale, pixels.shape[:2])
             pixels = drawing.tint(pixels, where, drawing.colour(int(target.labels[k])), 0.4)
     return pixels
+
+
+def masked(
+    pixels: np.ndarray, prediction: InstancePrediction, scale: int, classes: Sequence[str], width: int, fill: bool = True
+) -> np.ndarray:
+    """An image with the masks of one image's valid detections: tinted, so that the object shows through, and outlined.
+
+    Args:
+        pixels: uint8 [h, w, 3] RGB, `scale` times as large as the boxes' image.
+        prediction: of one image; masks are pasted at the size of `pixels`, and the best detection lies on top.
+        width: of an outline, pixels.
+        fill: whether masks are tinted, too.
+    """
+    pixels = pixels.copy()
+    for k in np.flatnonzero(prediction.valid)[::-1]:
+        runs = pasted_runs(prediction.masks[k], prediction.boxes[k] * np.float32(scale), pixels.shape[:2])
+        where, mask = part_of_runs(runs, pixels.shape[:2])
+        ink = object_colour(int(k), int(prediction.labels[k]), classes)
+        inner = _without_rim(mask, width)
+        part = drawing.tint(pixels[where], inner, ink, 0.35) if fill else pixels[where]
+        pixels[where] = drawing.tint(part, mask & ~inner, ink, 1.0)
+    return pixels
+
+
+def _without_rim(mask: np.ndarray, width: int) -> np.ndarray:
+    """A mask bool [h, w] without the pixels that lie within `width` of its rim; what is beyond the array is outside."""
+    if not mask.size:
+        return mask
+    eroded = Image.fromarray(np.pad(mask, width).astype(np.uint8)).filter(ImageFilter.MinFilter(2 * width + 1))
+    return np.array(eroded)[width:-width, width:-width] > 0
+
+
+def object_colour(position: int, label: int, classes: Sequence[str]) -> drawing.Colour:
+    """The colour of a detected object: its class's; where there is one class, that of its position among the detections."""
+    return drawing.colour(label if len(classes) > 1 else position)
 
 
 def present(labels: np.ndarray) -> list[int]:

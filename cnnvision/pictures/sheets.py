@@ -19,11 +19,12 @@ from PIL import Image, ImageDraw
 from cnnvision.evaluation.detection_errors import confident
 from cnnvision.pictures import captions, drawing
 from cnnvision.pictures.curves import draw_curves
-from cnnvision.pictures.overlays import agreement, background_of, tinted, tinted_map
+from cnnvision.pictures.overlays import agreement, background_of, masked, tinted, tinted_map
 from cnnvision.types import (
     Batch,
     ClassPrediction,
     DetectionPrediction,
+    InstancePrediction,
     LocalizationPrediction,
     ObjectTarget,
     SegmentationPrediction,
@@ -123,6 +124,8 @@ def annotate(image: np.ndarray, classes: Sequence[str], prediction: Any, thresho
     inner, best = Image.fromarray(pixels), captions.of_prediction(prediction, classes)
     if isinstance(prediction, SegmentationPrediction):
         inner = Image.fromarray(tinted_map(pixels, prediction.labels, scale, background_of(classes)))
+    elif isinstance(prediction, InstancePrediction):
+        inner = Image.fromarray(masked(pixels, prediction, scale, classes, max(1, text // 9)))
     framed = []
     if isinstance(prediction, LocalizationPrediction):
         framed = [(prediction.boxes, *best[0])]
@@ -188,7 +191,7 @@ def _tile(batch: Batch, i: int, classes: Sequence[str], prediction: Any, scale: 
         inner = _side_by_side(shown)
         width = inner.width
     elif valid and prediction is not None:
-        _draw_prediction(inner, prediction, scale)
+        inner = _with_prediction(inner, prediction, classes, scale)
         guess, right = captions.comparison(prediction, target, classes)
     if valid:
         _draw_tags(inner, target, classes, scale)
@@ -233,8 +236,10 @@ def _check_drawable(prediction: Any) -> None:
         raise ValueError(f"no way to draw predictions of type {type(prediction).__name__}")
 
 
-def _draw_prediction(picture: Image.Image, prediction: Any, scale: int) -> None:
-    """Dashed frames around predicted boxes; classes are named in the caption."""
+def _with_prediction(picture: Image.Image, prediction: Any, classes: Sequence[str], scale: int) -> Image.Image:
+    """The picture with outlines of predicted masks, or dashed frames around boxes; classes are named in the caption."""
+    if isinstance(prediction, InstancePrediction):
+        return Image.fromarray(masked(np.array(picture), prediction, scale, classes, 2, fill=False))
     if isinstance(prediction, LocalizationPrediction):
         ink = drawing.colour(int(np.argmax(prediction.scores)))
         drawing.dashed_rectangle(picture, prediction.boxes * scale, ink, 2)
@@ -242,3 +247,4 @@ def _draw_prediction(picture: Image.Image, prediction: Any, scale: int) -> None:
         for k in np.flatnonzero(prediction.valid):
             ink = drawing.colour(int(prediction.labels[k]))
             drawing.dashed_rectangle(picture, prediction.boxes[k] * scale, ink, 2)
+    return picture

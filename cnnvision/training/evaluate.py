@@ -24,8 +24,8 @@ def remarks(evaluation: "SplitEvaluation", metrics: dict[str, float]) -> list[st
     """What has to be said about the last run of an evaluation beside its numbers, a line each."""
     lines = [f"not evaluated on: {problem}" for problem in evaluation.failures]
     if evaluation.dropped:
-        room = "objects found no room (config.model.max_objects): loss and proposal_recall are without them"
-        lines.append(f"{evaluation.dropped} {room}")
+        why = "found no room (config.model.max_objects), or have no pixel of their mask in the input"
+        lines.append(f"{evaluation.dropped} objects {why}: the loss is without them")
     judged = (evaluation.task.best or ("AP",))[0]
     if any(math.isnan(metrics.get(name, 0.0)) for name in ("loss", judged)):
         lines.append("nothing in what is evaluated on counts: it has no target of a class that the network knows")

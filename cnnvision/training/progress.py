@@ -73,8 +73,8 @@ class InputFaults:
                 self.said.add(problem)
                 say(f"not used: {problem}")
         if loaded.dropped_objects and not self.dropped:
-            say("some images have more objects than a batch has room for (config.model.max_objects): the smallest are "
-                "left out, and counted as objects_dropped")  # fmt: skip
+            say("objects are left out, and counted as objects_dropped: the smallest of an image that has more than a batch "
+                "has room for (config.model.max_objects), or those of whose mask the input has no pixel")  # fmt: skip
         self.failed, self.dropped = self.failed + len(loaded.failures), self.dropped + loaded.dropped_objects
 
     def figures(self) -> dict[str, float]:

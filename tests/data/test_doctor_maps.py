@@ -95,6 +95,17 @@ def test_faults_of_coco(tmp_path):
     assert len(report.problems) == 3 and report.splits["train2017"].objects == {"cat": 0, "dog": 1}
 
 
+def test_a_mask_elsewhere_than_its_box(tmp_path):
+    corner = [[0, 0, 4, 0, 4, 4, 0, 4]]
+    annotations = [
+        coco_annotation(1, 10, 7, (0, 0, 4, 4), segmentation=corner),
+        coco_annotation(2, 10, 7, (10, 10, 4, 4), segmentation=corner),
+    ]
+    report = examine(f"coco:{coco_set(tmp_path, annotations)}", progress=False)
+    found(report, file="train2017/10.png", record="object 1", field="box", effect="kept", words="lies in 0 0 4 4 (IoU 0.00)")
+    assert len(report.problems) == 1
+
+
 def test_real_data(shared_data):
     report = examine(f"masks:{shared_data / 'membrane'}", progress=False)
     assert report.healthy and [report.splits[split].examples for split in ("train", "val")] == [19, 5]

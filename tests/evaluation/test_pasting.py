@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from cnnvision.evaluation.pasting import pasted_runs
+from cnnvision.evaluation.pasting import part_of_runs, pasted_runs
 from cnnvision.ops.run_lengths import mask_of_runs
 from tests.reference.masks import pasted
 
@@ -14,6 +14,11 @@ def check(mask, box, size, threshold=0.5):
     assert runs.dtype == np.int64 and runs.sum() == size[0] * size[1] and (runs[1:] > 0).all()
     found = mask_of_runs(runs, size)
     np.testing.assert_array_equal(found, pasted(mask, box, size, threshold))
+    where, part = part_of_runs(runs, size)
+    again = np.zeros(size, bool)
+    again[where] = part
+    np.testing.assert_array_equal(again, found)
+    assert not part.size or all(part.any(axis=axis)[[0, -1]].all() for axis in (0, 1))
     return found
 
 

@@ -51,4 +51,7 @@ CASES = {
     "faster_rcnn": Case(
         "faster_rcnn_shapes", {**FEW, "rpn": {"number": 32}}, learning_rate=0.02, background=True, shared={"rpn": 3}
     ),
+    "mask_rcnn": Case(
+        "mask_rcnn_shapes", {**FEW, "rpn": {"number": 32}}, learning_rate=0.02, background=True, shared={"rpn": 3}
+    ),
 }

@@ -51,6 +51,12 @@ def prepared(name):
     return task, params, model_state, gradient, jax.jit(task.predict)
 
 
+def disc(side):
+    """bool [side, side], the largest disc."""
+    x = (np.arange(side) + 0.5) / side - 0.5
+    return x[:, None] ** 2 + x**2 < 0.25
+
+
 def make_batch(task, seed=0, rows=ROWS):
     rng = np.random.default_rng(seed)
     batch = empty_batch(task.inputs, rows)
@@ -68,7 +74,10 @@ def make_batch(task, seed=0, rows=ROWS):
             labels=rng.integers(0, len(CLASSES), shape).astype(np.int32),
             valid=np.ones(shape, bool),
             crowd=np.zeros(shape, bool),
+            masks=batch.target.masks,
         )
+        if target.masks is not None:
+            target.masks[:] = disc(target.masks.shape[-1])
     image = rng.integers(0, 256, batch.image.shape, dtype=np.uint8)
     if isinstance(target, SemanticTarget):  # something to see: the classes differ in brightness
         image = (image // 4 + target.labels[..., None] * np.uint8(60)).astype(np.uint8)

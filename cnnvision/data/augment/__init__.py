@@ -18,7 +18,7 @@ from cnnvision.data.augment.photometric import UNCHANGED, Colours
 from cnnvision.data.augment.resampling import Rectangle, place_image, place_maps, warp_image, warp_maps
 from cnnvision.data.options import AugmentSettings
 from cnnvision.inputs import InputSpec
-from cnnvision.ops.geometry import clip_boxes, map_boxes
+from cnnvision.ops.geometry import clip_boxes, map_boxes, tight_boxes
 from cnnvision.types import IGNORE, Example, Objects
 
 TRIES = 10
@@ -84,6 +84,7 @@ class Row:
         cells: int32 [h, w], 0 or which object a pixel belongs to, where weights of borders are asked for; or None.
         core: x1 y1 x2 y2, whole pixels: the part whose predictions are kept; None for all of the image.
         proposals: float32 [p, 4] in input pixels, those of which enough is visible; None where the example has none.
+        lost: objects that are not among `objects` because no pixel of their mask is left, though enough of their box is.
     """
 
     index: int
@@ -96,6 +97,7 @@ class Row:
     cells: np.ndarray | None = None
     core: Rectangle | None = None
     proposals: np.ndarray | None = None
+    lost: int = 0
 
 
 def resized(size: tuple[int, int], out: tuple[int, int], spec: InputSpec) -> Augmentation:
@@ -228,9 +230,9 @@ def apply(augmentation: Augmentation, example: Example, index: int, min_visible:
     label = example.label
     if label is None and largest is not None:
         label = int(example.objects.labels[largest])
-    objects = position = None
+    objects, position, lost = None, None, 0
     if example.objects is not None:
-        objects, kept = _apply_objects(augmentation, example.objects, min_visible)
+        objects, kept, lost = _apply_objects(augmentation, example.objects, min_visible)
         found = np.flatnonzero(kept == largest) if largest is not None else ()
         position = int(found[0]) if len(found) else None
     proposals = example.proposals
@@ -247,6 +249,7 @@ def apply(augmentation: Augmentation, example: Example, index: int, min_visible:
         semantic=None if example.semantic is None else _apply_maps(augmentation, example.semantic, IGNORE),
         cells=None if example.cells is None else _apply_maps(augmentation, example.cells, 0),
         proposals=proposals,
+        lost=lost,
     )
 
 
@@ -268,30 +271,18 @@ def _apply_maps(augmentation: Augmentation, maps: np.ndarray, fill: int) -> np.n
     return maps[..., ::-1, :] if augmentation.flip_vertical else maps
 
 
-def _apply_objects(augmentation: Augmentation, objects: Objects, min_visible: float) -> tuple[Objects, np.ndarray]:
-    """The visible objects, and their positions int [n] among all."""
+def _apply_objects(augmentation: Augmentation, objects: Objects, min_visible: float) -> tuple[Objects, np.ndarray, int]:
+    """The visible objects, their positions int [n] among all, and how many others have lost their mask."""
     boxes, fraction = _visible(objects.boxes, augmentation)
     kept = np.flatnonzero(_stays(boxes, fraction, min_visible))
-    boxes, masks = boxes[kept], None
+    boxes, masks, visible = boxes[kept], None, len(kept)
     if objects.masks is not None:
         masks = _apply_maps(augmentation, objects.masks[kept], 0)
         some = masks.any(axis=(1, 2))
-        kept, masks = kept[some], masks[some]
-        boxes = tight_boxes(masks)
+        kept, masks, tight = kept[some], masks[some], tight_boxes(masks[some])
+        # An annotated box tells fractions of a pixel that a mask does not. Where a crop or a turn has moved the rim of what
+        # is visible, or the box never fitted its mask, it is the mask's.
+        fits = np.all(np.abs(boxes[some] - tight) < 1, axis=1, keepdims=True)
+        boxes = np.where(fits, boxes[some], tight)
     area = np.prod(boxes[:, 2:] - boxes[:, :2], axis=1)
-    return Objects(boxes, objects.labels[kept], objects.crowd[kept], area, masks), kept
-
-
-def tight_boxes(masks: np.ndarray) -> np.ndarray:
-    """The smallest box around each mask: bool [n, h, w], none of them empty -> float32 [n, 4], x1 y1 x2 y2."""
-    height, width = masks.shape[1:]
-    columns, rows = masks.any(axis=1), masks.any(axis=2)
-    return np.stack(
-        [
-            columns.argmax(axis=1),
-            rows.argmax(axis=1),
-            width - columns[:, ::-1].argmax(axis=1),
-            height - rows[:, ::-1].argmax(axis=1),
-        ],
-        axis=1,
-    ).astype(np.float32)
+    return Objects(boxes, objects.labels[kept], objects.crowd[kept], area, masks), kept, visible - len(kept)

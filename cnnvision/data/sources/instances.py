@@ -71,7 +71,9 @@ class InstanceSource(RecordSource):
         if len(ids) != len(record.objects.boxes):
             message = f"the map changed: it had {len(record.objects.boxes)} objects when the data set was opened"
             raise RecordError(Problem(file, "", "instances", str(len(ids)), message, "Start again.", "left out"))
-        objects = dataclasses.replace(record.objects, masks=masks_of(raw, ids)) if masks is True else record.objects
+        objects = (
+            dataclasses.replace(record.objects, masks=masks_of(raw, ids)) if masks in (True, "objects") else record.objects
+        )
         return objects, (raw > 0).astype(np.uint8), raw.astype(np.int32) if masks == "cells" else None
 
 

@@ -127,8 +127,8 @@ class TfdsSource:
         pixels = decode_image(record[self._image], file) if image else None
         size = image_size(record[self._image], file) if pixels is None else pixels.shape[:2]
         label = self._labels[record["label"]] if record.get("label", -1) >= 0 else -1
-        objects = self._objects(record, size, file, findings, masks is True)
-        semantic = self._semantic(record, size, file) if masks else None
+        objects = self._objects(record, size, file, findings, masks in (True, "objects"))
+        semantic = self._semantic(record, size, file) if masks not in (False, "objects") else None
         known = masks == "cells" and "instances" in record
         cells = decode_map(record["instances"], file).astype(np.int32) if known else None
         return Example(self.ids[index], size, pixels, label if label >= 0 else None, objects, semantic, cells)

@@ -97,7 +97,7 @@ class CocoSource(RecordSource):
         """
         objects, size = self.records[index].objects, self.records[index].size
         cells, positions = None, range(len(objects.boxes))
-        if self._segmentations is not None and masks is True:
+        if self._segmentations is not None and masks in (True, "objects"):
             planes = np.zeros((len(positions), *size), bool)
             for position in positions:
                 self._draw(index, position, planes[position], True)
@@ -106,7 +106,7 @@ class CocoSource(RecordSource):
             cells = np.zeros(size, np.int32)
             for position in reversed(positions):
                 self._draw(index, position, cells, position + 1)
-        return objects, self._semantic(self.records[index]), cells
+        return objects, None if masks == "objects" else self._semantic(self.records[index]), cells
 
     def map_digest(self, index: int) -> str:
         """Of the semantic map, and where there is one, of the objects' masks too: they tell where its cells touch."""

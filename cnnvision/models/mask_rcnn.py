@@ -1,0 +1,152 @@
+"""Mask R-CNN (He, Gkioxari, Dollár and Girshick 2017, "Mask R-CNN").
+
+Faster R-CNN with one more head: beside the class and the box of a region, a mask, in parallel to both (section 3).
+
+Section 3, "Mask R-CNN": on each sampled region the multi-task loss is L = Lcls + Lbox + Lmask. The mask branch has a plane
+of m × m logits for each class; Lmask is the average binary cross entropy on the plane of the true class, of positive regions
+alone, so that classes do not compete. "Mask Representation": the target is the part of the object's mask in the region
+(ops/masks.py). "RoIAlign": nothing is rounded on the way from the region to the bins. "Network Architecture": with a pyramid
+the head is four 3×3 convolutions on 14×14 bins, a transposed convolution and a 1×1 convolution to 28×28 (figure 4, right).
+Section 3.1, "Inference": the mask branch sees the final detections alone, and the plane of the predicted class is the mask.
+It is resized to the box and cut at .5 (evaluation/pasting.py).
+
+Deviations, which torchvision's `maskrcnn_resnet50_fpn` shares: those of Faster R-CNN (models/faster_rcnn.py); targets are
+RoIAlign's means of the mask, 0 to 1, not binary; without a pyramid the head has the same layers (the paper's takes the
+backbone's last stage: figure 4, left). One that torchvision does not share: a batch holds masks cropped to their boxes in a
+fixed number of cells, which moves targets by as much as heads/mask_head.py says.
+"""
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from cnnvision.errors import ConfigError
+from cnnvision.evaluation.detection import DetectionEvaluator
+from cnnvision.heads.box_head import pool_regions
+from cnnvision.heads.mask_head import MaskHead, MaskSettings, class_masks, mask_term
+from cnnvision.models import faster_rcnn
+from cnnvision.models.binding import bind, inputs_of, normalized, trainable_with
+from cnnvision.ops.images import per_image
+from cnnvision.ops.masks import mask_targets
+from cnnvision.pretrained.start import load_pretrained
+from cnnvision.settings import Weight, read
+from cnnvision.task import DataInfo, LossAux, Task
+from cnnvision.types import Array, Batch, InstancePrediction
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings(faster_rcnn.Settings):
+    """`config.model`: Faster R-CNN's settings, and those of the mask head."""
+
+    name: str = "mask_rcnn"
+    masks: MaskSettings = MaskSettings()
+    lambda_mask: Weight = 1.0  # L = objectness + lambda_rpn · rpn_box + class + lambda_box · box + lambda_mask · mask
+
+    def __post_init__(self):
+        super().__post_init__()
+        if not self.positives:
+            number, share = self.regions.number, self.regions.share
+            raise ConfigError(
+                f"regions.share = {share}: of {number} regions none could be positive, and masks learn of those"
+            )
+
+    @property
+    def positives(self) -> int:
+        """Regions of an image that can be positive: the first of its sample."""
+        return int(self.regions.number * self.regions.share)
+
+
+class MaskRCNN(faster_rcnn.FasterRCNN):
+    """Three heads on the same maps. Attributes: mask_head; bins along each side of what it sees; those of `FasterRCNN`."""
+
+    mask_head: MaskHead
+    bins: int
+
+    def __call__(self, image: Array, valid: Array, boxes: Array, train: bool) -> tuple[Any, Any, Array]:
+        """Everything once: normalised images and boxes [b, r, 4] -> what the three heads give."""
+        maps = self.features(image, valid, train)
+        return self.objectness(maps, train), self.classify(maps, boxes, train), self.masks(maps, boxes, train)
+
+    def masks(self, maps: Mapping[int, Array], boxes: Array, train: bool) -> Array:
+        """Maps by stride and boxes [b, r, 4] -> mask logits [b, r, m, m, k] within each box; `train` changes nothing."""
+        maps = {stride: maps[stride] for stride in self.strides}
+        align = dataclasses.replace(self.regions, size=self.bins, pooling="align")
+        return self.mask_head(per_image(partial(pool_regions, settings=align), maps, boxes))
+
+
+def make_network(settings: Settings, classes: int) -> MaskRCNN:
+    """The module that settings describe."""
+    parts = faster_rcnn.parts_of(settings, classes)
+    head = MaskHead(classes, settings.masks.channels, dtype=parts["backbone"].dtype)
+    return MaskRCNN(**parts, mask_head=head, bins=settings.masks.size)
+
+
+def make_task(config: Any, info: DataInfo) -> Task:
+    """Mask R-CNN as the training loop sees it.
+
+    Args:
+        config: `model` holds `Settings`; `data` holds size and resize.
+        info: the classes.
+    """
+    settings = read(Settings, config.model, "config.model")
+    network = make_network(settings, len(info.classes))
+    images, masks = normalized(network.backbone), settings.masks
+    init, apply = bind(network, lambda batch: (*images(batch), jnp.zeros((len(batch.valid), 1, 4))))
+    stages = faster_rcnn.Stages(settings, apply, images)
+
+    def loss(params, model_state, batch, key, train):
+        terms, metrics, maps, sample, model_state = stages.terms(params, model_state, batch, key, train)
+        positive = jax.tree.map(lambda leaf: leaf[:, : settings.positives], sample)
+        logits, _ = apply(params, model_state, maps, positive.boxes, train=train, method="masks")
+
+        def mask_of(logits, sample, target, size):
+            targets = mask_targets(
+                target.masks, target.boxes, sample.object, sample.boxes, size, logits.shape[1], longest_bin(batch, masks)
+            )
+            return mask_term(logits, target.labels[sample.object], targets, sample.positive)
+
+        terms |= {"mask": per_image(mask_of, logits, positive, batch.target, batch.size).over(batch.valid)}
+        L = (
+            terms["objectness"] + settings.lambda_rpn * terms["rpn_box"]
+            + terms["class"] + settings.lambda_box * terms["box"] + settings.lambda_mask * terms["mask"]
+        )  # fmt: skip
+        return L, LossAux(model_state, {f"loss/{name}": term for name, term in terms.items()} | metrics)
+
+    def predict(params, model_state, batch):
+        maps, found = stages.detections(params, model_state, batch)
+        logits, _ = apply(params, model_state, maps, found.boxes, method="masks")
+        found_masks = per_image(class_masks, logits, found.labels)
+        return InstancePrediction(**vars(found), masks=found_masks)
+
+    return Task(
+        inputs=inputs_of(
+            config.data,
+            "objects",
+            max_objects=settings.max_objects,
+            mask_side=masks.cells,
+            multiple_of=max(settings.strides),
+        ),
+        init=init,
+        warm_start=partial(load_pretrained, settings.pretrained, settings.backbone["name"], classes=info.classes),
+        trainable=trainable_with(network.backbone),
+        loss=loss,
+        predict=predict,
+        evaluator=lambda: DetectionEvaluator(info.classes, info.area_ranges),
+        best=("AP", "max"),
+        parts={
+            "backbone": stages.features,
+            "proposals": stages.proposals,
+            "RoI heads": stages.heads,
+            "detections": stages.detections,
+        },
+    )
+
+
+def longest_bin(batch: Batch, masks: MaskSettings) -> int:
+    """Pixels that a bin of a target is long, at most."""
+    return math.ceil(max(batch.image.shape[1:3]) / (2 * masks.size))
