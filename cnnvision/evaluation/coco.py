@@ -1,21 +1,27 @@
-"""COCO's own published evaluation, run on arrays: average precision, recall, and which detection matches which object."""
+"""COCO's evaluation: average precision, recall, and which detection matches which object.
 
-import contextlib
+The rules are those of pycocotools' `COCOeval`, and so are the numbers; the tests compare them. Its loops over images,
+classes and ranges of area are minutes of Python for 5,000 images. Here the detections that can match anything at all are
+matched for all thresholds and ranges at once, in rounds: in each, the next best detection of every image and class.
+"""
+
+import collections
 import dataclasses
-import io
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
-from pycocotools.coco import COCO
-from pycocotools.cocoeval import COCOeval
+
+from cnnvision.evaluation.overlap import KINDS, LEAST
 
 COUNTS = (1, 10, 100)
 """Detections of an image that count for average recall; the last for average precision, too."""
 RECALLS = np.linspace(0.0, 1.0, 101)
 """Where precision is read."""
+THRESHOLDS = np.linspace(LEAST, 0.95, 10)
+"""IoU from which on a detection is right."""
 HALF = 0
-"""Index of an IoU of .50 among COCO's thresholds."""
+"""Index of an IoU of .50 among them."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,66 +42,155 @@ class Matches:
     objects: np.ndarray
 
 
+@dataclasses.dataclass(frozen=True)
+class Evaluation:
+    """What `coco_evaluation` found, under pycocotools' names.
+
+    Attributes:
+        eval: "precision", float64 [IoU, recall, class, range, count], and "recall", [IoU, class, range, count]; −1 where no
+            object counts. Range 0 is that of all areas.
+        evalImgs: by class, then range; of all images together, ranked by score: "dtScores" [d], "dtMatches" and "dtIgnore"
+            bool [IoU, d], "image" [d], "rank" [d] (how many of its image and class are better), "objects" [images].
+    """
+
+    eval: dict[str, np.ndarray]
+    evalImgs: list[dict[str, np.ndarray]]
+
+
 def coco_evaluation(
-    images: Sequence[tuple[Any, np.ndarray, np.ndarray, np.ndarray]],
+    images: Sequence[tuple[Any, Any, np.ndarray, np.ndarray]],
     classes: int,
     area_ranges: Mapping[str, tuple[float, float]],
     counts: Sequence[int] = COUNTS,
-) -> COCOeval:
-    """COCO's own evaluation, accumulated.
+    kind: Literal["bbox", "segm", "boundary"] = "bbox",
+) -> Evaluation:
+    """Detections of all images held against their objects.
 
     Args:
-        images: as `DetectionEvaluator.images`.
+        images: of each (objects, shapes, labels, scores): `Objects`; of the detections what `kind` compares (`KINDS`);
+            int [d]; float64 [d]. Masks are codes, those of the objects, too.
         classes: how many.
         area_ranges: name -> (least, most), square pixels; "all" is put before them.
-        counts: how many of an image's best detections count; the last for precision.
+        counts: how many of an image's best detections of a class count, in increasing order; the last for precision.
+        kind: what the IoU is of.
     """
-    sides = lambda boxes: np.concatenate([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]], axis=1).astype(np.float64).tolist()
-    annotations, found = [], []
-    for image, (objects, boxes, labels, scores) in enumerate(images):
-        columns = (sides(objects.boxes), objects.labels.tolist(), objects.area.tolist(), objects.crowd.tolist())
-        for box, label, area, crowd in zip(*columns, strict=True):
-            # The published code takes an annotation with the id 0 for none.
-            row = dict(id=len(annotations) + 1, image_id=image, category_id=label, bbox=box, area=area, iscrowd=int(crowd))
-            annotations.append(row)
-        for box, label, score in zip(sides(boxes), labels.tolist(), scores.tolist(), strict=True):
-            row = dict(id=len(found) + 1, image_id=image, category_id=label, bbox=box, area=box[2] * box[3], iscrowd=0)
-            found.append({**row, "score": score})
-    truth, predicted = COCO(), COCO()
-    ids = [{"id": image} for image in range(len(images))]
-    categories = [{"id": label} for label in range(classes)]
-    with contextlib.redirect_stdout(io.StringIO()):
-        for data, rows in ((truth, annotations), (predicted, found)):
-            data.dataset = {"images": ids, "categories": categories, "annotations": rows}
-            data.createIndex()
-        evaluation = COCOeval(truth, predicted, "bbox")
-        evaluation.params.areaRng = [[0.0, 1e10], *([float(x) for x in bounds] for bounds in area_ranges.values())]
-        evaluation.params.areaRngLbl = ["all", *area_ranges]
-        evaluation.params.maxDets = list(counts)
-        evaluation.evaluate()
-        evaluation.accumulate()
-    return evaluation
+    of, ranges = KINDS[kind], np.array([[0.0, 1e10], *area_ranges.values()])
+    outside = lambda areas: (areas < ranges[:, :1]) | (areas > ranges[:, 1:])  # [a, n]
+    # All objects, all detections, each by image and class; a key is one class of one image.
+    keys = lambda labels: _joined([i * classes + np.asarray(each, np.int64) for i, each in enumerate(labels)], np.int64)
+    key = keys([objects.labels for objects, *_ in images])
+    order = np.argsort(key, kind="stable")
+    key, crowd = key[order], _joined([objects.crowd for objects, *_ in images], bool)[order]
+    ignored = crowd | outside(_joined([objects.area for objects, *_ in images], np.float64)[order])
+    truths = _joined([of.of_objects(objects) for objects, *_ in images])[order]
+
+    found_key, scores = keys([labels for *_, labels, _ in images]), _joined([row[3] for row in images], np.float64)
+    order = np.lexsort((-scores, found_key))  # equal scores in the order given
+    rank = np.arange(len(order)) - np.searchsorted(found_key[order], found_key[order])
+    order, rank = order[rank < counts[-1]], rank[rank < counts[-1]]
+    found_key, scores = found_key[order], scores[order]
+    found = _joined([of.of_found(shapes) for _, shapes, *_ in images])[order]
+
+    pairs = collections.defaultdict(list)
+    both = np.intersect1d(key, found_key)
+    ends = [np.searchsorted(rows, both, side).tolist() for rows in (found_key, key) for side in ("left", "right")]
+    for mine, last, theirs, end in zip(*ends, strict=True):
+        iou = of.overlaps(found[mine:last], truths[theirs:end], crowd[theirs:end])
+        near = np.flatnonzero(iou.max(axis=1) >= LEAST)
+        if len(near):
+            pairs[end - theirs].append((mine + near, theirs, iou[near]))
+    matched, ignoring = (np.zeros((len(ranges), len(THRESHOLDS), len(found)), bool) for _ in range(2))
+    for same_number in pairs.values():
+        _match(same_number, crowd, ignored, matched, ignoring)
+    ignoring |= ~matched & outside(of.areas(found))[:, None]
+
+    entries = []
+    for label in range(classes):
+        mine, theirs = np.flatnonzero(found_key % classes == label), key % classes == label
+        mine = mine[np.argsort(-scores[mine], kind="stable")]
+        columns = {"dtScores": scores[mine], "image": found_key[mine] // classes, "rank": rank[mine]}
+        for i in range(len(ranges)):
+            objects = np.bincount(key[theirs & ~ignored[i]] // classes, minlength=len(images)).astype(float)
+            matches = {"dtMatches": matched[i][:, mine], "dtIgnore": ignoring[i][:, mine]}
+            entries.append({**columns, **matches, "objects": objects})
+    curves = [_curves(entry, counts) for entry in entries]
+    shape = (classes, len(ranges), len(counts), len(THRESHOLDS))
+    precision = np.array([curve for curve, _ in curves]).reshape(*shape, len(RECALLS)).transpose(3, 4, 0, 1, 2)
+    recall = np.array([last for _, last in curves]).reshape(shape).transpose(3, 0, 1, 2)
+    return Evaluation({"precision": precision, "recall": recall}, entries)
 
 
-def matches_of(evaluation: COCOeval) -> list[Matches]:
+def _joined(parts: Sequence[Any], dtype: Any = None) -> np.ndarray:
+    """One after the other; where there is no part, nothing."""
+    return np.concatenate([np.asarray(part, dtype) for part in parts]) if parts else np.zeros(0, dtype)
+
+
+def _match(
+    pairs: list[tuple[np.ndarray, int, np.ndarray]],
+    crowd: np.ndarray,
+    ignored: np.ndarray,
+    matched: np.ndarray,
+    ignoring: np.ndarray,
+) -> None:
+    """Matches the detections of images and classes that have equally many objects, the best detection first.
+
+    A detection takes the object with the highest IoU, of equals the last, that is not taken; one that is ignored (a crowd,
+    or of another area) only where no other fits, and then it is ignored itself. A crowd may be taken often.
+
+    Args:
+        pairs: of each (detections int [d], the best first; its first object; IoU float64 [d, n]).
+        crowd, ignored: bool [objects], bool [ranges, objects].
+        matched, ignoring: bool [ranges, IoU, detections], written to: which have an object, and which an ignored one.
+    """
+    pairs = sorted(pairs, key=lambda pair: -len(pair[0]))  # those that have a detection left stand before the others
+    count = pairs[0][2].shape[1]
+    objects = np.array([first for _, first, _ in pairs])[:, None] + np.arange(count)
+    many = crowd[objects][:, None, None]  # [pairs, ranges, IoU, n]
+    regular = ~ignored[:, objects].swapaxes(0, 1)[:, :, None]
+    free = np.ones((len(pairs), len(ignored), len(THRESHOLDS), count), bool)
+    for turn in range(len(pairs[0][0])):
+        now = [pair for pair in pairs[: len(free)] if len(pair[0]) > turn]
+        free = free[: len(now)]
+        iou = np.stack([pair[2][turn] for pair in now])[:, None, None]
+        fits = (iou >= THRESHOLDS[:, None]) & (free | many[: len(now)])
+        better = fits & regular[: len(now)]
+        whole = better.any(axis=-1)
+        taken = np.where(np.where(whole[..., None], better, fits), iou, -1.0)
+        best = count - 1 - np.argmax(taken[..., ::-1], axis=-1)
+        hit = fits.any(axis=-1)
+        free &= ~(hit[..., None] & (best[..., None] == np.arange(count)))
+        which = [pair[0][turn] for pair in now]
+        matched[:, :, which] = np.moveaxis(hit, 0, -1)
+        ignoring[:, :, which] = np.moveaxis(hit & ~whole, 0, -1)
+
+
+def _curves(entry: dict[str, np.ndarray], counts: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
+    """Precision [count, IoU, recall] and the last recall [count, IoU] of one class and range; −1 without objects."""
+    precision, recall = np.zeros((len(counts), len(THRESHOLDS), len(RECALLS))), np.zeros((len(counts), len(THRESHOLDS)))
+    there = entry["objects"].sum()
+    if not there:
+        return precision - 1, recall - 1
+    for i, count in enumerate(counts):
+        first = entry["rank"] < count
+        matched, ignored = entry["dtMatches"][:, first], entry["dtIgnore"][:, first]
+        right, wrong = (np.cumsum(rows & ~ignored, axis=1).astype(np.float64) for rows in (matched, ~matched))
+        if not right.size:
+            continue
+        recall[i] = right[:, -1] / there
+        envelope = np.maximum.accumulate((right / (wrong + right + np.spacing(1)))[:, ::-1], axis=1)[:, ::-1]
+        for threshold, recalls in enumerate(right / there):
+            reached = np.searchsorted(recalls, RECALLS, side="left")
+            reached = reached[reached < len(recalls)]
+            precision[i, threshold, : len(reached)] = envelope[threshold, reached]
+    return precision, recall
+
+
+def matches_of(evaluation: Evaluation) -> list[Matches]:
     """How an evaluation matched the detections of each class, whatever the objects' areas."""
-    params, matches = evaluation.params, []
-    count, thresholds = len(params.imgIds), len(params.iouThrs)
-    for label in range(len(params.catIds)):
-        # By class, then range of area ("all" is the first), then image; None where an image has nothing of the class.
-        of_images = evaluation.evalImgs[label * len(params.areaRng) * count :][:count]
-        found = [(image, each) for image, each in enumerate(of_images) if each]
-        objects = np.zeros(count)
-        for image, each in found:
-            objects[image] = np.sum(np.asarray(each["gtIgnore"]) == 0)
-        join = lambda key, found=found: np.concatenate(
-            [np.zeros((thresholds, 0)), *(each[key] for _, each in found)], axis=1
-        )
-        scores = np.concatenate([np.zeros(0), *(each["dtScores"] for _, each in found)])
-        image = np.repeat([image for image, _ in found], [len(each["dtScores"]) for _, each in found]).astype(int)
-        order = np.argsort(-scores, kind="mergesort")
-        matched, counts = join("dtMatches")[:, order] > 0, join("dtIgnore")[:, order] == 0
-        matches.append(Matches(scores[order], image[order], matched & counts, ~matched & counts, objects))
+    ranges, matches = evaluation.eval["precision"].shape[3], []
+    for each in evaluation.evalImgs[::ranges]:
+        matched, counts = each["dtMatches"], ~each["dtIgnore"]
+        matches.append(Matches(each["dtScores"], each["image"], matched & counts, ~matched & counts, each["objects"]))
     return matches
 
 

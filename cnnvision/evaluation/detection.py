@@ -1,11 +1,12 @@
-"""Average precision of detections: COCO's, by its own published code, and PASCAL VOC's."""
+"""Average precision of detections: COCO's and PASCAL VOC's."""
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from cnnvision.evaluation.coco import COUNTS, Matches, best_threshold, coco_evaluation, matches_of
+from cnnvision.evaluation.coco import COUNTS, Evaluation, Matches, best_threshold, coco_evaluation, matches_of
 from cnnvision.evaluation.detection_bootstrap import resampled_precisions
 from cnnvision.evaluation.voc import Truth, average_precision, precision_recall
 from cnnvision.types import DetectionPrediction, Example
@@ -44,7 +45,8 @@ class DetectionEvaluator:
             boxes, labels, scores = (
                 np.asarray(x[row])[found] for x in (predictions.boxes, predictions.labels, predictions.scores)
             )
-            self.images.append((example.objects, boxes.astype(np.float64), labels, scores.astype(np.float64)))
+            objects = dataclasses.replace(example.objects, masks=None)
+            self.images.append((objects, boxes.astype(np.float64), labels, scores.astype(np.float64)))
 
     def compute(self) -> dict[str, float]:
         """Fractions in [0, 1]; NaN where no object counts."""
@@ -58,14 +60,7 @@ class DetectionEvaluator:
     def _coco(self) -> dict[str, float]:
         evaluation = coco_evaluation(self.images, len(self.classes), self.area_ranges)
         self.matches = matches_of(evaluation)
-        # Precision [IoU, recall, class, range, count], recall [IoU, class, range, count]; −1 where no object stands.
-        precision, recall = evaluation.eval["precision"], evaluation.eval["recall"]
-        mean = lambda values: float(values[values > -1].mean()) if (values > -1).any() else float("nan")
-        metrics = {"AP": mean(precision[:, :, :, 0, -1])}
-        metrics |= {f"AP{percent}": mean(precision[i, :, :, 0, -1]) for percent, i in ((50, 0), (75, 5))}
-        metrics |= {f"AP{name[0]}": mean(precision[:, :, :, 1 + i, -1]) for i, name in enumerate(self.area_ranges)}
-        metrics |= {f"AR{count}": mean(recall[:, :, 0, i]) for i, count in enumerate(COUNTS)}
-        return metrics | {f"AP/{name}": mean(precision[:, :, k, 0, -1]) for k, name in enumerate(self.classes)}
+        return coco_metrics(evaluation, self.classes, self.area_ranges)
 
     def _voc(self) -> dict[str, float]:
         curves = [self.precision_recall(label) for label in range(len(self.classes))]
@@ -84,3 +79,14 @@ class DetectionEvaluator:
             scores.append(its_scores[found])
         join = lambda parts, shape: np.concatenate([np.zeros(shape), *parts])
         return precision_recall(truths, np.array(images, int), join(boxes, (0, 4)), join(scores, 0))
+
+
+def coco_metrics(evaluation: Evaluation, classes: Sequence[str], area_ranges: Mapping[str, Any]) -> dict[str, float]:
+    """COCO's means of precision and recall by name, as `DetectionEvaluator` lists them; NaN where no object counts."""
+    precision, recall = evaluation.eval["precision"], evaluation.eval["recall"]
+    mean = lambda values: float(values[values > -1].mean()) if (values > -1).any() else float("nan")
+    metrics = {"AP": mean(precision[:, :, :, 0, -1])}
+    metrics |= {f"AP{percent}": mean(precision[i, :, :, 0, -1]) for percent, i in ((50, 0), (75, 5))}
+    metrics |= {f"AP{name[0]}": mean(precision[:, :, :, 1 + i, -1]) for i, name in enumerate(area_ranges)}
+    metrics |= {f"AR{count}": mean(recall[:, :, 0, i]) for i, count in enumerate(COUNTS)}
+    return metrics | {f"AP/{name}": mean(precision[:, :, k, 0, -1]) for k, name in enumerate(classes)}

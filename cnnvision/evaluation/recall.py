@@ -16,7 +16,7 @@ def proposal_recall(
     area_ranges: Mapping[str, tuple[float, float]],
     counts: Sequence[int] = COUNTS,
 ) -> dict[int, dict[str, float]]:
-    """The recall of each image's first proposals, by COCO's own published code, whatever the classes.
+    """The recall of each image's first proposals, by COCO's rules, whatever the classes.
 
     Args:
         images: of each the objects, and its proposals float [p, 4] x1 y1 x2 y2, original pixels, in their order.

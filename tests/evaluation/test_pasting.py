@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from cnnvision.data.sources.coco.segmentations import mask_of_runs
 from cnnvision.evaluation.pasting import part_of_runs, pasted_runs
+from cnnvision.ops.run_lengths import mask_of_runs
 from tests.reference.masks import pasted
 
 

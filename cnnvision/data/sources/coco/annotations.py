@@ -13,7 +13,8 @@ import numpy as np
 
 from cnnvision.data.faults import Findings
 from cnnvision.data.sources.coco.json_file import identity, numbers
-from cnnvision.data.sources.coco.segmentations import Segmentations, runs_of_text
+from cnnvision.data.sources.coco.segmentations import Segmentations
+from cnnvision.ops.run_lengths import runs_of_text
 from cnnvision.types import Objects
 
 LEFT_OUT = -1

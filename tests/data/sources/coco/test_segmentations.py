@@ -6,8 +6,9 @@ import json
 import numpy as np
 import pytest
 
-from cnnvision.data.sources.coco.segmentations import Segmentations, mask_of_runs, polygon_runs, runs_of_text
+from cnnvision.data.sources.coco.segmentations import Segmentations, polygon_runs
 from cnnvision.data.sources.coco.writer import run_lengths
+from cnnvision.ops.run_lengths import mask_of_runs, runs_of_text
 from tests.conftest import ROOT
 
 GOLDENS = json.loads((ROOT / "tests" / "goldens" / "coco_rle.json").read_text())["cases"]
