@@ -18,8 +18,8 @@ import jax
 import numpy as np
 from etils import epath
 from jaxtyping import Int64
-from pycocotools import mask as pycocotools_mask
 
+from cnnvision.evaluation.overlap import code_of_runs
 from cnnvision.evaluation.pasting import pasted_runs
 from cnnvision.types import DetectionPrediction, Example, InstancePrediction
 
@@ -60,9 +60,8 @@ def detections_of(prediction: DetectionPrediction, size: tuple[int, int]) -> Ite
 
 
 def compressed(runs: Int64[np.ndarray, "n"], size: tuple[int, int]) -> dict[str, Any]:
-    """COCO's compressed RLE of run lengths down the columns, of zeros first; no image-sized array is made."""
-    coded = pycocotools_mask.frPyObjects({"size": list(size), "counts": runs.tolist()}, *size)
-    return {"size": list(size), "counts": coded["counts"].decode("ascii")}
+    """Run lengths as JSON holds them: COCO's compressed RLE; no image-sized array is made."""
+    return {"size": list(size), "counts": code_of_runs(runs, size)["counts"].decode("ascii")}
 
 
 class ResultsFile:

@@ -22,6 +22,7 @@ class DetectionEvaluator:
     Args:
         classes: their names.
         area_ranges: "small", "medium" and "large" -> (least, most), square pixels.
+        most: detections of an image that count, where they are more than COCO's 100 (and `AR` has that number in its name).
 
     Attributes:
         images: of each image (objects, boxes, labels, scores), as they were given, the padding left out.
@@ -31,8 +32,9 @@ class DetectionEvaluator:
 
     compared = ("AP", "AP50", "APs", "APm", "APl", "proposal_recall")
 
-    def __init__(self, classes: Sequence[str], area_ranges: Mapping[str, tuple[float, float]]):
+    def __init__(self, classes: Sequence[str], area_ranges: Mapping[str, tuple[float, float]], most: int = COUNTS[-1]):
         self.classes, self.area_ranges = tuple(classes), dict(area_ranges)
+        self.counts = (*COUNTS[:-1], max(COUNTS[-1], most))
         self.images: list[tuple[Any, np.ndarray, np.ndarray, np.ndarray]] = []
         self.matches: list[Matches] = []
 
@@ -58,9 +60,9 @@ class DetectionEvaluator:
         return resampled_precisions(self.matches)
 
     def _coco(self) -> dict[str, float]:
-        evaluation = coco_evaluation(self.images, len(self.classes), self.area_ranges)
+        evaluation = coco_evaluation(self.images, len(self.classes), self.area_ranges, self.counts)
         self.matches = matches_of(evaluation)
-        return coco_metrics(evaluation, self.classes, self.area_ranges)
+        return coco_metrics(evaluation, self.classes, self.area_ranges, self.counts)
 
     def _voc(self) -> dict[str, float]:
         curves = [self.precision_recall(label) for label in range(len(self.classes))]
@@ -81,12 +83,14 @@ class DetectionEvaluator:
         return precision_recall(truths, np.array(images, int), join(boxes, (0, 4)), join(scores, 0))
 
 
-def coco_metrics(evaluation: Evaluation, classes: Sequence[str], area_ranges: Mapping[str, Any]) -> dict[str, float]:
+def coco_metrics(
+    evaluation: Evaluation, classes: Sequence[str], area_ranges: Mapping[str, Any], counts: Sequence[int] = COUNTS
+) -> dict[str, float]:
     """COCO's means of precision and recall by name, as `DetectionEvaluator` lists them; NaN where no object counts."""
     precision, recall = evaluation.eval["precision"], evaluation.eval["recall"]
     mean = lambda values: float(values[values > -1].mean()) if (values > -1).any() else float("nan")
     metrics = {"AP": mean(precision[:, :, :, 0, -1])}
     metrics |= {f"AP{percent}": mean(precision[i, :, :, 0, -1]) for percent, i in ((50, 0), (75, 5))}
     metrics |= {f"AP{name[0]}": mean(precision[:, :, :, 1 + i, -1]) for i, name in enumerate(area_ranges)}
-    metrics |= {f"AR{count}": mean(recall[:, :, 0, i]) for i, count in enumerate(COUNTS)}
+    metrics |= {f"AR{count}": mean(recall[:, :, 0, i]) for i, count in enumerate(counts)}
     return metrics | {f"AP/{name}": mean(precision[:, :, k, 0, -1]) for k, name in enumerate(classes)}

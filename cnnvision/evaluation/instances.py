@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from cnnvision.errors import DataError
-from cnnvision.evaluation.coco import Matches, coco_evaluation, matches_of
+from cnnvision.evaluation.coco import COUNTS, Matches, coco_evaluation, matches_of
 from cnnvision.evaluation.detection import DetectionEvaluator, coco_metrics
 from cnnvision.evaluation.detection_bootstrap import resampled_precisions
 from cnnvision.evaluation.overlap import Code, code_of_plane, code_of_runs
@@ -26,9 +26,7 @@ class InstanceEvaluator(DetectionEvaluator):
     Predicted masks are pasted into their images at a probability of 0.5, and kept as run lengths. An empty mask counts as
     in pycocotools: it overlaps nothing, so an object with one is never found, and a detection with one is wrong.
 
-    Args:
-        classes: their names.
-        area_ranges: "small", "medium" and "large" -> (least, most), square pixels.
+    Args: as of `DetectionEvaluator`.
 
     Attributes:
         images, matches: those of the boxes.
@@ -39,8 +37,8 @@ class InstanceEvaluator(DetectionEvaluator):
 
     compared = ("mask_AP", "AP", "boundary_AP", "mask_AP50", *DetectionEvaluator.compared[1:])
 
-    def __init__(self, classes: Sequence[str], area_ranges: Mapping[str, tuple[float, float]]):
-        super().__init__(classes, area_ranges)
+    def __init__(self, classes: Sequence[str], area_ranges: Mapping[str, tuple[float, float]], most: int = COUNTS[-1]):
+        super().__init__(classes, area_ranges, most)
         self.masked: list[tuple[Objects, np.ndarray, np.ndarray, np.ndarray]] = []
         self.mask_matches: list[Matches] = []
 
@@ -70,10 +68,10 @@ class InstanceEvaluator(DetectionEvaluator):
 
     def compute(self) -> dict[str, float]:
         """Fractions in [0, 1]; NaN where no object counts."""
-        of = lambda kind: coco_evaluation(self.masked, len(self.classes), self.area_ranges, kind=kind)
+        of = lambda kind: coco_evaluation(self.masked, len(self.classes), self.area_ranges, self.counts, kind)
         masks, boundaries = of("segm"), of("boundary")
         self.mask_matches = matches_of(masks)
-        named = lambda evaluation: coco_metrics(evaluation, self.classes, self.area_ranges)
+        named = lambda evaluation: coco_metrics(evaluation, self.classes, self.area_ranges, self.counts)
         metrics = super().compute() | {f"mask_{name}": value for name, value in named(masks).items()}
         return metrics | {f"boundary_{name}": named(boundaries)[name] for name in OF_BOUNDARIES}
 

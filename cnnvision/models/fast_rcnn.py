@@ -171,7 +171,7 @@ def make_task(config: Any, info: DataInfo) -> Task:
         trainable=trainable_with(network.backbone),
         loss=loss,
         predict=predict,
-        evaluator=lambda: DetectionEvaluator(info.classes, info.area_ranges),
+        evaluator=lambda: DetectionEvaluator(info.classes, info.area_ranges, settings.detections.most),
         best=("AP", "max"),
         parts={"backbone": features, "RoI heads": heads},
     )

@@ -225,7 +225,7 @@ def make_task(config: Any, info: DataInfo) -> Task:
         trainable=trainable_with(network.backbone),
         loss=loss,
         predict=lambda params, model_state, batch: stages.detections(params, model_state, batch)[1],
-        evaluator=lambda: DetectionEvaluator(info.classes, info.area_ranges),
+        evaluator=lambda: DetectionEvaluator(info.classes, info.area_ranges, settings.detections.most),
         best=("AP", "max"),
         parts={"backbone": stages.features, "proposals": stages.proposals, "RoI heads": stages.heads},
     )

@@ -26,7 +26,7 @@ import jax
 import jax.numpy as jnp
 
 from cnnvision.errors import ConfigError
-from cnnvision.evaluation.detection import DetectionEvaluator
+from cnnvision.evaluation.instances import InstanceEvaluator
 from cnnvision.heads.box_head import pool_regions
 from cnnvision.heads.mask_head import MaskHead, MaskSettings, class_masks, mask_loss
 from cnnvision.models import faster_rcnn
@@ -149,7 +149,7 @@ def make_task(config: Any, info: DataInfo) -> Task:
         trainable=trainable_with(network.backbone),
         loss=loss,
         predict=predict,
-        evaluator=lambda: DetectionEvaluator(info.classes, info.area_ranges),
-        best=("AP", "max"),
+        evaluator=lambda: InstanceEvaluator(info.classes, info.area_ranges, settings.detections.most),
+        best=("mask_AP", "max"),
         parts={"backbone": stages.features, "proposals": stages.proposals, "RoI heads": stages.heads},
     )

@@ -115,7 +115,8 @@ class SplitEvaluation:
         self.evaluator, totals, kept, self.failures, self.dropped = self.task.evaluator(), {}, [], [], 0
         wanted = np.linspace(0, len(self.source) - 1, 0 if self.pictures else min(keep, len(self.source))).astype(int)
         pictures = self.pictures(keep) if self.pictures and jax.process_index() == 0 else None
-        originals = Originals(self.source, masks="semantic" if self.task.inputs.target == "semantic" else False)
+        masks = "semantic" if self.task.inputs.target == "semantic" else "objects" if self.task.inputs.mask_side else False
+        originals = Originals(self.source, masks)
         targets = False
 
         def pass_on(examples, predictions):
