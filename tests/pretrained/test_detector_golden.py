@@ -133,6 +133,20 @@ def test_other_networks_take_what_is_theirs_of_a_detector_s_file(tmp_path):
     assert "rpn" not in loaded and "left" not in report and report.endswith("no place for the file's rpn.")
 
 
+def test_the_report_says_which_epsilon_frozen_norms_run_with(tmp_path):
+    """Of a detector's file, and where it is not that of the published detectors."""
+    file = tmp_path / "detector.safetensors"
+    state = {key: array for key, array in state_of(NAME).items() if array.dtype == np.float32}
+    file.write_bytes(safetensors_file(state))
+    for options, said in (({}, True), ({"norm_epsilon": 0.0}, False), ({"norm": "batch"}, False)):
+        _, params, model_state = shapes_of()
+        model = section(faster_rcnn.Settings(backbone={**BACKBONE, **options}, pretrained=str(file)))
+        data = {"size": (64, 64), "more_sizes": (), "resize": "stretch", "margin": None}
+        task = make_task(ConfigDict({"model": model, "data": data}), DataInfo(tuple(map(str, range(90)))))
+        _, _, report = task.warm_start(params, model_state)
+        assert ("run with epsilon 1e-05 here" in report) == ("epsilon" in report) == said
+
+
 def test_a_one_stage_detector_takes_backbone_and_pyramid(tmp_path):
     """Its pyramid begins at stride 8 and has a layer that the file's has not; its head is like none of the file's."""
     state = state_of(NAME)
