@@ -21,7 +21,8 @@ def load_pretrained(
 
     Args:
         weights: `config.model.pretrained`: "imagenet", or the path of a .pth, .pt or .safetensors file with torchvision's
-            names, of the backbone or of a detector; None for none, which changes nothing.
+            names, of the backbone or of a detector; None for none, which changes nothing. (Folders of our own runs are
+            seen to before: runs/start.py.)
         backbone, params, model_state, head: as in `from_torchvision`.
         classes: names of a detector's classes. Without them, it takes a detector's backbone alone; with them, it takes
             what it has of the detector's neck and heads, too, and of a classifier's head the hidden layers alone (VGG's fc6
