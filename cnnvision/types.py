@@ -8,7 +8,7 @@ Letters in shapes
 Conventions, the same everywhere
     boxes    float32 ``x1 y1 x2 y2``, continuous pixels: pixel i covers [i, i+1), so a box's width is x2 − x1. In a batch the
              pixels are those of the network's input, in an `Example` those of the original image.
-    labels   int32 in [0, k). Background exists only inside a softmax that has one, where it is 0 (`with_background`).
+    labels   int32 in [0, k). Background exists only in outputs of heads that have one, where it is 0 (`with_background`).
     maps     semantic maps hold class ids of their own class list; `IGNORE` (255) carries no loss and no metric.
     padding  always an explicit `valid`; the numbers beneath a False are zero but mean nothing. Images are padded at the
              right and at the bottom, so that coordinates do not shift.

@@ -4,7 +4,8 @@
         --config.data.source=coco:/path/to/coco --config.model.pretrained=resnet50-0676ba61.pth
 
 Model       cnnvision/models/faster_rcnn.py on ResNet-50 from ImageNet weights (torchvision's, from
-            download.pytorch.org/models), the stem and the first stage frozen
+            download.pytorch.org/models), the stem and the first stage frozen. From a detector's published weights instead:
+            --config.model.pretrained=fasterrcnn_resnet50_fpn_coco-258fb6c6.pth --config.model.backbone.norm_epsilon=0.0
 Data        COCO 2017: train2017/ and val2017/ beside annotations/; images fit 1024×1024 pixels, in training sides of
             640 to 1024. Published recipes scale the shorter side to 640 … 800 and the longer one to 1333 at most
 Hardware    16 images a step: TPU v3-8 or larger, or eight GPUs: not yet run
@@ -21,7 +22,9 @@ def get_config(variant: Variant = "") -> ConfigDict:
     """variant: "" or "smoke" (seconds, on `shapes`, without the weights; numbers mean nothing)."""
     config = base()
     config.model = section(Settings())
-    config.model.backbone = ConfigDict(dict(name="resnet50", norm="frozen", frozen_stages=2, dtype="bfloat16"))
+    config.model.backbone = ConfigDict(
+        dict(name="resnet50", norm="frozen", norm_epsilon=1e-5, frozen_stages=2, dtype="bfloat16")
+    )
     config.model.pretrained = "resnet50-0676ba61.pth"
     config.data.source = "coco:data/coco"
     config.data.size = (1024, 1024)

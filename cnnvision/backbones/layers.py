@@ -210,6 +210,12 @@ class Backbone(nn.Module):
         raise AttributeError(f"{type(self).__name__} must define channels")
 
     @property
+    def frozen_epsilon(self) -> float | None:
+        """What is added to the variances of frozen norms, where a config can set it; None where it cannot, or none is
+        frozen."""
+        return None
+
+    @property
     def strides(self) -> tuple[int, ...]:
         """The strides for which there are features, in increasing order."""
         return tuple(self.channels)

@@ -1,7 +1,7 @@
 """The head of Fast R-CNN: what a region holds, and where exactly (Girshick 2015, figure 1 and sections 2.1 to 2.3).
 
 Regions are boxes of one image, from whatever proposes them; the head sees what was pooled from each. Everything but the
-module is for one image. Class 0 is the background here, and here alone: label + 1 (`with_background`).
+module is for one image. Class 0 is the background here and in the mask head alone: label + 1 (`with_background`).
 """
 
 import dataclasses
@@ -74,7 +74,7 @@ def pool_regions(
 
 
 def with_background(labels: Int[Array, "*n"], positive: Bool[Array, "*n"]) -> Int[Array, "*n"]:
-    """Classes in [0, k) -> indices in a softmax of k + 1, of which the first is the background, where not `positive`."""
+    """Classes in [0, k) -> indices among k + 1 outputs, of which the first is the background, where not `positive`."""
     return jnp.where(positive, labels + 1, 0)
 
 

@@ -2,7 +2,8 @@
 
 Convolutions on what RoIAlign pooled, a transposed convolution that doubles the resolution, and a 1×1 convolution to a plane
 of logits for each class. Classes do not compete: each plane is a sigmoid of its own, the loss is on the plane of the true
-class alone, and at prediction the box head's class names the plane. There is no plane for the background.
+class alone, and at prediction the box head's class names the plane. As in the box head, index 0 is the background; its plane
+means nothing and is never trained; published weights have it, so it is kept.
 """
 
 import dataclasses
@@ -14,8 +15,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from cnnvision.backbones.layers import Conv
+from cnnvision.backbones.layers import Conv, normal
 from cnnvision.errors import ConfigError
+from cnnvision.heads.box_head import with_background
 from cnnvision.necks.decoder import TransposedConv
 from cnnvision.ops.losses import binary_cross_entropy
 from cnnvision.settings import Between, Count
@@ -51,34 +53,37 @@ class MaskHead(nn.Module):
     dtype: Any = jnp.float32
 
     @nn.compact
-    def __call__(self, pooled: Float[Array, "b r s s c"]) -> Float[Array, "b r _ _ k"]:
-        """What was pooled -> logits of each class, [b, r, 2s, 2s, k]."""
+    def __call__(self, pooled: Float[Array, "b r s s c"]) -> Float[Array, "b r _ _ _"]:
+        """What was pooled -> logits of background and classes, [b, r, 2s, 2s, 1 + k]."""
         b, r, *of_region = pooled.shape
         image = pooled.reshape(b * r, *of_region)
         for i, width in enumerate(self.channels):
             image = jax.nn.relu(Conv(width, use_bias=True, dtype=self.dtype, name=f"conv{i}")(image))
         image = jax.nn.relu(TransposedConv(image.shape[-1], self.dtype, name="up")(image))
-        logits = nn.Dense(self.classes, dtype=jnp.float32, name="class")(image.astype(jnp.float32))
+        # No ReLU follows.
+        init = normal(image.shape[-1] ** -0.5)
+        logits = Conv(1 + self.classes, 1, use_bias=True, dtype=jnp.float32, kernel_init=init, name="class")(image)
         return logits.reshape(b, r, *logits.shape[1:])
 
 
-def planes(logits: Float[Array, "r m m k"], labels: Int[Array, "r"]) -> Float[Array, "r m m"]:
-    """The plane of each region's class, a label in [0, k)."""
-    return jnp.take_along_axis(logits, labels[:, None, None, None], axis=-1)[..., 0]
+def planes(logits: Float[Array, "r m m _"], labels: Int[Array, "r"]) -> Float[Array, "r m m"]:
+    """The plane of each region's class, a label in [0, k), among those of background and classes."""
+    index = with_background(labels, jnp.ones_like(labels, bool))
+    return jnp.take_along_axis(logits, index[:, None, None, None], axis=-1)[..., 0]
 
 
-def mask_loss(logits: Float[Array, "r m m k"], labels: Int[Array, "r"], targets: Float[Array, "r m m"]) -> Float[Array, "r"]:
+def mask_loss(logits: Float[Array, "r m m _"], labels: Int[Array, "r"], targets: Float[Array, "r m m"]) -> Float[Array, "r"]:
     """Of each region the binary cross entropy on the plane of the true class, the mean over all pixels. (L_mask is the mean
     over positive regions.)
 
     Args:
-        logits: of regions.
+        logits: of regions, 1 + k planes.
         labels: of the object that each stands for.
         targets: its mask within the region, 0 to 1 (`ops.masks.mask_targets`).
     """
     return jnp.mean(binary_cross_entropy(planes(logits.astype(jnp.float32), labels), targets), axis=(1, 2))
 
 
-def class_masks(logits: Float[Array, "r m m k"], labels: Int[Array, "r"]) -> Float[Array, "r m m"]:
-    """The mask of each detection, as probabilities."""
+def class_masks(logits: Float[Array, "r m m _"], labels: Int[Array, "r"]) -> Float[Array, "r m m"]:
+    """The mask of each detection, as probabilities, from its 1 + k planes."""
     return jax.nn.sigmoid(planes(logits.astype(jnp.float32), labels))

@@ -29,7 +29,7 @@ class Settings:
 
     name: str = "classifier"
     backbone: dict[str, Any] = dataclasses.field(default_factory=dict)  # name and options (cnnvision/backbones)
-    pretrained: str | None = None  # "imagenet", or a file of weights
+    pretrained: str | None = None  # "imagenet", a file of weights, or the folder of a run
     label_smoothing: Share = 0.0  # Szegedy et al. 2016, section 7
     dropout: Dropout = 0.0  # before the linear layer
 

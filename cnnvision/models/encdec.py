@@ -35,7 +35,7 @@ class Settings(PixelSettings):
 
     name: str = "encdec"
     backbone: dict[str, Any] = dataclasses.field(default_factory=dict)  # name and options (cnnvision/backbones)
-    pretrained: str | None = None  # "imagenet", or a file of weights
+    pretrained: str | None = None  # "imagenet", a file of weights, or the folder of a run
     decoder: DecoderSettings = DecoderSettings()
 
 

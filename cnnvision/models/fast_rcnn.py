@@ -54,7 +54,7 @@ class Settings:
 
     name: str = "fast_rcnn"
     backbone: dict[str, Any] = dataclasses.field(default_factory=dict)  # name and options (cnnvision/backbones)
-    pretrained: str | None = None  # "imagenet", or a file of weights
+    pretrained: str | None = None  # "imagenet", a file of weights, or the folder of a run
     neck: Literal["fpn", "none"] = "fpn"  # or "none": one map of the backbone
     strides: tuple[int, ...] = (4, 8, 16, 32)  # of the backbone's maps
     width: Annotated[int, Between(1, 10**5)] = 256  # channels of the pyramid's maps
@@ -167,7 +167,13 @@ def make_task(config: Any, info: DataInfo) -> Task:
     return Task(
         inputs=inputs_of(config.data, "objects", max_objects=settings.max_objects, multiple_of=strides, proposals=proposals),
         init=init,
-        warm_start=partial(load_pretrained, settings.pretrained, settings.backbone["name"], classes=info.classes),
+        warm_start=partial(
+            load_pretrained,
+            settings.pretrained,
+            settings.backbone["name"],
+            classes=info.classes,
+            epsilon=network.backbone.frozen_epsilon,
+        ),
         trainable=trainable_with(network.backbone),
         loss=loss,
         predict=predict,

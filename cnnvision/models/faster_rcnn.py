@@ -221,7 +221,13 @@ def make_task(config: Any, info: DataInfo) -> Task:
     return Task(
         inputs=inputs_of(config.data, "objects", max_objects=settings.max_objects, multiple_of=max(settings.strides)),
         init=init,
-        warm_start=partial(load_pretrained, settings.pretrained, settings.backbone["name"], classes=info.classes),
+        warm_start=partial(
+            load_pretrained,
+            settings.pretrained,
+            settings.backbone["name"],
+            classes=info.classes,
+            epsilon=network.backbone.frozen_epsilon,
+        ),
         trainable=trainable_with(network.backbone),
         loss=loss,
         predict=lambda params, model_state, batch: stages.detections(params, model_state, batch)[1],

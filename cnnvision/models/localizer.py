@@ -38,7 +38,7 @@ class Network:
     """What of `config.model` the network and its loss are made of; the random-crop detector reads it, too."""
 
     backbone: dict[str, Any] = dataclasses.field(default_factory=dict)  # name and options (cnnvision/backbones)
-    pretrained: str | None = None  # "imagenet", or a file of weights
+    pretrained: str | None = None  # "imagenet", a file of weights, or the folder of a run
     stride: int | None = None  # of the feature map that both heads look at; None for the last
     alpha: Annotated[float, Between(0, 1, "the weights of α·Lc + (1−α)·Lr")] = 0.5  # L = α·Lc + (1 − α)·Lr
     class_pooling: Literal["average", "flatten", "attention"] = "attention"  # heads/classification.py

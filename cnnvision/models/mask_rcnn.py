@@ -73,7 +73,7 @@ class MaskRCNN(faster_rcnn.FasterRCNN):
         return self.objectness(maps, train), self.classify(maps, boxes, train), self.masks(maps, boxes, train)
 
     def masks(self, maps: Mapping[int, Array], boxes: Array, train: bool) -> Array:
-        """Maps by stride and boxes [b, r, 4] -> mask logits [b, r, m, m, k] within each box; `train` changes nothing."""
+        """Maps by stride and boxes [b, r, 4] -> mask logits [b, r, m, m, 1 + k] within each box; `train` changes nothing."""
         maps = {stride: maps[stride] for stride in self.strides}
         align = dataclasses.replace(self.regions, size=self.bins, pooling="align")
         return self.mask_head(per_image(partial(pool_regions, settings=align), maps, boxes))
@@ -145,7 +145,13 @@ def make_task(config: Any, info: DataInfo) -> Task:
             multiple_of=max(settings.strides),
         ),
         init=init,
-        warm_start=partial(load_pretrained, settings.pretrained, settings.backbone["name"], classes=info.classes),
+        warm_start=partial(
+            load_pretrained,
+            settings.pretrained,
+            settings.backbone["name"],
+            classes=info.classes,
+            epsilon=network.backbone.frozen_epsilon,
+        ),
         trainable=trainable_with(network.backbone),
         loss=loss,
         predict=predict,

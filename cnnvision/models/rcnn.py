@@ -81,7 +81,7 @@ class Settings(CropSettings):
 
     name: str = "rcnn"
     backbone: dict[str, Any] = dataclasses.field(default_factory=dict)  # name and options (cnnvision/backbones)
-    pretrained: str | None = None  # "imagenet", or a file of weights
+    pretrained: str | None = None  # "imagenet", a file of weights, or the folder of a run
     stride: int | None = None  # of the backbone's map that is used; None for the last
     hidden: tuple[Count, ...] = (4096, 4096)  # widths of the fully connected layers; the last is what the SVMs see
     dropout: Dropout = 0.0

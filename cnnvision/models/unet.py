@@ -46,7 +46,7 @@ class Settings(PixelSettings):
 
     name: str = "unet"
     backbone: dict[str, Any] = dataclasses.field(default_factory=dict)  # "contracting_path" for the paper's, or any other
-    pretrained: str | None = None  # "imagenet", or a file of weights
+    pretrained: str | None = None  # "imagenet", a file of weights, or the folder of a run
     skips: bool = True
     decoder: DecoderSettings = DecoderSettings()
 

@@ -1,11 +1,12 @@
-"""torchvision's `fasterrcnn_resnet50_fpn` and its kin: their weights into a detector's parameters, and back.
+"""torchvision's `fasterrcnn_resnet50_fpn`, `maskrcnn_resnet50_fpn` and their kin: their weights into a detector's
+parameters, and back.
 
-What torchvision calls `backbone.body` is our backbone, `backbone.fpn` our neck; its region proposal head and the two layers
-of its box head are ours, but for the order of axes.
+What torchvision calls `backbone.body` is our backbone, `backbone.fpn` our neck; its region proposal head and the layers of
+its box and mask heads are ours, but for the order of axes.
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -28,14 +29,27 @@ LAYERS = {
         "class": "roi_heads.box_predictor.cls_score",
         "box": "roi_heads.box_predictor.bbox_pred",
     },
+    "mask_head": {
+        **{f"conv{i}": f"roi_heads.mask_head.{i}.0" for i in range(4)},
+        "up": "roi_heads.mask_predictor.conv5_mask",
+        "class": "roi_heads.mask_predictor.mask_fcn_logits",
+    },
 }
 """Our layer -> torchvision's."""
 
-OF_CLASSES = (("box_head", "class"), ("box_head", "box"))
-"""Layers whose shape goes with the number of classes."""
+OF_CLASSES = {("box_head", "class"): 1, ("box_head", "box"): 4, ("mask_head", "class"): 1}
+"""Layers whose shape goes with the number of classes -> rows of the background and of each class, in this order."""
 
 OUTPUTS = 91
 """Of torchvision's published detectors: the background, then one for each of COCO's ids, those of no class included."""
+
+OLDER = (
+    (r"(backbone\.fpn\.\w+_blocks\.\d+)\.(\w+)", r"\1.0.\2"),
+    (r"rpn\.head\.conv\.(\w+)", r"rpn.head.conv.0.0.\1"),
+    *((rf"roi_heads\.mask_head\.mask_fcn{i + 1}\.(\w+)", rf"roi_heads.mask_head.{i}.0.\1") for i in range(4)),
+)
+"""A key before torchvision 0.13, where these convolutions were no sequences of one -> that of today. The published weights
+have the older ones."""
 
 
 def is_detector(state: Mapping[str, np.ndarray]) -> bool:
@@ -68,62 +82,105 @@ def from_torchvision_detector(
 
     Returns:
         (params, model_state, report): a few sentences on what was taken and what was left: layers that torchvision's
-        detector does not have, parts of which the file has nothing, layers of another number of classes.
+        detector does not have, parts of which the file has nothing, layers of another number of classes; and on what of the
+        file this network has no place for.
 
     Raises:
         WeightsError: a layer of the network is of another shape, or is not in the file, which has others of that part.
     """
-    state, chosen = _rows_of(classes, state) if "box_head" in params else (state, "")
+    state, chosen = _rows_of(classes, _with_keys_of_today(state), params)
     only = {"backbone": params["backbone"]}
     loaded, model_state, report = from_torchvision(body_of(state), only, model_state, backbone, head="", source=source)
     levels = len({key.split(".")[3] for key in state if key.startswith("backbone.fpn.inner_blocks.")})
     naming = _naming(params, levels)
     ours = {path: leaf for path, leaf in flatten_dict(dict(params)).items() if path[0] != "backbone"}
-    keys = {path: _present(naming.key(path), state) for path in ours if naming.module(path[:-1])}
-    parts = {path[0] for path, key in keys.items() if key}
+    keys = {path: naming.key(path) for path in ours if naming.module(path[:-1])}
+    parts = {path[0] for path, key in keys.items() if key in state}
     keys = {path: key for path, key in keys.items() if path[0] in parts}
     left = {"/".join(path[:-1]) if path[0] in parts else path[0] for path in ours if path not in keys}
-    found, other = {}, []
+    found, other = {}, {}
     for path, key in keys.items():
-        if key is None:
-            raise WeightsError(f"{source}: {naming.key(path)} is missing, which this network's {'/'.join(path)} needs.")
+        if key not in state:
+            raise WeightsError(f"{source}: {key} is missing, which this network's {'/'.join(path)} needs.")
         array, leaf = our_array(source, naming, key, state), ours[path]
         if array.shape == leaf.shape:
             found[path] = array
         elif path[:2] in OF_CLASSES:
-            other.append((key, state[key].shape, path))
+            other[path] = array.shape
         else:
             raise WeightsError(f"{source}: {key} is {state[key].shape}; this network's {'/'.join(path)} is {leaf.shape}.")
-    # Both layers or none: a class's scores are of no use with another one's boxes.
+    # All these layers or none: a class's scores are of no use with another one's boxes or masks.
     found = {path: array for path, array in found.items() if not (other and path[:2] in OF_CLASSES)}
     report += f" neck and heads: {len(found)} tensors.{chosen}"
+    unused = _named((key for key in state if key not in keys.values() and not key.startswith(BODY)), params)
+    if unused:
+        report += f" This network has no place for the file's {_listed(unused)}."
     report += "".join(f" {name} was left at its initialisation (the file has none)." for name in sorted(left))
     if other:
-        there = next(shape[0] for key, shape, path in other if path[1] == "class")
-        here = ours[("box_head", "class", "bias")].shape[0]
+        path, (*_, rows) = next(iter(other.items()))
+        there, here = (number // OF_CLASSES[path[:2]] - 1 for number in (rows, ours[path].shape[-1]))
         report += (
-            f" box_head: class and box were left at their initialisation (the file's are for {there - 1} classes and the "
-            f"background, this network's for {here - 1})."
+            f" {_class_layers(keys)} were left at their initialisation (the file's are for {there} classes and the "
+            f"background, this network's for {here})."
         )
     return {**loaded, **unflatten_dict({**ours, **found})}, model_state, report
 
 
-def _rows_of(classes: Sequence[str], state: Mapping[str, np.ndarray]) -> tuple[Mapping[str, np.ndarray], str]:
+def _with_keys_of_today(state: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    def today(key: str) -> str:
+        return next((match.expand(now) for then, now in OLDER if (match := re.fullmatch(then, key))), key)
+
+    return {today(key): array for key, array in state.items()}
+
+
+def _rows_of(
+    classes: Sequence[str], state: Mapping[str, np.ndarray], params: Mapping[str, Any]
+) -> tuple[Mapping[str, np.ndarray], str]:
     """The state dict with the rows of these classes alone, and what the report says of it; as it was, and "", where it is
     not for COCO's ids, or a class is not COCO's.
     """
-    layers = {
-        f"{LAYERS[part][name]}.{leaf}": 4 if name == "box" else 1 for part, name in OF_CLASSES for leaf in ("weight", "bias")
+    keys = {
+        f"{LAYERS[part][name]}.{leaf}": (part, name)
+        for part, name in OF_CLASSES
+        for leaf in ("weight", "bias")
+        if part in params and f"{LAYERS[part][name]}.{leaf}" in state
     }
-    for_coco = all(key in state and len(state[key]) == OUTPUTS * width for key, width in layers.items())
-    if not classes or not for_coco or not COCO_IDS.keys() >= set(classes):
+    for_coco = all(len(state[key]) == OUTPUTS * OF_CLASSES[layer] for key, layer in keys.items())
+    if not classes or not keys or not for_coco or not COCO_IDS.keys() >= set(classes):
         return state, ""
     rows = [0, *(COCO_IDS[name] for name in classes)]
     chosen = {}
-    for key, width in layers.items():
+    for key, layer in keys.items():
         inputs = state[key].shape[1:]
-        chosen[key] = state[key].reshape(OUTPUTS, width, *inputs)[rows].reshape(-1, *inputs)
-    return {**state, **chosen}, f" box_head: class and box are the file's rows of {len(classes)} classes, by COCO's ids."
+        chosen[key] = state[key].reshape(OUTPUTS, OF_CLASSES[layer], *inputs)[rows].reshape(-1, *inputs)
+    return {
+        **state,
+        **chosen,
+    }, f" {_class_layers(keys.values())} are the file's rows of {len(classes)} classes, by COCO's ids."
+
+
+def _class_layers(paths: Iterable[Path]) -> str:
+    """Those of `paths` whose shape goes with the number of classes, in words."""
+    there = {path[:2] for path in paths}
+    return _listed("/".join(layer) for layer in OF_CLASSES if layer in there)
+
+
+def _listed(names: Iterable[str]) -> str:
+    *others, last = names
+    return f"{', '.join(others)} and {last}" if others else last
+
+
+def _named(keys: Iterable[str], params: Mapping[str, Any]) -> list[str]:
+    """What the keys of a file belong to: parts that the network lacks, layers of those that it has, and in torch's words
+    what has no name of ours.
+    """
+    names = {
+        theirs: f"{part}/{name}" if part in params else part
+        for part, layers in LAYERS.items()
+        for name, theirs in layers.items()
+    }
+    layers = (key.rpartition(".")[0] for key in keys)
+    return sorted({names.get(layer, ".".join(layer.split(".")[:4])) for layer in layers})
 
 
 def to_torchvision_detector(
@@ -165,12 +222,4 @@ def _naming(params: Mapping[str, Any], levels: int | None = None) -> Naming:
             return ""
         return f"backbone.fpn.{FPN[kind]}.{(levels or len(strides)) - len(strides) + strides.index(int(stride))}.0"
 
-    return Naming("", module, LAYERS["box_head"], flattened)
-
-
-def _present(key: str, state: Mapping[str, Any]) -> str | None:
-    """The key as the file has it: before torchvision 0.13 these convolutions were no sequences of one."""
-    older = key.replace("conv.0.0.", "conv.")
-    if ".fpn." in key:
-        older = ".".join(part for i, part in enumerate(key.split(".")) if i != 4)
-    return next((name for name in (key, older) if name in state), None)
+    return Naming("", module, LAYERS["box_head"], flattened, transposed=(LAYERS["mask_head"]["up"],))

@@ -29,8 +29,8 @@ def find_weights(weights: str, backbone: str) -> str:
     if weights != IMAGENET:
         if not pathlib.Path(weights).is_file():
             raise WeightsError(
-                f"{weights}: there is no such file of weights. Give the path of a .pth, .pt or .safetensors file, or "
-                f"{IMAGENET!r} for efficientnet_lite0."
+                f"{weights}: there is no such file of weights. Give the path of a .pth, .pt or .safetensors file, the "
+                f"folder of a run, or {IMAGENET!r} for efficientnet_lite0."
             )
         return weights
     if backbone != "efficientnet_lite0":
@@ -112,7 +112,10 @@ def to_torchvision(
 
 def _naming(backbone: str) -> Naming:
     if backbone not in NAMINGS:
-        raise WeightsError(f"there are no weights from elsewhere for the backbone {backbone!r}.{nearest(backbone, NAMINGS)}")
+        known = nearest(backbone, NAMINGS)
+        raise WeightsError(
+            f"there are no weights from elsewhere for the backbone {backbone!r}.{known} Of a run of yours, give the folder."
+        )
     return NAMINGS[backbone]
 
 

@@ -32,6 +32,7 @@ class Naming:
         flattened: (channels, height, width) of the map that the head's first layer reads as one vector; None where it is
             averaged. torch flattens in this order, we in (height, width, channels).
         optional: first parts of torch's keys for layers that an option of the backbone may leave out.
+        transposed: torch's names of transposed convolutions.
     """
 
     first: str
@@ -39,6 +40,7 @@ class Naming:
     head: dict[str, str]
     flattened: tuple[int, int, int] | None = None
     optional: tuple[str, ...] = ()
+    transposed: tuple[str, ...] = ()
 
     @property
     def other_keys(self) -> tuple[str, ...]:
@@ -54,9 +56,12 @@ class Naming:
         return f"{self.head[path[0]]}.{LEAVES[path[-1]]}"
 
     def from_torch(self, key: str, array: np.ndarray) -> np.ndarray:
-        """Our axes from torch's: kernels (h, w, i, o) from (o, i, h, w), or (i, o) from (o, i); all else as it is."""
+        """Our axes from torch's: kernels (h, w, i, o) from (o, i, h, w), or (i, o) from (o, i); of transposed convolutions
+        (i, h, w, o) from (i, o, h, w); all else as it is."""
         if self._reads_flattened(key, array):
             return array.reshape(len(array), *self.flattened).transpose(2, 3, 1, 0).reshape(-1, len(array))
+        if self._is_transposed(key, array):
+            return array.transpose(0, 2, 3, 1)
         return array.transpose(2, 3, 1, 0) if array.ndim == 4 else array.T
 
     def to_torch(self, key: str, array: np.ndarray) -> np.ndarray:
@@ -64,7 +69,12 @@ class Naming:
         if self._reads_flattened(key, array):
             c, h, w = self.flattened
             return array.reshape(h, w, c, -1).transpose(3, 2, 0, 1).reshape(array.shape[::-1])
+        if self._is_transposed(key, array):
+            return array.transpose(0, 3, 1, 2)
         return array.transpose(3, 2, 0, 1) if array.ndim == 4 else array.T
+
+    def _is_transposed(self, key: str, array: np.ndarray) -> bool:
+        return array.ndim == 4 and key.rpartition(".")[0] in self.transposed
 
     def _reads_flattened(self, key: str, array: np.ndarray) -> bool:
         first = next(iter(self.head.values()))

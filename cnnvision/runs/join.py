@@ -21,6 +21,8 @@ from cnnvision.installation import typed
 from cnnvision.models import make_task
 from cnnvision.models.binding import named_sizes
 from cnnvision.runs import config_json
+from cnnvision.runs.network import names_of
+from cnnvision.runs.start import with_start
 from cnnvision.settings import check_name, read
 from cnnvision.task import DataInfo, Task
 from cnnvision.training.evaluate import SplitEvaluation
@@ -68,11 +70,6 @@ def check_size(task: Task, config: ConfigDict) -> None:
 def loading(config: ConfigDict) -> DataSettings:
     """The settings of `config.data`."""
     return read(DataSettings, config.data, "config.data")
-
-
-def names_of(task: Task, info: DataInfo) -> tuple[str, ...]:
-    """Names of the classes that a task predicts."""
-    return info.semantic_classes if task.inputs.target == "semantic" else info.classes
 
 
 def empty_batch(task: Task, rows: int) -> Batch:
@@ -135,7 +132,7 @@ def join(config: ConfigDict, workdir: epath.PathLike, mesh: jax.sharding.Mesh | 
     train_source = open_source(config.data.source, config.data.train_split)
     info = data_info(train_source)
     config_json.check(config, info, workdir)
-    task = make_task(config, info)
+    task = with_start(make_task(config, info), config, info, mesh)
     eval_source = open_for(task, info, config.data.source, config.data.eval_split)
     check_size(task, config)
     selection = usable(train_source, task.inputs)

@@ -9,40 +9,30 @@ from flax.traverse_util import flatten_dict
 from ml_collections import ConfigDict
 
 from cnnvision.data.sources import open_source
-from cnnvision.errors import ConfigError, RunError, WeightsError
+from cnnvision.errors import ConfigError, WeightsError
 from cnnvision.models import make_task
 from cnnvision.pretrained.class_names import CURE, class_names, imagenet_names, imagenet_names_in
 from cnnvision.pretrained.loading import find_weights
 from cnnvision.pretrained.torch_files import read_weights
-from cnnvision.runs import config_json
-from cnnvision.runs.configuration import from_json
 from cnnvision.runs.join import check_config, check_size, empty_batch, first, open_for
-from cnnvision.task import DataInfo, Task
-from cnnvision.training.checkpoint import Checkpoints, with_layout
+from cnnvision.runs.network import Network, read_network
+from cnnvision.task import DataInfo
+from cnnvision.training.checkpoint import with_layout
 from cnnvision.training.metric_log import read_entries
 from cnnvision.training.sharding import from_first, make_mesh
 from cnnvision.types import COCO_AREA_RANGES, Source
 
 
 @dataclasses.dataclass(frozen=True)
-class Trained:
+class Trained(Network):
     """A network from a run folder or a file of weights, ready to predict.
 
-    Attributes:
-        config, info, task: what it is.
-        params, model_state: on the mesh.
-        step: of the checkpoint; 0 of a file of weights.
+    Attributes: those of `Network`, with the step 0 of a file of weights;
         mesh: the devices.
         threshold: the score from which on detections are drawn: the best of the evaluation at this step, or of the last one
             before it; 0.5 where there was none.
     """
 
-    config: ConfigDict
-    info: DataInfo
-    task: Task
-    params: Any
-    model_state: Any
-    step: int
     mesh: jax.sharding.Mesh
     threshold: float = 0.5
 
@@ -60,28 +50,11 @@ def load(workdir: epath.PathLike, step: int | None = None, mesh: jax.sharding.Me
         RunError: no run folder, no checkpoint, or none of that step.
     """
     mesh = mesh or make_mesh()
-    content = config_json.read(workdir)
-    config, facts = from_json(content["config"]), content["data"]
-    ranges = {name: tuple(limits) for name, limits in facts["area_ranges"].items()}
-    ids = tuple(facts.get("category_ids", ()))  # runs of before had none
-    info = DataInfo(tuple(facts["classes"]), tuple(facts["semantic_classes"]), ranges, ids)
-    task = make_task(config, info)
-    jax.config.update("jax_default_matmul_precision", config.training.matmul_precision)
-    if not (epath.Path(workdir) / "checkpoints").exists():
-        raise RunError(f"{workdir} has no checkpoint yet: go on with the command that began to train it")
-    checkpoints = Checkpoints(workdir, task.best, read_only=True)
-    step = checkpoints.best_step() if step is None else step
-    if step is None:
-        raise RunError(f"{workdir} has no checkpoint yet: go on with the command that began to train it")
-    batch = empty_batch(task, mesh.size)
-    params, model_state = jax.eval_shape(task.init, jax.random.key(0), batch)
-    abstract = lambda tree: with_layout(tree, mesh, split_parameters=False)
-    ema = abstract(params) if config.training.ema_decay > 0 else None
-    params, model_state = checkpoints.restore_network(step, abstract(params), abstract(model_state), ema)
-    checkpoints.close()
-    before = [entry for entry in read_entries(workdir) if entry["step"] <= step and "score_threshold" in entry]
+    network = read_network(workdir, step, mesh)
+    jax.config.update("jax_default_matmul_precision", network.config.training.matmul_precision)
+    before = [entry for entry in read_entries(workdir) if entry["step"] <= network.step and "score_threshold" in entry]
     threshold = before[-1]["score_threshold"] if before else 0.5
-    return Trained(config, info, task, params, model_state, step, mesh, threshold)
+    return Trained(**vars(network), mesh=mesh, threshold=threshold)
 
 
 def from_weights(config: ConfigDict, data: tuple[str, str] | None = None, mesh: jax.sharding.Mesh | None = None) -> Trained:

@@ -212,13 +212,38 @@ def test_a_residual_block_may_start_as_its_shortcut(bottleneck):
     np.testing.assert_array_equal(output, np.maximum(image, 0))
 
 
+@pytest.mark.parametrize("name", ["resnet18", "resnet50"])
+def test_the_epsilon_reaches_each_of_a_resnet_s_norms(name):
+    """Where it is 0, running variances that are larger by as much give the same features."""
+    variables = initialised(name, norm="frozen")
+    image = jax.random.normal(jax.random.key(0), (1, 32, 32, 3))
+    larger = {
+        "params": variables["params"],
+        "batch_stats": jax.tree_util.tree_map_with_path(
+            lambda path, leaf: leaf + 0.5 if path[-1].key == "var" else leaf, variables["batch_stats"]
+        ),
+    }
+    features = lambda epsilon, variables: jax.jit(
+        lambda variables: make_backbone(name, norm="frozen", norm_epsilon=epsilon).apply(variables, image, False)
+    )(variables)
+    expected, found = features(0.5, variables), features(0.0, larger)
+    for stride in expected:
+        np.testing.assert_allclose(found[stride], expected[stride], rtol=1e-5, atol=1e-5)
+    assert make_backbone(name, norm="frozen").frozen_epsilon == 1e-5 and make_backbone(name).frozen_epsilon is None
+
+
 @pytest.mark.parametrize(
     ("name", "options", "match"),
     [
         ("resnet5", {}, "name: there is no 'resnet5'. Did you mean 'resnet50'"),
         ("resnet50", {"norms": "batch"}, "norms: there is no such key. Did you mean 'norm'"),
-        ("resnet50", {"depth": 18}, "depth: there is no such key. Known: dtype, frozen_stages, norm, zero_init"),
+        (
+            "resnet50",
+            {"depth": 18},
+            "depth: there is no such key. Known: dtype, frozen_stages, norm, norm_epsilon",
+        ),
         ("resnet50", {"norm": "gruop"}, "norm: ResNet has no norm 'gruop'. Did you mean 'group'"),
+        ("resnet18", {"norm_epsilon": -1e-5}, "norm_epsilon = -1e-05: must be a number in 0 … 1"),
         ("vgg16", {"norm": "batch"}, "norm: VGG16 has no norm 'batch'. Known: none."),
         ("vgg16_bn", {"norm": "none"}, "norm: VGG16BN has no norm 'none'"),
         ("small", {"frozen_stages": 6}, "frozen_stages: 6 must be from 0 to 5: the stages of SmallNet are stem, layer1"),

@@ -52,6 +52,6 @@ CASES = {
         "faster_rcnn_shapes", {**FEW, "rpn": {"number": 32}}, learning_rate=0.02, background=True, shared={"rpn": 3}
     ),
     "mask_rcnn": Case(
-        "mask_rcnn_shapes", {**FEW, "rpn": {"number": 32}}, learning_rate=0.02, background=True, shared={"rpn": 3}
+        "mask_rcnn_shapes", {**FEW, "rpn": {"number": 32}}, learning_rate=0.03, background=True, shared={"rpn": 3}
     ),
 }

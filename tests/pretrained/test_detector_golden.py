@@ -1,136 +1,46 @@
 """Faster R-CNN under torchvision's drawn weights against torchvision's own outputs, stage by stage, and the way back."""
 
-import functools
 import json
-from functools import partial
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from ml_collections import ConfigDict
 
-from cnnvision.backbones.layers import IMAGENET_MEAN, IMAGENET_STD
 from cnnvision.errors import WeightsError
-from cnnvision.heads.box_head import RegionSettings, class_boxes_and_scores
-from cnnvision.heads.rpn import propose
+from cnnvision.heads.box_head import RegionSettings
 from cnnvision.models import fast_rcnn, faster_rcnn, make_task
-from cnnvision.ops.anchors import anchors_of_maps
-from cnnvision.ops.detections import detections
 from cnnvision.pretrained.coco_ids import COCO_IDS
 from cnnvision.pretrained.detectors import body_of, from_torchvision_detector, to_torchvision_detector
 from cnnvision.pretrained.start import load_pretrained
 from cnnvision.runs.defaults import section
 from cnnvision.task import DataInfo
+from tests.pretrained.detector_golden import BACKBONE, detected_pairs, differences, outputs, pairs, shapes_of, state_of
 from tests.pretrained.networks import shapes
 from tests.pretrained.weight_writers import safetensors_file
-from tests.reference.torch_weights import load_golden
 
-SIZE, PADDED = (256, 341), (256, 352)
-"""The golden's 240×320 pixels, shorter side to 256, and filled up to multiples of 32."""
-
-LEVELS = (4, 8, 16, 32)
-
-
-BACKBONE = {"name": "resnet50", "norm": "frozen", "frozen_stages": 0, "dtype": "float32"}
-
-
-def shapes_of(classes=90, **regions):
-    settings = faster_rcnn.Settings(backbone=BACKBONE, regions=RegionSettings(**regions))
-    network, size = faster_rcnn.make_network(settings, classes), (64, 64)
-    image = jax.ShapeDtypeStruct((1, *size, 3), jnp.float32)
-    init = lambda image: network.init(jax.random.key(0), image, jnp.ones(1, bool), jnp.zeros((1, 2, 4)), False)
-    variables = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), jax.eval_shape(init, image))
-    params = variables.pop("params")
-    return network, params, variables
-
-
-@functools.cache
-def outputs():
-    """(what torchvision gave, what the same weights give here), each by stage."""
-    state, golden = load_golden("fasterrcnn_resnet50_fpn")
-    network, params, model_state = shapes_of()
-    params, model_state, _ = from_torchvision_detector(state, params, model_state, "resnet50")
-    image = (golden["image"].astype(np.float32) - np.float32(IMAGENET_MEAN)) / np.float32(IMAGENET_STD)
-    image = jax.image.resize(jnp.asarray(image), (*SIZE, 3), "linear")
-    image = jnp.pad(image, ((0, PADDED[0] - SIZE[0]), (0, PADDED[1] - SIZE[1]), (0, 0)))[None]
-    size, settings = jnp.array(SIZE), faster_rcnn.Settings()
-
-    @jax.jit
-    def run(params, model_state, image, objectness, deltas):
-        apply = lambda *arguments, method: network.apply({"params": params, **model_state}, *arguments, False, method=method)
-        maps = apply(image, jnp.ones(1, bool), method="features")
-        of_rpn = apply(maps, method="objectness")
-        anchors = anchors_of_maps(maps, image.shape[1:3], settings.anchors.sizes, settings.anchors.ratios)
-        propose_from = partial(propose, anchors=anchors, before=1000, most=1000, threshold=0.7)
-        proposals, fed = propose_from(of_rpn[0][0], of_rpn[1][0], size), propose_from(objectness, deltas, size)
-        logits, boxes = apply(maps, proposals.boxes[None], method="classify")
-        best = class_boxes_and_scores(logits[0], boxes[0], proposals.boxes)
-        found = detections(*best, proposals.valid, size, settings.detections)
-        return maps, of_rpn, proposals, fed, found, [jnp.asarray(of_map) for of_map in anchors]
-
-    flat = lambda name, last: np.concatenate(
-        [golden[f"rpn_{name}_{i}"].transpose(1, 2, 0).reshape(-1, *last) for i in range(5)]
-    )
-    theirs = {"objectness": flat("objectness", ()), "deltas": flat("deltas", (4,))}
-    with jax.default_matmul_precision("highest"):
-        maps, of_rpn, proposals, fed, found, anchors = jax.device_get(
-            run(params, model_state, image, theirs["objectness"], theirs["deltas"])
-        )
-    names = ("0", "1", "2", "3", "pool")
-    every = {f"feature {name}": maps[stride][0, :, :, ::16] for name, stride in zip(names, (*LEVELS, 64), strict=True)}
-    ours = {
-        "input": np.asarray(image)[0, ::4, ::4],
-        **every,
-        "objectness": of_rpn[0][0],
-        "deltas": of_rpn[1][0],
-        "anchors": np.concatenate(anchors)[::7],
-    }
-    theirs |= {
-        "input": golden["network_input_4x4"].transpose(1, 2, 0),
-        **{f"feature {name}": golden[f"feature_{name}_every16th_channel"].transpose(1, 2, 0) for name in names},
-        "anchors": golden["anchors_every7th"],
-    }
-    return theirs, ours, golden, proposals, fed, found
-
-
-def matched(theirs, ours, within):
-    """How many of their rows have a row of ours within `within` of it, one to one."""
-    left, count = list(range(len(ours))), 0
-    for row in theirs:
-        near = np.abs(ours[left] - row).max(axis=1)
-        if len(near) and near.min() <= within:
-            left.pop(int(near.argmin()))
-            count += 1
-    return count
+NAME = "fasterrcnn_resnet50_fpn"
 
 
 def test_each_stage_is_that_of_torchvision():
-    theirs, ours, *_ = outputs()
-    assert theirs.keys() == ours.keys()
-    for stage, expected in theirs.items():
-        assert ours[stage].shape == expected.shape, stage
-        assert np.abs(ours[stage] - expected).max() <= 1e-4 * np.abs(expected).max(), stage
+    theirs, ours, *_ = outputs(NAME)
+    assert max(differences(theirs, ours).values()) <= 1e-4, differences(theirs, ours)
 
 
 def test_the_same_answers_of_the_rpn_give_the_same_proposals():
-    _, _, golden, _, fed, _ = outputs()
+    golden, fed = outputs(NAME).golden, outputs(NAME).fed
     assert fed.valid.all() and len(golden["proposals"]) == 1000
-    assert matched(golden["proposals"], fed.boxes, 0.01) == 1000
+    assert len(pairs(golden["proposals"], fed.boxes, 0.01)) == 1000
 
 
 def test_end_to_end():
-    _, _, golden, proposals, _, found = outputs()
-    assert matched(golden["proposals"], proposals.boxes, 0.1) >= 980
-    boxes = found.boxes * np.array([320 / SIZE[1], 240 / SIZE[0]] * 2, np.float32)
-    rows = lambda boxes, scores, labels: np.concatenate([boxes, 100 * scores[:, None], 1e3 * labels[:, None]], axis=1)
-    assert found.valid.all()
-    expected = rows(golden["det_boxes"], golden["det_scores"], golden["det_labels"] - 1)
-    assert matched(expected, rows(boxes, found.scores, found.labels), 0.1) >= 98
+    ran = outputs(NAME)
+    assert len(pairs(ran.golden["proposals"], ran.proposals.boxes, 0.1)) >= 980
+    assert ran.found.valid.all() and len(detected_pairs(ran)) >= 98
 
 
 def test_exported_weights_are_those_that_came():
-    state, _ = load_golden("fasterrcnn_resnet50_fpn")
+    state = state_of(NAME)
     _, params, model_state = shapes_of()
     params, model_state, report = from_torchvision_detector(state, params, model_state, "resnet50")
     assert "left" not in report
@@ -141,27 +51,31 @@ def test_exported_weights_are_those_that_came():
 
 
 def test_files_of_older_versions_and_other_classes():
-    state, _ = load_golden("fasterrcnn_resnet50_fpn")
+    state = state_of(NAME)
     older = {key.replace("conv.0.0", "conv").replace(".0.weight", ".weight").replace(".0.bias", ".bias")
              if ".fpn." in key or "rpn.head.conv" in key else key: array for key, array in state.items()}  # fmt: skip
     assert "backbone.fpn.inner_blocks.0.weight" in older and "rpn.head.conv.weight" in older
     _, params, model_state = shapes_of(classes=3)
     loaded, _, report = from_torchvision_detector(older, params, model_state, "resnet50", source="old.pth")
-    assert "class and box were left" in report and "for 90 classes" in report and "this network's for 3" in report
+    assert (
+        "box_head/class and box_head/box were left" in report
+        and "for 90 classes" in report
+        and "this network's for 3" in report
+    )
     assert not loaded["box_head"]["class"]["kernel"].any() and loaded["box_head"]["hidden0"]["kernel"].any()
     np.testing.assert_array_equal(loaded["neck"]["lateral8"]["bias"], state["backbone.fpn.inner_blocks.1.0.bias"])
 
 
 def test_each_of_coco_s_classes_takes_the_rows_of_its_id(tmp_path):
     """By name, in any order, some or all of them: what the file says of these classes is what this network says."""
-    state, _ = load_golden("fasterrcnn_resnet50_fpn")
+    state = state_of(NAME)
     file = tmp_path / "detector.safetensors"
     file.write_bytes(safetensors_file({key: array for key, array in state.items() if array.dtype == np.float32}))
     features = jnp.asarray(np.random.default_rng(0).standard_normal((1, 5, 7, 7, 256), np.float32))
     outputs = lambda network, params: network.box_head.apply({"params": params["box_head"]}, features, False)
 
     def started(model, classes):
-        network, params, model_state = shapes_of(len(classes))
+        network, params, model_state = shapes_of(classes=len(classes))
         config = section(model.Settings(backbone=BACKBONE, pretrained=str(file)))
         params = {key: tree for key, tree in params.items() if model is faster_rcnn or key != "rpn"}
         data = {"size": (64, 64), "more_sizes": (), "resize": "stretch", "margin": None}
@@ -178,11 +92,11 @@ def test_each_of_coco_s_classes_takes_the_rows_of_its_id(tmp_path):
         rows = np.array([0, *(COCO_IDS[of] for of in classes)])
         np.testing.assert_allclose(logits, every[..., rows], rtol=1e-4, atol=1e-4)
         np.testing.assert_allclose(deltas, moved[..., rows, :], rtol=1e-4, atol=1e-4)
-        assert f"class and box are the file's rows of {len(classes)} classes, by COCO's ids" in report
+        assert f"box_head/class and box_head/box are the file's rows of {len(classes)} classes, by COCO's ids" in report
         assert "left" not in report
-    _, params, model_state = shapes_of(2)
+    _, params, model_state = shapes_of(classes=2)
     _, _, report = from_torchvision_detector(state, params, model_state, "resnet50", classes=["person", "drone"])
-    assert "class and box were left" in report and "COCO" not in report
+    assert "box_head/class and box_head/box were left" in report and "COCO" not in report
 
 
 def test_the_ids_of_coco(shared_data):
@@ -192,8 +106,8 @@ def test_the_ids_of_coco(shared_data):
 
 
 def test_what_does_not_fit_is_said():
-    state, _ = load_golden("fasterrcnn_resnet50_fpn")
-    _, params, model_state = shapes_of(hidden=(512, 512))
+    state = state_of(NAME)
+    _, params, model_state = shapes_of(regions=RegionSettings(hidden=(512, 512)))
     with pytest.raises(WeightsError, match=r"x\.pth: roi_heads\.box_head\.fc6\.(weight|bias) is \(1024,.*hidden0"):
         from_torchvision_detector(state, params, model_state, "resnet50", source="x.pth")
     _, params, model_state = shapes_of()
@@ -204,7 +118,7 @@ def test_what_does_not_fit_is_said():
 
 def test_other_networks_take_what_is_theirs_of_a_detector_s_file(tmp_path):
     """A classifier the backbone, Fast R-CNN all but the region proposal network."""
-    state, _ = load_golden("fasterrcnn_resnet50_fpn")
+    state = state_of(NAME)
     file = tmp_path / "detector.safetensors"
     file.write_bytes(safetensors_file({key: array for key, array in state.items() if array.dtype == np.float32}))
     loaded, _, report = load_pretrained(str(file), "resnet50", *shapes("resnet50"))
@@ -216,12 +130,26 @@ def test_other_networks_take_what_is_theirs_of_a_detector_s_file(tmp_path):
     del params["rpn"]
     loaded, _, report = load_pretrained(str(file), "resnet50", params, model_state, classes=())
     np.testing.assert_array_equal(loaded["box_head"]["class"]["bias"], state["roi_heads.box_predictor.cls_score.bias"])
-    assert "rpn" not in loaded and "left" not in report
+    assert "rpn" not in loaded and "left" not in report and report.endswith("no place for the file's rpn.")
+
+
+def test_the_report_says_which_epsilon_frozen_norms_run_with(tmp_path):
+    """Of a detector's file, and where it is not that of the published detectors."""
+    file = tmp_path / "detector.safetensors"
+    state = {key: array for key, array in state_of(NAME).items() if array.dtype == np.float32}
+    file.write_bytes(safetensors_file(state))
+    for options, said in (({}, True), ({"norm_epsilon": 0.0}, False), ({"norm": "batch"}, False)):
+        _, params, model_state = shapes_of()
+        model = section(faster_rcnn.Settings(backbone={**BACKBONE, **options}, pretrained=str(file)))
+        data = {"size": (64, 64), "more_sizes": (), "resize": "stretch", "margin": None}
+        task = make_task(ConfigDict({"model": model, "data": data}), DataInfo(tuple(map(str, range(90)))))
+        _, _, report = task.warm_start(params, model_state)
+        assert ("run with epsilon 1e-05 here" in report) == ("epsilon" in report) == said
 
 
 def test_a_one_stage_detector_takes_backbone_and_pyramid(tmp_path):
     """Its pyramid begins at stride 8 and has a layer that the file's has not; its head is like none of the file's."""
-    state, _ = load_golden("fasterrcnn_resnet50_fpn")
+    state = state_of(NAME)
     file = tmp_path / "detector.safetensors"
     file.write_bytes(safetensors_file({key: array for key, array in state.items() if array.dtype == np.float32}))
     _, two_stages, model_state = shapes_of()
@@ -234,8 +162,9 @@ def test_a_one_stage_detector_takes_backbone_and_pyramid(tmp_path):
     assert loaded["backbone"]["stem"]["conv"]["kernel"].any()
     assert loaded["neck"]["coarser64"] == layer and loaded["head"] == params["head"]
     assert report.endswith(
-        " neck and heads: 12 tensors. head was left at its initialisation (the file has none). neck/coarser64 was left at "
-        "its initialisation (the file has none)."
+        " neck and heads: 12 tensors. This network has no place for the file's backbone.fpn.inner_blocks.0, "
+        "backbone.fpn.layer_blocks.0, box_head and rpn. head was left at its initialisation (the file has none). "
+        "neck/coarser64 was left at its initialisation (the file has none)."
     )
     file.write_bytes(safetensors_file({key: array for key, array in body_of(state).items() if array.dtype == np.float32}))
     loaded, _, report = load_pretrained(str(file), "resnet50", params, model_state, classes=list(COCO_IDS))
