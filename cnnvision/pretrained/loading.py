@@ -25,6 +25,11 @@ IMAGENET = "imagenet"
 
 def find_weights(weights: str, backbone: str) -> str:
     """The path of the file that `weights` ("imagenet", or a path) means for a backbone; WeightsError where there is none."""
+    if weights != IMAGENET and backbone not in NAMINGS:
+        raise WeightsError(
+            f"{weights}: there is no such folder of a run, and there are no weights from elsewhere for the backbone "
+            f"{backbone!r}.{nearest(backbone, NAMINGS)}"
+        )
     _naming(backbone)
     if weights != IMAGENET:
         if not pathlib.Path(weights).is_file():
@@ -112,10 +117,7 @@ def to_torchvision(
 
 def _naming(backbone: str) -> Naming:
     if backbone not in NAMINGS:
-        known = nearest(backbone, NAMINGS)
-        raise WeightsError(
-            f"there are no weights from elsewhere for the backbone {backbone!r}.{known} Of a run of yours, give the folder."
-        )
+        raise WeightsError(f"there are no weights from elsewhere for the backbone {backbone!r}.{nearest(backbone, NAMINGS)}")
     return NAMINGS[backbone]
 
 

@@ -51,8 +51,8 @@ def from_run(
         there = read_network(folder, None, mesh)
     except CnnvisionError as error:
         raise RunError(
-            f"{KEY} = {folder}: {error}. Give the folder of a trained run (with config.json and checkpoints/), or a file of "
-            "weights."
+            f"{KEY} = {folder}: {str(error).rstrip('.')}. Give the folder of a trained run (with config.json and "
+            "checkpoints/), or a file of weights."
         ) from error
     theirs = to_json(there.config.model.get("backbone")) or {}
     options = {name: difference for name, *difference in differences(theirs, backbone, "config.model.backbone")}

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from cnnvision.data.batching import empty_batch
-from cnnvision.errors import RunError
+from cnnvision.errors import RunError, WeightsError
 from cnnvision.models import make_task
 from cnnvision.runs import config_json
 from cnnvision.runs.configuration import load_config
@@ -125,7 +125,7 @@ def test_what_cannot_be_started_from(tmp_path, run_of_faster_rcnn):
             started("faster_rcnn_shapes", path, info, **model)
 
     (tmp_path / "no_run").mkdir()
-    refused(tmp_path / "no_run", r"is no run folder: it has no config\.json.* Give the folder of a trained run")
+    refused(tmp_path / "no_run", r"is no run folder: it has no config\.json.*[^.]\. Give the folder of a trained run")
     config_json.write(config_of("classifier_shapes"), info, tmp_path / "begun")
     refused(tmp_path / "begun", r"has no checkpoint yet.* Give the folder of a trained run")
     (tmp_path / "begun" / "checkpoints").mkdir()
@@ -138,6 +138,13 @@ def test_what_cannot_be_started_from(tmp_path, run_of_faster_rcnn):
     description["config"]["model"]["name"] = "gone"
     (folder / "config.json").write_text(json.dumps(description))
     refused(folder, "there is no 'gone'")
+
+
+def test_a_folder_that_is_not_there(tmp_path):
+    with pytest.raises(WeightsError, match=f"{tmp_path / 'gone'}: there is no such folder of a run"):
+        started("faster_rcnn_shapes", tmp_path / "gone", DataInfo(("dog",)))
+    with pytest.raises(WeightsError, match=r"gone: there is no such file of weights.* the folder of a run"):
+        started("faster_rcnn_shapes", tmp_path / "gone", DataInfo(("dog",)), backbone={"name": "resnet18"})
 
 
 def test_options_of_a_backbone_that_change_no_parameter_are_free(run_of_faster_rcnn):
