@@ -24,15 +24,15 @@ def get_config(variant: Variant = "") -> ConfigDict:
     config.model.backbone = ConfigDict(dict(name="efficientnet_lite0", norm="frozen", frozen_stages=2, dtype="float32"))
     config.model.pretrained = "imagenet"
     config.model.strides = (4, 8, 16)
-    config.model.width = 96
-    config.model.max_objects = 200
+    config.model.width = 64
+    config.model.max_objects = 128
     config.model.anchors.sizes = ((16,), (32,), (60,), (110,))
     config.model.rpn.number = 256
     config.model.proposals.update(before_train=500, most_train=400, before=500, most=500)
     config.model.regions.canonical = 112.0
     config.model.regions.number = 128
     config.model.regions.hidden = (512, 512)
-    config.model.masks.channels = (96, 96, 96, 96)
+    config.model.masks.channels = (64, 64, 64, 64)
     config.model.masks.cells = 56
     config.model.detections.most = 200
     config.data.source = "instances:data/nuclei"
@@ -48,7 +48,7 @@ def get_config(variant: Variant = "") -> ConfigDict:
     config.optimizer.learning_rate = 5e-4
     config.optimizer.clip_norm = 1.0
     config.optimizer.warmup_steps = 60
-    config.training.steps = 800
+    config.training.steps = 850
     config.training.log_every = 20
     config.training.eval_every = 400
     config.training.save_every = 200

@@ -105,7 +105,11 @@ def _dense_conv_bwd(around: Around, dilation: int, residuals: tuple[jax.Array, j
     few = FEW_PIXELS_ALONE if alone else FEW_PIXELS
     if gradient.shape[-1] <= FEW_CHANNELS or gradient.shape[1] * gradient.shape[2] < few:
         return jax.vjp(library, image, kernel)[1](gradient)
-    to_image = jax.vjp(lambda image: library(image, kernel), image)[1](gradient)[0]
+    # The transposed kernel is made by hand: XLA transposes to a convolution with a reversed window, for which there is
+    # no library kernel inside a conditional (a batch of 64 images of 14×14×96: 75 ms in place of 26).
+    reach = (len(kernel) - 1) * dilation
+    back = tuple(tuple(reach - side for side in sides) for sides in around)
+    to_image = library_conv(gradient, jnp.flip(kernel, (0, 1)).swapaxes(2, 3), 1, back, dilation)
     together = 1 if alone else len(image)
     return to_image, kernel_gradient(image, gradient, len(kernel), around, dilation, together).astype(kernel.dtype)
 
