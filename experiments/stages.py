@@ -54,8 +54,8 @@ def run(
     if loaded.failures:
         raise DataError(str(loaded.failures[0]))
     batch = put_batch(loaded.batch, mesh)
-    of = lambda stage: jax.jit(on_mesh(stage, mesh))(trained.params, trained.model_state, batch)
-    proposed, detections = jax.device_get((of(task.parts["proposals"]), of(task.predict)))
+    both = lambda *arguments: (task.parts["proposals"](*arguments), task.predict(*arguments))
+    proposed, detections = jax.device_get(jax.jit(on_mesh(both, mesh))(trained.params, trained.model_state, batch))
     of_image = lambda tree: jax.tree.map(lambda leaf: leaf[0], tree)
     height, width = loaded.batch.size[0]
     found = of_image(proposed.proposals)

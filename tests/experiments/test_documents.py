@@ -6,8 +6,11 @@ as it stands; that each command does its work is shown by the other files of thi
 
 import importlib
 import json
+import pathlib
 import re
 import shlex
+import socket
+import sys
 import types
 
 import jax
@@ -130,16 +133,35 @@ def test_readme_is_short_and_leads_to_every_page():
     assert [path.name for path in DOCUMENTS[1:] if f"]({path.relative_to(ROOT)})" not in text] == []
 
 
+NOTEBOOKS = {
+    "quickstart.ipynb": ["runs/quickstart/pictures/curves.png"],
+    "mask_rcnn.ipynb": ["stages/5_pasted.png", "predictions/coco_results.json", "predictions_again/shapes.png.png"],
+}
+"""Notebook -> files that it leaves behind."""
+
+
 @pytest.mark.parametrize("path", sorted((ROOT / "colab").glob("*.ipynb")), ids=lambda path: path.name)
 def test_notebooks_run(path, tmp_path, monkeypatch):
-    """The cells, one after the other, without the ones that install."""
-    cells = [cell for cell in json.loads(path.read_text())["cells"] if cell["cell_type"] == "code"]
-    source = "\n".join("".join(cell["source"]) for cell in cells)
-    assert "\ndef " not in source and "\nclass " not in source, "notebooks call the package and define nothing"
-    source = source.replace("from IPython.display import Image", "Image = lambda path: open(path, 'rb').read(8)")
-    source = source.replace("from cnnvision.experiments import", "from experiments import")  # where nothing is installed
+    """The cells, one after the other, in one namespace, as beside a clone of the repository; without a network."""
+    shown = []
+    picture = lambda file, width=None: shown.append(pathlib.Path(file).read_bytes()[:4])
+    display = types.SimpleNamespace(Image=picture, display=lambda *_: None)
+    monkeypatch.setitem(sys.modules, "IPython", types.SimpleNamespace(display=display, version_info=(9, 0)))
+    monkeypatch.setitem(sys.modules, "IPython.display", display)
+    monkeypatch.setitem(sys.modules, "cnnvision.experiments", experiments)  # where nothing is installed
+    monkeypatch.setitem(sys.modules, "cnnvision.experiments.command_line", experiments.command_line)
+    monkeypatch.setattr(experiments.command_line, "cache_compilations", lambda: None)  # the tests have their own
+    monkeypatch.setattr(socket, "create_connection", None)  # nothing is fetched
+    (tmp_path / "cnnvision").mkdir()
+    (tmp_path / "cnnvision" / "colab").symlink_to(ROOT / "colab")
     monkeypatch.chdir(tmp_path)
     on_one_device(monkeypatch)
-    with jax.numpy_dtype_promotion("standard"):
-        exec(compile(source, str(path), "exec"), {})
-    assert (tmp_path / "runs" / "quickstart" / "pictures" / "curves.png").exists()
+    names = {}
+    for number, cell in enumerate(json.loads(path.read_text())["cells"]):
+        source = "".join(cell["source"]).replace("QUICK = False", "QUICK = True")
+        if cell["cell_type"] == "code":
+            assert not re.search(r"^ *(def|class) ", source, re.M), "notebooks call the package and define nothing"
+            with jax.numpy_dtype_promotion("standard"):
+                exec(compile(source, f"{path}, cell {number}", "exec"), names)
+    assert shown and set(shown) == {b"\x89PNG"}
+    assert [file for file in NOTEBOOKS[path.name] if not (tmp_path / file).exists()] == []
