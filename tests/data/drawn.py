@@ -64,9 +64,9 @@ def draw(name, seed, image=True, masks=True, label=None):
         pixels[stack[k], labels[k]] = 250
         semantic[stack[k]] = labels[k] + 1
     area = np.prod(boxes[:, 2:] - boxes[:, :2], axis=1)
-    objects = Objects(boxes, labels, np.zeros(count, bool), area, stack if masks is True else None)
+    objects = Objects(boxes, labels, np.zeros(count, bool), area, stack if masks in (True, "objects") else None)
     numbers = (stack * np.arange(1, count + 1)[:, None, None]).sum(axis=0, dtype=np.int32)
-    maps = (semantic if masks else None, numbers if masks == "cells" else None)
+    maps = (semantic if masks not in (False, "objects") else None, numbers if masks == "cells" else None)
     return Example(name, (height, width), pixels if image else None, label, objects, *maps)
 
 
