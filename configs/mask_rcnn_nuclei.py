@@ -8,7 +8,8 @@ Model       cnnvision/models/mask_rcnn.py: EfficientNet-Lite0 from ImageNet weig
 Data        a folder of images and one of maps of instance ids (docs/data.md): images of 256×256 to 520×696, of which the
             longer side is seen at 384; 3 to 199 nuclei an image
 Hardware    two x86 cores
-Result      not yet run
+Result      val, 44 images: box AP .583, AP50 .868; mask AP .551, AP50 .866, AP75 .629; boundary AP .528; up to 200
+            detections an image; in 25 minutes, of which 24 are training
 """
 
 from ml_collections import ConfigDict
@@ -48,9 +49,9 @@ def get_config(variant: Variant = "") -> ConfigDict:
     config.optimizer.learning_rate = 5e-4
     config.optimizer.clip_norm = 1.0
     config.optimizer.warmup_steps = 60
-    config.training.steps = 850
+    config.training.steps = 900
     config.training.log_every = 20
-    config.training.eval_every = 400
+    config.training.eval_every = 0
     config.training.save_every = 200
     if variant == "smoke":
         config.data.source = "shapes"
