@@ -42,6 +42,8 @@ TEXT = 14
 
 MOST_TAGS = 3
 """Objects of one image that still get their names into the picture."""
+MOST_FRAMED = 12
+"""Detections with masks in one image that still get frames and names."""
 
 
 def sheet(
@@ -131,6 +133,8 @@ def annotate(image: np.ndarray, classes: Sequence[str], prediction: Any, thresho
         framed = [(prediction.boxes, *best[0])]
     elif isinstance(prediction, DetectionPrediction):
         framed = captions.framed(prediction, classes)[::-1]
+    if isinstance(prediction, InstancePrediction) and len(framed) > MOST_FRAMED:
+        framed = []  # names would hide what the masks show
     for box, words, ink in framed:
         drawing.rectangle(inner, box * scale, ink, max(2, text // 7))
         drawing.tag(inner, box * scale, words, ink, text)

@@ -58,6 +58,14 @@ def test_an_image_with_instances_is_annotated():
     assert picture.shape == plain.shape and (picture[120, 150] != plain[120, 150]).any()  # three times as large: the disc
 
 
+def test_of_many_objects_the_masks_alone_are_drawn():
+    """Frames and names would hide them."""
+    several = lambda count: InstancePrediction(*(np.repeat(leaf[:1], count, axis=0) for leaf in vars(found()).values()))
+    on_frame = lambda prediction, threshold=0.5: annotate(image(), ("a", "b"), prediction, threshold)[10 * 3, 22 * 3]
+    np.testing.assert_array_equal(on_frame(several(13)), on_frame(several(13), threshold=1.0))
+    assert (on_frame(several(12)) != on_frame(several(12), threshold=1.0)).any()
+
+
 def test_stages():
     anchors = [np.array([[0, 0, 30, 30], [40, 40, 70, 70]], np.float32), np.array([[10, 10, 90, 90]], np.float32)]
     proposals = np.array([[20, 10, 80, 70], [0, 0, 9, 9]], np.float32), np.array([0.9, 0.0]), np.array([True, False])
