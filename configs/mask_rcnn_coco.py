@@ -22,7 +22,9 @@ def get_config(variant: Variant = "") -> ConfigDict:
     """variant: "" or "smoke" (seconds, on `shapes`, without the weights; numbers mean nothing)."""
     config = base()
     config.model = section(Settings())
-    config.model.backbone = ConfigDict(dict(name="resnet50", norm="frozen", frozen_stages=2, dtype="bfloat16"))
+    config.model.backbone = ConfigDict(
+        dict(name="resnet50", norm="frozen", norm_epsilon=1e-5, frozen_stages=2, dtype="bfloat16")
+    )
     config.model.pretrained = "resnet50-0676ba61.pth"
     config.data.source = "coco:data/coco"
     config.data.size = (1024, 1024)
