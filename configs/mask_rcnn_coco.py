@@ -4,7 +4,8 @@
         --config.data.source=coco:/path/to/coco --config.model.pretrained=resnet50-0676ba61.pth
 
 Model       cnnvision/models/mask_rcnn.py on ResNet-50 from ImageNet weights (torchvision's, from
-            download.pytorch.org/models), the stem and the first stage frozen
+            download.pytorch.org/models), the stem and the first stage frozen. From a detector's published weights instead:
+            --config.model.pretrained=maskrcnn_resnet50_fpn_coco-bf2d0c1e.pth --config.model.backbone.norm_epsilon=0.0
 Data        COCO 2017: train2017/ and val2017/ beside annotations/; images fit 1024×1024 pixels, in training sides of
             640 to 1024. Published recipes scale the shorter side to 640 … 800 and the longer one to 1333 at most
 Hardware    16 images a step: TPU v3-8 or larger, or eight GPUs: not yet run
