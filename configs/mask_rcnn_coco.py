@@ -55,5 +55,6 @@ def get_config(variant: Variant = "") -> ConfigDict:
             proposals=dict(before_train=50, most_train=50, before=50, most=30),
             regions=dict(number=16, hidden=(16,)),
             masks=dict(size=7, channels=(8,), cells=28),
+            detections=dict(most=16),
         )
     return config

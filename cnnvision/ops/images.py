@@ -95,6 +95,7 @@ def in_used_chunks(
         The tree, [b, r, ...]; 0 in the chunks that were skipped.
     """
     count = used.shape[1]
+    looked = jax.jit(function)  # chunks of one size are traced once
     ends = [0, *(size for size in (chunk * 2**i for i in range(count.bit_length())) if size < count), count]
 
     def of_device(shared, rows, regions, used):
@@ -104,7 +105,7 @@ def in_used_chunks(
         shared, found = jax.tree.map(lambda x: x + zero.astype(x.dtype), shared), []
         for start, end in itertools.pairwise(ends):
             part = jax.tree.map(lambda x, start=start, end=end: x[:, start:end], regions)
-            look = lambda part=part: function(shared, rows, part)
+            look = lambda part=part: looked(shared, rows, part)
             nothing = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype) + zero.astype(x.dtype), jax.eval_shape(look))
             found.append(lax.cond(jnp.any(used[:, start:end]), look, lambda nothing=nothing: nothing))
         return jax.tree.map(lambda *parts: jnp.concatenate(parts, axis=1), *found)
