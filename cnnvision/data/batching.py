@@ -9,6 +9,7 @@ from cnnvision.data.augment.resampling import resize
 from cnnvision.data.maps.borders import border_weights, connected_cells
 from cnnvision.errors import ConfigError
 from cnnvision.inputs import InputSpec
+from cnnvision.ops.geometry import touched
 from cnnvision.types import IGNORE, Batch, ClassTarget, ObjectTarget, Regions, SemanticTarget
 
 IDENTITY = np.array([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]], np.float32)
@@ -126,7 +127,7 @@ def crop_mask(mask: np.ndarray, box: np.ndarray, side: int) -> np.ndarray:
     Returns:
         bool [side, side]: where the mask covers at least half of a cell.
     """
-    (x1, y1), (x2, y2) = np.floor(box[:2]).astype(int), np.ceil(box[2:]).astype(int)
+    x1, y1, x2, y2 = touched(box).astype(int)
     return resize(mask[y1:y2, x1:x2].astype(np.uint8) * 255, (side, side)) >= 128
 
 

@@ -29,8 +29,8 @@ class MaskSettings:
 
     size: Annotated[int, Between(1, 64)] = 14  # bins along each side of RoIAlign; masks have twice as many
     channels: tuple[Count, ...] = (256, 256, 256, 256)  # of the 3×3 convolutions
-    # Cells along each side of an object's mask in a batch, which is cropped to the object's box. Targets from 112 cells are
-    # .0018 off those from the whole mask on average, from 28 cells .0153 (632 regions of COCO's photographs at 800 pixels).
+    # Cells along each side of an object's mask in a batch, which is cropped to the object's box. The mask AP that true masks
+    # still reach as 28×28 targets, pasted: .880 from 28 cells, .902 from 56, .911 from 112 (coco128 at 1024 pixels).
     cells: Annotated[int, Between(1, 1024)] = 112
     chunk: Count = 16  # regions of an image that are looked at first; as many more each time, as long as some are used
 

@@ -13,7 +13,7 @@ It is resized to the box and cut at .5 (evaluation/pasting.py).
 Deviations, which torchvision's `maskrcnn_resnet50_fpn` shares: those of Faster R-CNN (models/faster_rcnn.py); targets are
 RoIAlign's means of the mask, 0 to 1, not binary; without a pyramid the head has the same layers (the paper's takes the
 backbone's last stage: figure 4, left). One that torchvision does not share: a batch holds masks cropped to their boxes in a
-fixed number of cells, which moves targets by as much as heads/mask_head.py says.
+fixed number of cells (heads/mask_head.py says what that costs).
 """
 
 import dataclasses

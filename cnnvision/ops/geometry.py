@@ -107,6 +107,11 @@ def to_original(
     return clip_boxes(map_boxes(boxes, invert(transform)), size).astype(np.float32)
 
 
+def touched(boxes: Num[np.ndarray, "*n 4"]) -> Num[np.ndarray, "*n 4"]:
+    """The smallest boxes of whole pixels that hold all that boxes x1 y1 x2 y2 touch."""
+    return np.concatenate([np.floor(boxes[..., :2]), np.ceil(boxes[..., 2:])], axis=-1)
+
+
 def tight_boxes(masks: np.ndarray) -> np.ndarray:
     """The smallest box around each mask: bool [n, h, w], none of them empty -> float32 [n, 4], x1 y1 x2 y2."""
     height, width = masks.shape[1:]

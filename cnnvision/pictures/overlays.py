@@ -8,6 +8,7 @@ import numpy as np
 from PIL import Image, ImageFilter
 
 from cnnvision.evaluation.pasting import part_of_runs, pasted_runs
+from cnnvision.ops.geometry import touched
 from cnnvision.pictures import drawing
 from cnnvision.types import IGNORE, InstancePrediction, ObjectTarget, SemanticTarget
 
@@ -61,8 +62,7 @@ def tinted(pixels: np.ndarray, target: Any, classes: Sequence[str], scale: int) 
         return tinted_map(pixels, target.labels, scale, background_of(classes))
     if isinstance(target, ObjectTarget) and target.masks is not None:
         for k in np.flatnonzero(target.valid):
-            box = np.concatenate([np.floor(target.boxes[k, :2]), np.ceil(target.boxes[k, 2:])])  # as the mask was cropped
-            where = paste_mask(target.masks[k], box * scale, pixels.shape[:2])
+            where = paste_mask(target.masks[k], touched(target.boxes[k]) * scale, pixels.shape[:2])
             pixels = drawing.tint(pixels, where, drawing.colour(int(target.labels[k])), 0.4)
     return pixels
 

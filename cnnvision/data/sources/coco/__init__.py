@@ -48,6 +48,7 @@ from cnnvision.data.sources.records import (
     resolve_split,
 )
 from cnnvision.errors import DataError
+from cnnvision.ops.geometry import touched
 from cnnvision.types import IGNORE, Masks
 
 ANNOTATIONS = "annotations"
@@ -125,8 +126,7 @@ class CocoSource(RecordSource):
         record = self.records[index]
         mask = self._segmentations.mask(int(self._starts[index]) + position, record.size)
         if mask is None:
-            box = record.objects.boxes[position]
-            (left, top), (right, bottom) = np.floor(box[:2]).astype(int), np.ceil(box[2:]).astype(int)
+            left, top, right, bottom = touched(record.objects.boxes[position]).astype(int)
             plane[top:bottom, left:right] = value
         else:
             plane[mask] = value
