@@ -47,5 +47,11 @@ def nearest(name: str, known: Iterable[str]) -> str:
     return f"{hint} Known: {', '.join(known) or 'nothing'}."
 
 
+def listed(names: Iterable[str]) -> str:
+    """Names in a sentence: "a, b and c"; "" for none."""
+    *others, last = [*names] or [""]
+    return f"{', '.join(others)} and {last}" if others else last
+
+
 def _letters(name: str) -> str:
     return "".join(filter(str.isalnum, name.casefold()))

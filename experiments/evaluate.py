@@ -69,8 +69,8 @@ def run(
     label = split if data is None else f"{split}_of_{readable(name)}"
     place = epath.Path(output) if output else epath.Path(workdir) / "evaluation"
     with results_of(source, place / f"{label}_coco_results.json", say) as collect:
-        keep = dict(keep=sheets.MOST, watch=worst.add, collect=collect)
-        metrics, shown = evaluation.run(trained.params, trained.model_state, **keep)
+        network = trained.params, trained.model_state
+        metrics, shown = evaluation.run(*network, keep=sheets.MOST, collect=collect, watch=worst.add)
     for line in remarks(evaluation, metrics):
         say(line)
     if jax.process_index() == 0:

@@ -46,10 +46,8 @@ def run(
     task = trained.task
     if "proposals" not in task.parts:
         raise ConfigError(f"config.model.name = {trained.config.model.name!r}: has no proposals of its own to show")
-    inputs, options = (
-        dataclasses.replace(task.inputs, target=None),
-        dataclasses.replace(loading(trained.config), eval_batch_size=1),
-    )
+    inputs = dataclasses.replace(task.inputs, target=None)
+    options = dataclasses.replace(loading(trained.config), eval_batch_size=1)
     loaded = next(eval_batches(source, inputs, options))
     if loaded.failures:
         raise DataError(str(loaded.failures[0]))

@@ -17,7 +17,7 @@ config's, with one learning rate for weights and biases.
 """
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Annotated, Any, Literal
 
@@ -123,6 +123,12 @@ def detect(settings: DetectionSettings, outputs: tuple[Array, Array], proposals:
     return per_image(of_image, *outputs, proposals.boxes, proposals.valid, size)
 
 
+def warm_start_of(settings: Settings, network: FastRCNN, info: DataInfo) -> Callable[..., Any]:
+    """`Task.warm_start` of this detector, and of those that have more heads."""
+    epsilon = network.backbone.frozen_epsilon
+    return partial(load_pretrained, settings.pretrained, settings.backbone["name"], classes=info.classes, epsilon=epsilon)
+
+
 def make_task(config: Any, info: DataInfo) -> Task:
     """Fast R-CNN as the training loop sees it.
 
@@ -167,13 +173,7 @@ def make_task(config: Any, info: DataInfo) -> Task:
     return Task(
         inputs=inputs_of(config.data, "objects", max_objects=settings.max_objects, multiple_of=strides, proposals=proposals),
         init=init,
-        warm_start=partial(
-            load_pretrained,
-            settings.pretrained,
-            settings.backbone["name"],
-            classes=info.classes,
-            epsilon=network.backbone.frozen_epsilon,
-        ),
+        warm_start=warm_start_of(settings, network, info),
         trainable=trainable_with(network.backbone),
         loss=loss,
         predict=predict,

@@ -45,10 +45,9 @@ from cnnvision.heads.rpn import (
     rpn_terms,
 )
 from cnnvision.models import fast_rcnn
-from cnnvision.models.binding import Apply, bind, inputs_of, keys_of_images, normalized, trainable_with
+from cnnvision.models.binding import Apply, Init, bind, inputs_of, keys_of_images, normalized, trainable_with
 from cnnvision.ops.anchors import anchors_of_maps
 from cnnvision.ops.images import per_image
-from cnnvision.pretrained.start import load_pretrained
 from cnnvision.settings import Weight, read
 from cnnvision.task import DataInfo, LossAux, Mean, Task
 from cnnvision.types import Array, Batch, DetectionPrediction
@@ -196,6 +195,13 @@ class Stages:
         return Terms(terms, measured | {"proposal_recall": recall.over(batch.valid)}, maps, sample, model_state)
 
 
+def stages_of(kind: type[Stages], settings: Settings, network: FasterRCNN) -> tuple[Init, Any]:
+    """`Task.init` of a network, and its stages, a `kind` of `Stages`."""
+    images = normalized(network.backbone)
+    init, apply = bind(network, lambda batch: (*images(batch), jnp.zeros((len(batch.valid), 1, 4))))
+    return init, kind(settings, apply, images)
+
+
 def make_task(config: Any, info: DataInfo) -> Task:
     """Faster R-CNN as the training loop sees it.
 
@@ -205,10 +211,7 @@ def make_task(config: Any, info: DataInfo) -> Task:
     """
     settings = read(Settings, config.model, "config.model")
     network = make_network(settings, len(info.classes))
-    images = normalized(network.backbone)
-    init, apply = bind(network, lambda batch: (*images(batch), jnp.zeros((len(batch.valid), 1, 4))))
-
-    stages = Stages(settings, apply, images)
+    init, stages = stages_of(Stages, settings, network)
 
     def loss(params, model_state, batch, key, train):
         terms, metrics, _, _, model_state = stages.terms(params, model_state, batch, key, train)
@@ -221,13 +224,7 @@ def make_task(config: Any, info: DataInfo) -> Task:
     return Task(
         inputs=inputs_of(config.data, "objects", max_objects=settings.max_objects, multiple_of=max(settings.strides)),
         init=init,
-        warm_start=partial(
-            load_pretrained,
-            settings.pretrained,
-            settings.backbone["name"],
-            classes=info.classes,
-            epsilon=network.backbone.frozen_epsilon,
-        ),
+        warm_start=fast_rcnn.warm_start_of(settings, network, info),
         trainable=trainable_with(network.backbone),
         loss=loss,
         predict=lambda params, model_state, batch: stages.detections(params, model_state, batch)[1],

@@ -23,20 +23,18 @@ from functools import partial
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 
 from cnnvision.errors import ConfigError
 from cnnvision.evaluation.instances import InstanceEvaluator
-from cnnvision.heads.box_head import pool_regions
+from cnnvision.heads.box_head import RegionSample, pool_regions
 from cnnvision.heads.mask_head import MaskHead, MaskSettings, class_masks, mask_loss
-from cnnvision.models import faster_rcnn
-from cnnvision.models.binding import bind, inputs_of, normalized, trainable_with
+from cnnvision.models import fast_rcnn, faster_rcnn
+from cnnvision.models.binding import inputs_of, trainable_with
 from cnnvision.ops.images import in_used_chunks, per_image
 from cnnvision.ops.masks import mask_targets
-from cnnvision.pretrained.start import load_pretrained
 from cnnvision.settings import Weight, read
 from cnnvision.task import DataInfo, LossAux, Mean, Task
-from cnnvision.types import Array, InstancePrediction
+from cnnvision.types import Array, Batch, InstancePrediction
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,6 +84,47 @@ def make_network(settings: Settings, classes: int) -> MaskRCNN:
     return MaskRCNN(**parts, mask_head=head, bins=settings.masks.size)
 
 
+class Stages(faster_rcnn.Stages):
+    """Faster R-CNN's stages, and the mask branch, which sees positive regions alone, and detections that there are."""
+
+    def mask_term(self, params: Any, batch: Batch, maps: Mapping[int, Array], sample: RegionSample, train: bool) -> Mean:
+        """Lmask of a sample's regions: a mean over those that are positive."""
+        settings, target = self.settings, batch.target
+        sample = jax.tree.map(lambda leaf: leaf[:, : settings.positives], sample)  # the positive regions are the first
+        longest = math.ceil(max(batch.image.shape[1:3]) / (2 * settings.masks.size))  # bin of a target, pixels
+
+        def losses_of(head, rows, sample):
+            maps, target, size = rows
+            logits, _ = self.apply(head, {}, maps, sample.boxes, train=train, method="masks")
+
+            def of_image(logits, sample, target, size):
+                there = (target.masks, target.boxes, sample.object, sample.boxes, size)
+                targets = mask_targets(*there, logits.shape[1], longest)
+                return mask_loss(logits, target.labels[sample.object], targets)
+
+            return per_image(of_image, logits, sample, target, size)
+
+        rows = (maps, target, batch.size)
+        losses = in_used_chunks(losses_of, _head(params), rows, sample, sample.positive, settings.masks.chunk)
+        return Mean.of(losses, sample.positive & batch.valid[:, None])
+
+    def instances(self, params: Any, model_state: Any, batch: Batch) -> InstancePrediction:
+        """Section 3.1, "Inference": detections, and the mask of each, in the plane of its class."""
+        maps, found = self.detections(params, model_state, batch)
+
+        def masks_of(head, maps, found):
+            logits, _ = self.apply(head, {}, maps, found.boxes, method="masks")
+            return per_image(class_masks, logits, found.labels)
+
+        masks = in_used_chunks(masks_of, _head(params), maps, found, found.valid, self.settings.masks.chunk)
+        return InstancePrediction(**vars(found), masks=masks)
+
+
+def _head(params: Any) -> dict[str, Any]:
+    """The parameters that the mask branch has for itself."""
+    return {"mask_head": params["mask_head"]}
+
+
 def make_task(config: Any, info: DataInfo) -> Task:
     """Mask R-CNN as the training loop sees it.
 
@@ -95,66 +134,25 @@ def make_task(config: Any, info: DataInfo) -> Task:
     """
     settings = read(Settings, config.model, "config.model")
     network = make_network(settings, len(info.classes))
-    images, masks = normalized(network.backbone), settings.masks
-    init, apply = bind(network, lambda batch: (*images(batch), jnp.zeros((len(batch.valid), 1, 4))))
-    stages = faster_rcnn.Stages(settings, apply, images)
-    head_of = lambda params: {"mask_head": params["mask_head"]}
+    init, stages = faster_rcnn.stages_of(Stages, settings, network)
 
     def loss(params, model_state, batch, key, train):
         terms, metrics, maps, sample, model_state = stages.terms(params, model_state, batch, key, train)
-        sample = jax.tree.map(lambda leaf: leaf[:, : settings.positives], sample)  # the positive regions are the first
-        longest = math.ceil(max(batch.image.shape[1:3]) / (2 * masks.size))  # bin of a target, pixels
-
-        def losses_of(params, rows, sample):
-            maps, target, size = rows
-            logits, _ = apply(params, {}, maps, sample.boxes, train=train, method="masks")
-
-            def of_image(logits, sample, target, size):
-                there = (target.masks, target.boxes, sample.object, sample.boxes, size)
-                targets = mask_targets(*there, logits.shape[1], longest)
-                return mask_loss(logits, target.labels[sample.object], targets)
-
-            return per_image(of_image, logits, sample, target, size)
-
-        rows = (maps, batch.target, batch.size)
-        loss = in_used_chunks(losses_of, head_of(params), rows, sample, sample.positive, masks.chunk)
-        terms |= {"mask": Mean.of(loss, sample.positive & batch.valid[:, None])}
+        terms = {**terms, "mask": stages.mask_term(params, batch, maps, sample, train)}
         L = (
             terms["objectness"] + settings.lambda_rpn * terms["rpn_box"]
             + terms["class"] + settings.lambda_box * terms["box"] + settings.lambda_mask * terms["mask"]
         )  # fmt: skip
         return L, LossAux(model_state, {f"loss/{name}": term for name, term in terms.items()} | metrics)
 
-    def predict(params, model_state, batch):
-        maps, found = stages.detections(params, model_state, batch)
-
-        def masks_of(params, maps, found):
-            logits, _ = apply(params, {}, maps, found.boxes, method="masks")
-            return per_image(class_masks, logits, found.labels)
-
-        return InstancePrediction(
-            **vars(found), masks=in_used_chunks(masks_of, head_of(params), maps, found, found.valid, masks.chunk)
-        )
-
+    inputs = dict(max_objects=settings.max_objects, mask_side=settings.masks.cells, multiple_of=max(settings.strides))
     return Task(
-        inputs=inputs_of(
-            config.data,
-            "objects",
-            max_objects=settings.max_objects,
-            mask_side=masks.cells,
-            multiple_of=max(settings.strides),
-        ),
+        inputs=inputs_of(config.data, "objects", **inputs),
         init=init,
-        warm_start=partial(
-            load_pretrained,
-            settings.pretrained,
-            settings.backbone["name"],
-            classes=info.classes,
-            epsilon=network.backbone.frozen_epsilon,
-        ),
+        warm_start=fast_rcnn.warm_start_of(settings, network, info),
         trainable=trainable_with(network.backbone),
         loss=loss,
-        predict=predict,
+        predict=stages.instances,
         evaluator=lambda: InstanceEvaluator(info.classes, info.area_ranges, settings.detections.most),
         best=("mask_AP", "max"),
         parts={"backbone": stages.features, "proposals": stages.proposals, "RoI heads": stages.heads},

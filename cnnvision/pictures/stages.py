@@ -11,7 +11,7 @@ from PIL import Image
 from cnnvision.evaluation.detection_errors import confident
 from cnnvision.pictures import captions, drawing
 from cnnvision.pictures.overlays import masked, object_colour
-from cnnvision.types import Array, DetectionPrediction, InstancePrediction
+from cnnvision.types import DetectionPrediction, InstancePrediction
 
 LEAST, TEXT = 512, 14
 """Least pixels of a picture's longer side; height of letters."""
@@ -23,14 +23,14 @@ CELL = 4
 
 def draw_stages(
     image: np.ndarray,
-    anchors: Sequence[Array],
-    objectness: Array,
-    proposals: tuple[Array, Array, Array],
+    anchors: Sequence[np.ndarray],
+    objectness: np.ndarray,
+    proposals: tuple[np.ndarray, np.ndarray, np.ndarray],
     detections: DetectionPrediction,
     classes: Sequence[str],
     threshold: float = 0.5,
 ) -> dict[str, np.ndarray]:
-    """The stages of one image, in their order.
+    """The stages of one image, in their order; all arrays are NumPy's.
 
     Args:
         image: uint8 [h, w, 3] RGB, the part of the input that is image.
@@ -47,12 +47,10 @@ def draw_stages(
     """
     scale = max(1, -(-LEAST // max(image.shape[:2])))
     pixels = drawing.enlarge(np.ascontiguousarray(image), scale)
-    boxes, scores, valid = (np.asarray(each) for each in proposals)
-    detections = confident(detections.replace(**{k: np.asarray(v) for k, v in vars(detections).items()}), threshold)
+    detections, (boxes, scores, valid) = confident(detections, threshold), proposals
     levels = np.repeat(np.arange(len(anchors)), [len(of_map) for of_map in anchors])
-    logits = np.asarray(objectness)
     found = {
-        "anchors": _boxes(pixels, np.concatenate([np.asarray(of_map) for of_map in anchors]), logits, levels, scale),
+        "anchors": _boxes(pixels, np.concatenate(anchors), objectness, levels, scale),
         "proposals": _boxes(pixels, boxes[valid], scores[valid], np.zeros(valid.sum(), int), scale),
     }
     framed = Image.fromarray(pixels)

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
-from cnnvision.errors import WeightsError
+from cnnvision.errors import WeightsError, listed
 from cnnvision.pretrained.coco_ids import COCO_IDS
 from cnnvision.pretrained.loading import from_torchvision, our_array, to_torchvision
 from cnnvision.pretrained.torch_names import Naming, Path
@@ -114,7 +114,7 @@ def from_torchvision_detector(
     report += f" neck and heads: {len(found)} tensors.{chosen}"
     unused = _named((key for key in state if key not in keys.values() and not key.startswith(BODY)), params)
     if unused:
-        report += f" This network has no place for the file's {_listed(unused)}."
+        report += f" This network has no place for the file's {listed(unused)}."
     report += "".join(f" {name} was left at its initialisation (the file has none)." for name in sorted(left))
     if other:
         path, (*_, rows) = next(iter(other.items()))
@@ -162,12 +162,7 @@ def _rows_of(
 def _class_layers(paths: Iterable[Path]) -> str:
     """Those of `paths` whose shape goes with the number of classes, in words."""
     there = {path[:2] for path in paths}
-    return _listed("/".join(layer) for layer in OF_CLASSES if layer in there)
-
-
-def _listed(names: Iterable[str]) -> str:
-    *others, last = names
-    return f"{', '.join(others)} and {last}" if others else last
+    return listed("/".join(layer) for layer in OF_CLASSES if layer in there)
 
 
 def _named(keys: Iterable[str], params: Mapping[str, Any]) -> list[str]:

@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
+from cnnvision.errors import listed
+from cnnvision.pretrained import detectors
 from cnnvision.pretrained.torch_names import Path
 
 Trees = tuple[Mapping[str, Any], Mapping[str, Any]]
@@ -17,13 +19,7 @@ Trees = tuple[Mapping[str, Any], Mapping[str, Any]]
 Layers = dict[Path, dict[Path, Any]]
 """Path of a layer -> path of each of its leaves in {"params": parameters, **model state} -> the leaf."""
 
-OF_CLASSES = {
-    ("head", "class"): 1,
-    ("class_head", "class"): 1,
-    ("box_head", "class"): 1,
-    ("box_head", "box"): 4,
-    ("mask_head", "class"): 1,
-}
+OF_CLASSES = {**detectors.OF_CLASSES, ("head", "class"): 1, ("class_head", "class"): 1}
 """Layers whose last axis goes with the number of classes -> its numbers for each class: first those of the background, where
 there is one, then of each class in order. A part without "class" has none of these: the localizer's box is of no class."""
 
@@ -63,14 +59,14 @@ def from_trained(
         else:
             other.append(path)
     unused = [path for path in there if path not in here]
-    report = f"{source}: {_listed(_parts(whole, here)) or 'nothing'} taken."
+    report = f"{source}: {listed(layers_in_words(whole, here)) or 'nothing'} taken."
     if rows:
-        report += f" {_listed(_parts(rows, here))}: {_taken(classes, their_classes)}."
+        report += f" {listed(layers_in_words(rows, here))}: {_taken(classes, their_classes)}."
     for why, paths in (("not there", absent), ("of another shape there", other)):
         if paths:
-            report += f" Left at the initialisation ({why}): {_listed(_parts(paths, here))}."
+            report += f" Left at the initialisation ({why}): {listed(layers_in_words(paths, here))}."
     if unused:
-        report += f" This network has no place for {_listed(_parts(unused, there))}."
+        report += f" This network has no place for {listed(layers_in_words(unused, there))}."
     trees = unflatten_dict({leaf: new.get(leaf, value) for leaves in here.values() for leaf, value in leaves.items()})
     return trees.pop("params"), {**ours[1], **trees}, report
 
@@ -139,17 +135,12 @@ def _taken(classes: Sequence[str], their_classes: Sequence[str], most: int = 6) 
         return f"the rows of all {len(classes)} classes taken, by name"
     if len(missing) == len(classes):
         return "left at the initialisation, as no class there has the name of one here"
-    listed = _listed([*missing[:most], *([f"{len(missing) - most} more"] if len(missing) > most else [])])
-    return f"the rows of {len(classes) - len(missing)} of {len(classes)} classes taken, by name; there is no {listed}"
+    absent = listed([*missing[:most], *([f"{len(missing) - most} more"] if len(missing) > most else [])])
+    return f"the rows of {len(classes) - len(missing)} of {len(classes)} classes taken, by name; there is no {absent}"
 
 
-def _parts(paths: Iterable[Path], layers: Layers) -> list[str]:
-    """The layers in few words: a part (the first of a path) where it is meant as a whole, else each layer."""
+def layers_in_words(paths: Iterable[Path], layers: Iterable[Path]) -> list[str]:
+    """Some of a network's layers in few words: a part (the first of a path) where all of it is meant, else each layer."""
     paths = list(paths)
     whole = {path[0] for path in paths} - {path[0] for path in layers if path not in paths}
     return list(dict.fromkeys(path[0] if path[0] in whole else "/".join(path) for path in paths))
-
-
-def _listed(names: Sequence[str]) -> str:
-    *others, last = names or [""]
-    return f"{', '.join(others)} and {last}" if others else last

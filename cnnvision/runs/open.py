@@ -9,11 +9,12 @@ from flax.traverse_util import flatten_dict
 from ml_collections import ConfigDict
 
 from cnnvision.data.sources import open_source
-from cnnvision.errors import ConfigError, WeightsError
+from cnnvision.errors import ConfigError, WeightsError, listed
 from cnnvision.models import make_task
 from cnnvision.pretrained.class_names import CURE, class_names, imagenet_names, imagenet_names_in
 from cnnvision.pretrained.loading import find_weights
 from cnnvision.pretrained.torch_files import read_weights
+from cnnvision.pretrained.trained import layers_in_words
 from cnnvision.runs.join import check_config, check_size, empty_batch, first, open_for
 from cnnvision.runs.network import Network, read_network
 from cnnvision.task import DataInfo
@@ -102,13 +103,10 @@ def _classes(weights: str, backbone: str, data: tuple[str, str] | None) -> tuple
 
 def _check_filled(params: Any, weights: str, report: str) -> None:
     """Raises WeightsError where some of the network's parameters are shapes without values."""
-    empty = lambda leaf: isinstance(leaf, jax.ShapeDtypeStruct)
-    parts = {part: [path for path in flatten_dict(params) if path[0] == part] for part in params}
-    lacking = []
-    for part, paths in parts.items():
-        left = [path for path in paths if empty(flatten_dict(params)[path])]
-        lacking += [part] if left == paths else dict.fromkeys("/".join(path[:-1]) for path in left)
-    if lacking:
+    leaves = flatten_dict(params)
+    empty = [path[:-1] for path, leaf in leaves.items() if isinstance(leaf, jax.ShapeDtypeStruct)]
+    if empty:
+        lacking = listed(layers_in_words(empty, [path[:-1] for path in leaves]))
         raise WeightsError(
-            f"{weights}: has no weights for {', '.join(lacking)} of the network, which would be untrained. {CURE} {report}"
+            f"{weights}: has no weights for {lacking} of the network, which would be untrained. {CURE} {report}"
         )
