@@ -22,7 +22,7 @@ from cnnvision.pictures.curves import draw_seconds
 from cnnvision.runs.configuration import from_json, to_json
 from cnnvision.runs.join import evaluation_of, names_of
 from cnnvision.runs.open import Trained, evaluated, load
-from cnnvision.types import DetectionPrediction, SegmentationPrediction
+from cnnvision.types import DetectionPrediction, InstancePrediction, SegmentationPrediction
 
 from .costs import Cost, cost_of, on_one_device, parts_of, proposal_seconds, steps
 from .tables import markdown, order_line, write_ladder
@@ -241,9 +241,11 @@ def classes_of(each: Contender) -> tuple[str, ...]:
 
 
 def drawn(image: np.ndarray, prediction: Any, classes: tuple[str, ...]) -> np.ndarray:
-    """An image with one prediction in its pixels: maps as tints, detections as frames, others with a caption."""
+    """An image with one prediction in its pixels: maps as tints, detections as frames and masks, others with a caption."""
     if isinstance(prediction, SegmentationPrediction):
         return overlays.tinted_map(image, prediction.labels, background=overlays.background_of(classes))
+    if isinstance(prediction, InstancePrediction):
+        image = overlays.masked(image, prediction, 1, classes, width=1)
     if isinstance(prediction, DetectionPrediction):
         return overlays.framed(image, prediction.boxes[prediction.valid], prediction.labels[prediction.valid])
     return sheets.annotate(image, classes, prediction)
