@@ -1,51 +1,63 @@
 """torchvision's side of experiments/benchmark.py, run by the Python of an environment that has it; nothing of ours is in it.
 
-    PYTHON experiments/benchmark_torchvision.py NETWORK BATCH SIZE [BOXES]
+    PYTHON experiments/benchmark_torchvision.py NETWORK FILE
 
-BOXES: of the objects in each image, JSON, for a detector.
-Reads lines "PASS ROUNDS" and writes for each a JSON list of seconds.
+FILE: .npz with `image` uint8 [b, h, w, 3] and, for a detector, `boxes` [b, n, 4] of the objects and the weights by key.
+Reads lines "PASS ROUNDS" and writes for each {"seconds": of each round, "gib": the most memory that the process had}.
 """
 
 import json
+import resource
 import sys
 import time
 
 
-def detector(boxes: list, batch: int, size: int, device: str):
-    """Faster R-CNN as torchvision trains it on COCO, with its two passes."""
+def detector(network: str, image, boxes, weights: dict, device: str):
+    """A detector as torchvision trains it on COCO, with its two passes."""
     import torch
-    from torchvision.models.detection import FasterRCNN
+    from torchvision.models.detection import FasterRCNN, MaskRCNN
     from torchvision.models.detection.backbone_utils import resnet_fpn_backbone
     from torchvision.ops import FrozenBatchNorm2d
 
+    height, width = image.shape[2:]
+    kind = MaskRCNN if network.startswith("maskrcnn") else FasterRCNN
     backbone = resnet_fpn_backbone(backbone_name="resnet50", weights=None, norm_layer=FrozenBatchNorm2d, trainable_layers=3)
-    model = FasterRCNN(backbone, num_classes=91, min_size=size, max_size=size).to(device)
-    images = list(torch.rand(batch, 3, size, size, device=device))
-    labels = torch.ones(len(boxes[0]), dtype=torch.long, device=device)
-    targets = [{"boxes": torch.tensor(each, device=device), "labels": labels} for each in boxes]
+    model = kind(backbone, num_classes=91, min_size=min(height, width), max_size=max(height, width))
+    model.load_state_dict({key: torch.from_numpy(array) for key, array in weights.items()})
+    model.to(device)
+    images, boxes = list(image), torch.from_numpy(boxes).to(device)
+    labels = torch.ones(boxes.shape[1], dtype=torch.long, device=device)
+    targets = [{"boxes": each, "labels": labels} for each in boxes]
+    if kind is MaskRCNN:
+        for target in targets:
+            target["masks"] = torch.zeros(len(labels), height, width, dtype=torch.uint8, device=device)
+            for mask, (x1, y1, x2, y2) in zip(target["masks"], target["boxes"].round().int().tolist(), strict=True):
+                mask[y1:y2, x1:x2] = 1
     return model, lambda: model(images), lambda: sum(model(images, targets).values())
 
 
-def classifier(backbone: str, batch: int, size: int, device: str):
+def classifier(backbone: str, image):
     """A classifier of 1,000 classes, with its two passes."""
     import torch
     import torchvision
 
-    model = getattr(torchvision.models, backbone)(weights=None).to(device)
-    image = torch.randn(batch, 3, size, size, device=device)
-    labels = torch.zeros(batch, dtype=torch.long, device=device)
+    model = getattr(torchvision.models, backbone)(weights=None).to(image.device)
+    labels = torch.zeros(len(image), dtype=torch.long, device=image.device)
     return model, lambda: model(image), lambda: torch.nn.functional.cross_entropy(model(image), labels)
 
 
-def serve(network: str, batch: int, size: int, boxes: str = "") -> None:
+def serve(network: str, file: str) -> None:
     """Measures as it is told on standard input, until that ends."""
+    import numpy as np
     import torch
 
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    if boxes:
-        model, predict, loss = detector(json.loads(boxes), batch, size, device)
+    shared = dict(np.load(file))
+    image = torch.from_numpy(shared.pop("image")).to(device).permute(0, 3, 1, 2).contiguous() / 255
+    if "boxes" in shared:
+        model, predict, loss = detector(network, image, shared.pop("boxes"), shared, device)
     else:
-        model, predict, loss = classifier(network, batch, size, device)
+        model, predict, loss = classifier(network, image)
     # Weights are random, so that no step may move them far.
     optimizer = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], 1e-5, momentum=0.9)
 
@@ -69,8 +81,9 @@ def serve(network: str, batch: int, size: int, boxes: str = "") -> None:
             if device == "cuda":
                 torch.cuda.synchronize()
             seconds.append(time.perf_counter() - began)
-        print(json.dumps(seconds[1:]), flush=True)
+        gib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+        print(json.dumps({"seconds": seconds[1:], "gib": gib}), flush=True)
 
 
 if __name__ == "__main__":
-    serve(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), *sys.argv[4:])
+    serve(*sys.argv[1:])
