@@ -125,8 +125,8 @@ def _runner(compiled: Callable, arguments: tuple, donated: bool) -> Callable[[],
     from cnnvision.evaluation.coco_results import detections_of
     from cnnvision.types import InstancePrediction
 
-    # The state is handed from call to call, as a training loop does; each runner owns a copy of what is donated.
-    state = [jax.tree.map(lambda x: x.copy() if isinstance(x, jax.Array) else x, arguments)] if donated else [arguments]
+    # The state is handed from call to call, as a training loop does. Nothing needs it afterwards: training is measured last.
+    state = [arguments]
 
     def run():
         result = jax.block_until_ready(compiled(*state[0]))
@@ -176,11 +176,11 @@ def run(
     task = make_task_of(network, size, dtype)
     data = make_batch(network, task, batch, size)
     params, model_state = jax.jit(task.init)(jax.random.key(0), data)
-    programs = make_programs(task, params, model_state, data, passes)
     with tempfile.TemporaryDirectory() as folder:
         file = pathlib.Path(folder) / "shared.npz"
         if against:
             write_shared(file, network, params, model_state, data)
+        programs = make_programs(task, params, model_state, data, passes)
         other = peer(against, network, file) if against else None
         rows = []
         for name in programs:

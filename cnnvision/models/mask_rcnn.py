@@ -23,6 +23,7 @@ from functools import partial
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 
 from cnnvision.errors import ConfigError
 from cnnvision.evaluation.instances import InstanceEvaluator
@@ -30,7 +31,7 @@ from cnnvision.heads.box_head import RegionSample, pool_regions
 from cnnvision.heads.mask_head import MaskHead, MaskSettings, class_masks, mask_loss
 from cnnvision.models import fast_rcnn, faster_rcnn
 from cnnvision.models.binding import inputs_of, trainable_with
-from cnnvision.ops.images import in_used_chunks, per_image
+from cnnvision.ops.images import over_used, per_image, sum_over_used
 from cnnvision.ops.masks import mask_targets
 from cnnvision.settings import Weight, read
 from cnnvision.task import DataInfo, LossAux, Mean, Task
@@ -93,8 +94,8 @@ class Stages(faster_rcnn.Stages):
         sample = jax.tree.map(lambda leaf: leaf[:, : settings.positives], sample)  # the positive regions are the first
         longest = math.ceil(max(batch.image.shape[1:3]) / (2 * settings.masks.size))  # bin of a target, pixels
 
-        def losses_of(head, rows, sample):
-            maps, target, size = rows
+        def losses_of(learnt, rows, sample):
+            (head, maps), (target, size) = learnt, rows
             logits, _ = self.apply(head, {}, maps, sample.boxes, train=train, method="masks")
 
             def of_image(logits, sample, target, size):
@@ -104,9 +105,9 @@ class Stages(faster_rcnn.Stages):
 
             return per_image(of_image, logits, sample, target, size)
 
-        rows = (maps, target, batch.size)
-        losses = in_used_chunks(losses_of, _head(params), rows, sample, sample.positive, settings.masks.chunk)
-        return Mean.of(losses, sample.positive & batch.valid[:, None])
+        positive, chunk = sample.positive & batch.valid[:, None], settings.masks.chunk
+        total = sum_over_used(losses_of, _head(params), maps, (target, batch.size), sample, positive, chunk)
+        return Mean(total, jnp.sum(positive, dtype=jnp.float32))
 
     def instances(self, params: Any, model_state: Any, batch: Batch) -> InstancePrediction:
         """Section 3.1, "Inference": detections, and the mask of each, in the plane of its class."""
@@ -116,7 +117,7 @@ class Stages(faster_rcnn.Stages):
             logits, _ = self.apply(head, {}, maps, found.boxes, method="masks")
             return per_image(class_masks, logits, found.labels)
 
-        masks = in_used_chunks(masks_of, _head(params), maps, found, found.valid, self.settings.masks.chunk)
+        masks = over_used(masks_of, _head(params), maps, found, found.valid, self.settings.masks.chunk)
         return InstancePrediction(**vars(found), masks=masks)
 
 

@@ -7,8 +7,8 @@ hand, by `per_image`.
 """
 
 import functools
-import itertools
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import jax
@@ -73,44 +73,101 @@ def per_image(function: Callable[..., Any], *arrays: Any) -> Any:
     return _on_each_device(jax.vmap(function), None, *arrays)
 
 
-def in_used_chunks(
+def over_used(
     function: Callable[[Any, Any, Any], Any], shared: Any, rows: Any, regions: Any, used: Bool[Array, "b r"], chunk: int
 ) -> Any:
-    """What a function gives of each region of each image, in chunks of regions; chunks that are not used cost nothing.
+    """What a function gives of each region of each image, chunk by chunk, as far as regions are used.
 
-    Shapes are static, so an image has as many regions as it may ever have; usually few of them are used. A device skips each
-    chunk in which none of its images has a used region. Each chunk is as large as all before it: there are few, and they
-    stand one by one in the program. (On CPUs the gradient of a loop over them takes twice as long.)
+    Shapes are static, so an image has as many regions as it may ever have; usually few of them are used. Each device
+    computes as many chunks as that one of its images needs which uses most regions. The result cannot be differentiated.
 
     Args:
-        function: (shared, rows, regions) -> a tree of arrays [b, n, ...], for some rows and n regions of each; it closes
-            over no traced value.
-        shared: a tree that is the same for all rows: parameters. Its gradient is summed over devices once, after all chunks.
+        function: (shared, rows, regions) -> a tree of arrays [b, chunk, ...]; it closes over no traced value.
+        shared: a tree that is the same for all rows: parameters.
         rows: a tree of arrays [b, ...].
         regions: a tree of arrays [b, r, ...], the used ones first.
         used: which regions are used.
-        chunk: how many regions of each image the first chunk has.
+        chunk: how many regions of each image are computed at once.
 
     Returns:
-        The tree, [b, r, ...]; 0 in the chunks that were skipped.
+        The tree, [b, r, ...]; 0 in the chunks that were not needed.
     """
-    count = used.shape[1]
-    looked = jax.jit(function)  # chunks of one size are traced once
-    ends = [0, *(size for size in (chunk * 2**i for i in range(count.bit_length())) if size < count), count]
 
     def of_device(shared, rows, regions, used):
-        # Zeros that vary over devices: what is added to them does, too, so that parameters' gradients are summed over
-        # devices here, and not in each chunk.
-        zero = 0.0 * jnp.sum(used, dtype=jnp.float32)
-        shared, found = jax.tree.map(lambda x: x + zero.astype(x.dtype), shared), []
-        for start, end in itertools.pairwise(ends):
-            part = jax.tree.map(lambda x, start=start, end=end: x[:, start:end], regions)
-            look = lambda part=part: looked(shared, rows, part)
-            nothing = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype) + zero.astype(x.dtype), jax.eval_shape(look))
-            found.append(lax.cond(jnp.any(used[:, start:end]), look, lambda nothing=nothing: nothing))
-        return jax.tree.map(lambda *parts: jnp.concatenate(parts, axis=1), *found)
+        needed, part_of = _chunks(regions, used, chunk)
+        look = lambda i: function(shared, rows, part_of(i)[0])
+        write = lambda i, whole, part: lax.dynamic_update_slice_in_dim(whole, part, i * chunk, axis=1)
+        filled = -(-used.shape[1] // chunk) * chunk
+        nothing = jax.tree.map(lambda x: _zeros((len(used), filled, *x.shape[2:]), x.dtype, used), jax.eval_shape(look, 0))
+        found = lax.fori_loop(0, needed, lambda i, found: jax.tree.map(partial(write, i), found, look(i)), nothing)
+        return jax.tree.map(lambda x: x[:, : used.shape[1]], found)
 
     return _on_each_device(of_device, shared, rows, regions, used)
+
+
+def sum_over_used(
+    function: Callable[[Any, Any, Any], Array],
+    shared: Any,
+    maps: Any,
+    rows: Any,
+    regions: Any,
+    used: Bool[Array, "b r"],
+    chunk: int,
+) -> Float[Array, ""]:
+    """The sum of a function's values over all used regions, chunk by chunk as in `over_used`.
+
+    Its gradient is computed beside the value, so that nothing is kept of a chunk but what it adds to the sums, and the
+    program holds one chunk, however many there may be.
+
+    Args:
+        function: ((shared, maps), rows, regions) -> [b, chunk]; it closes over no traced value.
+        shared: a tree that is the same for all rows: parameters. Its gradient is summed over devices once, after all chunks.
+        maps: a tree of arrays [b, ...], with a gradient.
+        rows, regions, used, chunk: as in `over_used`; they have no gradient.
+    """
+
+    def added(of_chunk, shapes, rows, regions, used):
+        needed, part_of = _chunks(regions, used, chunk)
+
+        def add(i, sums):
+            part, there = part_of(i)
+            return jax.tree.map(jnp.add, sums, of_chunk(lambda learnt: jnp.sum(function(learnt, rows, part), where=there)))
+
+        return lax.fori_loop(0, needed, add, jax.tree.map(lambda x: _zeros(x.shape, x.dtype, used), shapes))
+
+    scalar = jax.ShapeDtypeStruct((), jnp.float32)
+
+    @jax.custom_vjp
+    def total(learnt, *rest):
+        return added(lambda value: value(learnt), scalar, *rest)
+
+    def forward(learnt, *rest):
+        return added(lambda value: jax.value_and_grad(value)(learnt), (scalar, learnt), *rest)
+
+    def backward(gradients, factor):
+        return jax.tree.map(lambda x: factor.astype(x.dtype) * x, gradients), None, None, None
+
+    total.defvjp(forward, backward)
+
+    def of_device(shared, maps, *rest):
+        # What varies over devices has a gradient on each, which is summed here, and not in each chunk.
+        shared = jax.tree.map(lambda x: x + _zeros((), x.dtype, rest[-1]), shared)
+        return total((shared, maps), *rest)[None]
+
+    return jnp.sum(_on_each_device(of_device, shared, maps, rows, regions, used))
+
+
+def _chunks(regions: Any, used: Bool[Array, "b r"], chunk: int) -> tuple[Int[Array, ""], Callable[[Any], Any]]:
+    """How many chunks have used regions; and of a number, that chunk of (regions, used)."""
+    fill = -used.shape[1] % chunk
+    filled = jax.tree.map(lambda x: jnp.pad(x, [(0, 0), (0, fill)] + [(0, 0)] * (x.ndim - 2)), (regions, used))
+    needed = (jnp.max(jnp.sum(used, axis=1, dtype=jnp.int32)) + chunk - 1) // chunk
+    return needed, lambda i: jax.tree.map(lambda x: lax.dynamic_slice_in_dim(x, i * chunk, chunk, axis=1), filled)
+
+
+def _zeros(shape: tuple[int, ...], dtype: Any, used: Array) -> Array:
+    """Zeros that vary over devices as `used` does: what a loop adds to."""
+    return jnp.zeros(shape, dtype) + (0 * jnp.sum(used, dtype=jnp.int32)).astype(dtype)
 
 
 def _on_each_device(function: Callable[..., Any], shared: Any, *arrays: Any) -> Any:

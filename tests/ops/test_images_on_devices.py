@@ -7,7 +7,7 @@ import pytest
 from jax import lax
 from jax.sharding import NamedSharding, PartitionSpec
 
-from cnnvision.ops.images import in_used_chunks, on_mesh, per_image
+from cnnvision.ops.images import on_mesh, over_used, per_image, sum_over_used
 from cnnvision.programs.traffic import collectives
 from cnnvision.training.sharding import make_mesh
 
@@ -46,43 +46,66 @@ def test_it_can_be_part_of_a_loop_and_of_a_gradient():
     np.testing.assert_allclose(found, np.sort(x)[..., -2:].sum(), rtol=1e-6)
 
 
-def chunked(weights, rows, regions, used):
+def of_regions(weights, rows, regions):
     """Per region the row's number times the region's, weighted: per_image inside it is a vmap."""
-
-    def look(weights, rows, regions):
-        return per_image(lambda row, of_row: jnp.sin(of_row * row) @ weights, rows, regions)
-
-    return in_used_chunks(look, weights, rows, regions, used, chunk=3)
+    return per_image(lambda row, of_row: jnp.sin(of_row * row) @ weights, rows, regions)
 
 
-@pytest.mark.parametrize("devices", [1, 8])
-def test_chunks_of_used_regions(devices):
-    """Values and gradients are those of all regions at once; unused ones within a chunk are computed, the rest is 0. Of the
-    parameters' gradient there is one sum over devices, after the loop."""
+@pytest.fixture(params=[1, 8])
+def mesh(request):
+    return make_mesh(jax.devices()[: request.param])
+
+
+def drawn_regions(mesh):
+    """Weights; numbers of 16 images, 7 regions of each, and which are used: of the last two images 1 and 4."""
     rng = np.random.default_rng(0)
     weights, rows, regions = (jnp.asarray(rng.normal(size=size), jnp.float32) for size in ((5, 2), (16,), (16, 7, 5)))
     used = jnp.arange(7)[None] < jnp.array([0] * 14 + [1, 4])[:, None]
-    mesh = make_mesh(jax.devices()[:devices])
-    split = jax.device_put((rows, regions, used), NamedSharding(mesh, PartitionSpec("data")))
+    return weights, *jax.device_put((rows, regions, used), NamedSharding(mesh, PartitionSpec("data")))
 
-    def objective(weights, rows, regions, used):
-        found = chunked(weights, rows, regions, used)
-        return jnp.sum(jnp.where(used[..., None], found, 0.0) ** 2), found
 
-    program = jax.jit(on_mesh(jax.value_and_grad(objective, argnums=(0, 2), has_aux=True), mesh)).lower(weights, *split)
-    program = program.compile()
-    (_, found), (slope, along) = program(weights, *split)
-    plain = lambda weights, regions: jnp.sin(regions * rows[:, None, None]) @ weights
-    np.testing.assert_allclose(np.asarray(found)[np.asarray(used)], plain(weights, regions)[used], rtol=1e-5, atol=1e-6)
-    assert found.shape == (16, 7, 2)
-    # The chunks end at 3, 6 and 7: the last image uses 4 regions, so the second chunk is computed where it lies.
-    assert not np.asarray(found)[:, 6:].any() and np.asarray(found)[-1, 5].any()
-    assert np.asarray(found)[0, :3].any() == (devices == 1)
-    expected = jax.grad(lambda *x: jnp.sum(jnp.where(used[..., None], plain(*x), 0.0) ** 2), argnums=(0, 1))(
-        weights, regions
-    )
-    np.testing.assert_allclose(slope, expected[0], rtol=1e-4)
-    np.testing.assert_allclose(along, expected[1], rtol=1e-4, atol=1e-6)
+def test_values_of_used_regions(mesh):
+    """Those of all regions at once; unused ones in a chunk that is needed are computed, too, the rest is 0."""
+    weights, *split = drawn_regions(mesh)
+    program = jax.jit(on_mesh(lambda *x: over_used(of_regions, *x, chunk=3), mesh)).lower(weights, *split).compile()
+    found, expected, used = (np.asarray(x) for x in (program(weights, *split), of_regions(weights, *split[:2]), split[2]))
+    np.testing.assert_allclose(found[used], expected[used], rtol=1e-5, atol=1e-6)
+    assert found.shape == (16, 7, 2) and not found[:, 6:].any() and found[-1, 5].any()
+    assert found[0, :3].any() == (mesh.size == 1)  # its device needs no chunk
+    assert not collectives(program.as_text())
+
+
+@pytest.mark.parametrize("chunk", [1, 3, 7, 100])
+def test_the_sum_over_used_regions(mesh, chunk):
+    """Value and gradients are those of all regions at once; of the parameters' gradient there is one sum over devices."""
+    weights, rows, regions, used = drawn_regions(mesh)
+
+    def in_chunks(weights, maps, regions, used):
+        square = lambda learnt, rows, regions: jnp.sum(of_regions(learnt[0], learnt[1], regions) ** 2, axis=-1)
+        return 3 * sum_over_used(square, weights, maps, (), regions, used, chunk)
+
+    at_once = lambda weights, maps: 3 * jnp.sum(of_regions(weights, maps, regions) ** 2, axis=-1).sum(where=used)
+    step = jax.jit(on_mesh(jax.value_and_grad(in_chunks, argnums=(0, 1)), mesh))
+    program = step.lower(weights, rows, regions, used).compile()
+    (value, found), (sum_of_all, expected) = (
+        program(weights, rows, regions, used), jax.value_and_grad(at_once, argnums=(0, 1))(weights, rows)
+    )  # fmt: skip
+    np.testing.assert_allclose(value, sum_of_all, rtol=1e-5)
+    np.testing.assert_allclose(jax.jit(on_mesh(in_chunks, mesh))(weights, rows, regions, used), value, rtol=1e-6)
+    for ours, theirs in zip(found, expected, strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-6)
     sent = collectives(program.as_text())
     assert not [c for c in sent if c.in_loop] and sum(c.bytes for c in sent) <= (weights.size + 1) * 4
-    assert bool(sent) == (devices > 1)
+    assert bool(sent) == (mesh.size > 1)
+
+
+def test_no_region_is_used(mesh):
+    weights, *split = drawn_regions(mesh)
+
+    def value(weights, rows, regions, used):
+        return sum_over_used(
+            lambda learnt, _, part: jnp.sum(part @ learnt[0], -1), weights, rows, (), regions, used & False, 3
+        )
+
+    total, slope = jax.jit(on_mesh(jax.value_and_grad(value), mesh))(weights, *split)
+    assert total == 0 and not np.asarray(slope).any()
