@@ -80,6 +80,11 @@ def from_weights(config: ConfigDict, data: tuple[str, str] | None = None, mesh: 
             f"config.model.pretrained = {weights}: the network would be untrained; --config.model.pretrained=FILE names its "
             f"weights. {CURE}"
         )
+    if epath.Path(weights).is_dir():
+        raise ConfigError(
+            f"config.model.pretrained = {weights}: is a folder, and here a file of weights is needed; a run is opened with "
+            f"--workdir={weights}, without --config"
+        )
     jax.config.update("jax_default_matmul_precision", config.training.matmul_precision)
     info = DataInfo(_classes(weights, backbone, data), area_ranges=dict(COCO_AREA_RANGES))
     task = make_task(config, info)

@@ -125,6 +125,8 @@ def test_what_would_be_untrained_is_refused(detector):
     untrained = r"config\.model\.pretrained = None: the network would be untrained; .*--workdir=DIR"
     with pytest.raises(ConfigError, match=untrained):
         opened("None", DETECTOR)
+    with pytest.raises(ConfigError, match=r"is a folder, .* opened with --workdir="):
+        opened(detector.parent, DETECTOR)
     with pytest.raises(WeightsError, match=r"imagenet: has no weights for (box_head|neck|rpn), .* untrained\. Give the"):
         opened("imagenet", [("data.size", "(64, 64)")], "faster_rcnn_shapes")
     with pytest.raises(WeightsError, match=r"detector\.safetensors: has no weights for mask_head of the network"):
