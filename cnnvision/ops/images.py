@@ -82,23 +82,23 @@ def over_used(
     computes as many chunks as that one of its images needs which uses most regions. The result cannot be differentiated.
 
     Args:
-        function: (shared, rows, regions) -> a tree of arrays [b, chunk, ...]; it closes over no traced value.
+        function: (shared, rows, regions) -> a tree of arrays [b, n, ...], for n regions of each row; it closes over no
+            traced value.
         shared: a tree that is the same for all rows: parameters.
         rows: a tree of arrays [b, ...].
         regions: a tree of arrays [b, r, ...], the used ones first.
         used: which regions are used.
-        chunk: how many regions of each image are computed at once.
+        chunk: how many regions of each image are computed at once, at most; all chunks have equally many.
 
     Returns:
         The tree, [b, r, ...]; 0 in the chunks that were not needed.
     """
 
     def of_device(shared, rows, regions, used):
-        needed, part_of = _chunks(regions, used, chunk)
+        needed, there, part_of = _chunks(regions, used, chunk)
         look = lambda i: function(shared, rows, part_of(i)[0])
-        write = lambda i, whole, part: lax.dynamic_update_slice_in_dim(whole, part, i * chunk, axis=1)
-        filled = -(-used.shape[1] // chunk) * chunk
-        nothing = jax.tree.map(lambda x: _zeros((len(used), filled, *x.shape[2:]), x.dtype, used), jax.eval_shape(look, 0))
+        write = lambda i, whole, part: lax.dynamic_update_slice_in_dim(whole, part, i * part.shape[1], axis=1)
+        nothing = jax.tree.map(lambda x: _zeros((*there.shape, *x.shape[2:]), x.dtype, used), jax.eval_shape(look, 0))
         found = lax.fori_loop(0, needed, lambda i, found: jax.tree.map(partial(write, i), found, look(i)), nothing)
         return jax.tree.map(lambda x: x[:, : used.shape[1]], found)
 
@@ -120,14 +120,14 @@ def sum_over_used(
     program holds one chunk, however many there may be.
 
     Args:
-        function: ((shared, maps), rows, regions) -> [b, chunk]; it closes over no traced value.
+        function: ((shared, maps), rows, regions) -> [b, n], for n regions of each row; it closes over no traced value.
         shared: a tree that is the same for all rows: parameters. Its gradient is summed over devices once, after all chunks.
         maps: a tree of arrays [b, ...], with a gradient.
         rows, regions, used, chunk: as in `over_used`; they have no gradient.
     """
 
     def added(of_chunk, shapes, rows, regions, used):
-        needed, part_of = _chunks(regions, used, chunk)
+        needed, _, part_of = _chunks(regions, used, chunk)
 
         def add(i, sums):
             part, there = part_of(i)
@@ -145,7 +145,8 @@ def sum_over_used(
         return added(lambda value: jax.value_and_grad(value)(learnt), (scalar, learnt), *rest)
 
     def backward(gradients, factor):
-        return jax.tree.map(lambda x: factor.astype(x.dtype) * x, gradients), None, None, None
+        scaled = lambda x: (factor * x.astype(jnp.float32)).astype(x.dtype)
+        return jax.tree.map(scaled, gradients), None, None, None
 
     total.defvjp(forward, backward)
 
@@ -157,12 +158,15 @@ def sum_over_used(
     return jnp.sum(_on_each_device(of_device, shared, maps, rows, regions, used))
 
 
-def _chunks(regions: Any, used: Bool[Array, "b r"], chunk: int) -> tuple[Int[Array, ""], Callable[[Any], Any]]:
-    """How many chunks have used regions; and of a number, that chunk of (regions, used)."""
-    fill = -used.shape[1] % chunk
-    filled = jax.tree.map(lambda x: jnp.pad(x, [(0, 0), (0, fill)] + [(0, 0)] * (x.ndim - 2)), (regions, used))
-    needed = (jnp.max(jnp.sum(used, axis=1, dtype=jnp.int32)) + chunk - 1) // chunk
-    return needed, lambda i: jax.tree.map(lambda x: lax.dynamic_slice_in_dim(x, i * chunk, chunk, axis=1), filled)
+def _chunks(regions: Any, used: Bool[Array, "b r"], chunk: int) -> tuple[Int[Array, ""], Array, Callable[[Any], Any]]:
+    """How many chunks have used regions; `used`, filled up to whole chunks; of a number, that chunk of (regions, used)."""
+    count = used.shape[1]
+    size = -(-count // -(-count // chunk))
+    fill = lambda x: jnp.pad(x, [(0, 0), (0, -count % size)] + [(0, 0)] * (x.ndim - 2))
+    filled = jax.tree.map(fill, (regions, used))
+    needed = (jnp.max(jnp.sum(used, axis=1, dtype=jnp.int32)) + size - 1) // size
+    part_of = lambda i: jax.tree.map(lambda x: lax.dynamic_slice_in_dim(x, i * size, size, axis=1), filled)
+    return needed, filled[1], part_of
 
 
 def _zeros(shape: tuple[int, ...], dtype: Any, used: Array) -> Array:
