@@ -45,6 +45,10 @@ class ProposalSpec:
                 raise ConfigError(f'{name} = {values!r}: must have one at least; (least, most) where the method is "random"')
 
 
+MASKS_CURE = "Give each object of coco:DIR a segmentation, or take instances:DIR or shapes."
+"""Where objects have no masks, and a model learns or is judged by them."""
+
+
 @dataclasses.dataclass(frozen=True)
 class InputSpec:
     """What the pipeline must put into a batch.

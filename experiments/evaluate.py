@@ -57,7 +57,7 @@ def run(
     opened = load(workdir, step) if config is None else None
     config = config or opened.config
     name, split = data or config.data.source, split or config.data.eval_split
-    trained = opened or from_weights(config, (name, split))
+    trained = opened or from_weights(config, (name, split), say=say)
     source = open_for(trained.task, trained.info, name, split)
     for problem in source.problems[:5]:
         say(str(problem))

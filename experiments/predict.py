@@ -72,7 +72,7 @@ def run(workdir, images: str, output: str, step: int | None = None, say=print, c
     if folder.is_file():
         raise RunError(f"--output: {output} is a file; name a folder")
     source = LooseImages(images, without=folder)
-    trained = load(workdir, step) if config is None else from_weights(config)
+    trained = load(workdir, step) if config is None else from_weights(config, say=say)
     classes, ids = names_of(trained.task, trained.info), image_ids(source.ids)
     position = {name: index for index, name in enumerate(source.ids)}
     folder.mkdir(parents=True, exist_ok=True)

@@ -25,14 +25,15 @@ def run(
         threshold: the score from which on detections are drawn; by default the run's own.
 
     Raises:
-        ConfigError: the network has no proposals.
+        ConfigError: the network has no proposals, or the threshold is no score.
         DataError: there is no such image, or it cannot be read.
+        RunError: the output is a file.
     """
     import jax
 
     from cnnvision.data.pipeline import eval_batches
     from cnnvision.data.sources.loose import LooseImages
-    from cnnvision.errors import ConfigError, DataError
+    from cnnvision.errors import ConfigError, DataError, RunError
     from cnnvision.ops.images import on_mesh
     from cnnvision.pictures.sheets import write_png
     from cnnvision.pictures.stages import draw_stages
@@ -40,9 +41,15 @@ def run(
     from cnnvision.runs.open import from_weights, load
     from cnnvision.training.sharding import make_mesh, put_batch
 
+    if not pathlib.Path(image).expanduser().is_file():
+        raise DataError(f"--image: {image} is no file; name one photograph")
+    if pathlib.Path(output).is_file():
+        raise RunError(f"--output: {output} is a file; name a folder")
+    if threshold is not None and not 0 <= threshold <= 1:
+        raise ConfigError(f"--threshold = {threshold}: must be from 0 to 1, as scores are")
     mesh = make_mesh(jax.devices()[:1])  # one image
     source = LooseImages(image)
-    trained = load(workdir, step, mesh) if config is None else from_weights(config, mesh=mesh)
+    trained = load(workdir, step, mesh) if config is None else from_weights(config, mesh=mesh, say=say)
     task = trained.task
     if "proposals" not in task.parts:
         raise ConfigError(f"config.model.name = {trained.config.model.name!r}: has no proposals of its own to show")

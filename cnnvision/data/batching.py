@@ -8,7 +8,7 @@ from cnnvision.data.augment import Row
 from cnnvision.data.augment.resampling import resize
 from cnnvision.data.maps.borders import border_weights, connected_cells
 from cnnvision.errors import ConfigError
-from cnnvision.inputs import InputSpec
+from cnnvision.inputs import MASKS_CURE, InputSpec
 from cnnvision.ops.geometry import touched
 from cnnvision.types import IGNORE, Batch, ClassTarget, ObjectTarget, Regions, SemanticTarget
 
@@ -107,8 +107,8 @@ def _choose(row: Row, spec: InputSpec) -> tuple[np.ndarray, int]:
     """Which of a row's objects go into the batch, in the row's order, and how many do not for want of room."""
     if row.objects is None:
         raise ConfigError("this model learns boxes, and the data have none: take a source with boxes, or a classifier.")
-    if spec.mask_side and row.objects.masks is None:
-        raise ConfigError("this model learns instance masks, and the data have none: take a source with instance masks.")
+    if spec.mask_side and row.objects.masks is None and len(row.objects.boxes):
+        raise ConfigError(f"this model learns instance masks, and the data have none. {MASKS_CURE}")
     if spec.objects == "largest":
         return np.array([] if row.largest is None else [row.largest], np.int64), 0
     count = len(row.objects.boxes)
@@ -125,10 +125,12 @@ def crop_mask(mask: np.ndarray, box: np.ndarray, side: int) -> np.ndarray:
         side: of the result.
 
     Returns:
-        bool [side, side]: where the mask covers at least half of a cell.
+        bool [side, side]: where the mask covers at least half of a cell; of a mask too thin for that, at least half as much
+        as of the cell that it covers most.
     """
     x1, y1, x2, y2 = touched(box).astype(int)
-    return resize(mask[y1:y2, x1:x2].astype(np.uint8) * 255, (side, side)) >= 128
+    covered = resize(mask[y1:y2, x1:x2].astype(np.uint8) * 255, (side, side))
+    return covered >= np.clip(covered.max() / 2, 1, 128) if covered.max() < 128 else covered >= 128
 
 
 def _semantic_target(rows: Sequence[Row | None], spec: InputSpec, size: tuple[int, int]) -> tuple[SemanticTarget, int]:

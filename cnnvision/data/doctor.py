@@ -192,7 +192,7 @@ def _report_masks(example: Example, file: str, findings: Findings) -> None:
     for number, own, fit in zip(np.flatnonzero(drawn), tight, overlaps(tight, example.objects.boxes[drawn]), strict=True):
         if fit < _LEAST_FIT:
             message = f"the box does not fit the object's mask, which lies in {_spelled(own)} (IoU {fit:.2f})"
-            cure = "Correct the one that is wrong; where masks are learnt, the mask counts."
+            cure = "Correct the one that is wrong; training on masks takes the mask."
             value = _spelled(example.objects.boxes[number])
             findings.add(file, message, cure, "kept", f"object {number}", "box", value)
 

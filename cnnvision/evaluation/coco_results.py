@@ -91,6 +91,8 @@ class ResultsFile:
 
     def __exit__(self, kind: type[BaseException] | None, *_: Any) -> None:
         if self._file is None:
+            if kind is None:
+                self.path.unlink(missing_ok=True)  # of another prediction into the same folder
             return
         self._file.write("\n]\n" if self.rows else "]\n")
         self._file.close()

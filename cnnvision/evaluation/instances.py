@@ -11,6 +11,7 @@ from cnnvision.evaluation.detection import DetectionEvaluator, coco_metrics
 from cnnvision.evaluation.detection_bootstrap import resampled_precisions
 from cnnvision.evaluation.overlap import Code, code_of_plane, code_of_runs
 from cnnvision.evaluation.pasting import pasted_runs
+from cnnvision.inputs import MASKS_CURE
 from cnnvision.types import Example, InstancePrediction, Objects
 
 OF_BOUNDARIES = ("AP", "AP50", "AP75")
@@ -51,8 +52,7 @@ class InstanceEvaluator(DetectionEvaluator):
         for example in examples:
             if example.objects is not None and example.objects.masks is None and len(example.objects.boxes):
                 raise DataError(
-                    f"{example.id}: its objects have no masks, so predicted masks cannot be judged. Data with a mask for "
-                    "each object is needed: coco:DIR with segmentations, or instances:DIR."
+                    f"{example.id}: its objects have no masks, so predicted masks cannot be judged. {MASKS_CURE}"
                 )
         super().update(examples, predictions)
         for row, example in enumerate(examples):

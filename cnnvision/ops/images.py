@@ -86,7 +86,7 @@ def over_used(
             traced value.
         shared: a tree that is the same for all rows: parameters.
         rows: a tree of arrays [b, ...].
-        regions: a tree of arrays [b, r, ...], the used ones first.
+        regions: a tree of arrays [b, r, ...]; the used ones have to be the first.
         used: which regions are used.
         chunk: how many regions of each image are computed at once, at most; all chunks have equally many.
 
@@ -116,37 +116,38 @@ def sum_over_used(
 ) -> Float[Array, ""]:
     """The sum of a function's values over all used regions, chunk by chunk as in `over_used`.
 
-    Its gradient is computed beside the value, so that nothing is kept of a chunk but what it adds to the sums, and the
-    program holds one chunk, however many there may be.
+    Its gradient is computed beside the value, so that nothing is kept of a chunk but what it adds to the sums (float32), and
+    the program holds one chunk, however many there may be.
 
     Args:
-        function: ((shared, maps), rows, regions) -> [b, n], for n regions of each row; it closes over no traced value.
+        function: ((shared, maps), rows, regions) -> float32 [b, n], for n regions of each row, finite for unused ones, too;
+            it closes over no traced value.
         shared: a tree that is the same for all rows: parameters. Its gradient is summed over devices once, after all chunks.
         maps: a tree of arrays [b, ...], with a gradient.
         rows, regions, used, chunk: as in `over_used`; they have no gradient.
     """
 
-    def added(of_chunk, shapes, rows, regions, used):
+    def added(of_chunk, kinds, rows, regions, used):
         needed, _, part_of = _chunks(regions, used, chunk)
 
         def add(i, sums):
             part, there = part_of(i)
-            return jax.tree.map(jnp.add, sums, of_chunk(lambda learnt: jnp.sum(function(learnt, rows, part), where=there)))
+            found = of_chunk(lambda learnt: jnp.sum(function(learnt, rows, part), where=there))
+            return jax.tree.map(lambda total, x: total + x.astype(jnp.float32), sums, found)
 
-        return lax.fori_loop(0, needed, add, jax.tree.map(lambda x: _zeros(x.shape, x.dtype, used), shapes))
+        return lax.fori_loop(0, needed, add, jax.tree.map(lambda x: _zeros(x.shape, jnp.float32, used), kinds))
 
-    scalar = jax.ShapeDtypeStruct((), jnp.float32)
+    of_value, of_learnt = jax.eval_shape(lambda *x: (jnp.zeros(()), x), shared, maps)
 
     @jax.custom_vjp
     def total(learnt, *rest):
-        return added(lambda value: value(learnt), scalar, *rest)
+        return added(lambda value: value(learnt), of_value, *rest)
 
     def forward(learnt, *rest):
-        return added(lambda value: jax.value_and_grad(value)(learnt), (scalar, learnt), *rest)
+        return added(lambda value: jax.value_and_grad(value)(learnt), (of_value, learnt), *rest)
 
     def backward(gradients, factor):
-        scaled = lambda x: (factor * x.astype(jnp.float32)).astype(x.dtype)
-        return jax.tree.map(scaled, gradients), None, None, None
+        return jax.tree.map(lambda x, kind: (factor * x).astype(kind.dtype), gradients, of_learnt), None, None, None
 
     total.defvjp(forward, backward)
 

@@ -4,8 +4,9 @@ import functools
 from collections.abc import Sequence
 from typing import Any
 
+import cv2
 import numpy as np
-from PIL import Image, ImageFilter
+from PIL import Image
 
 from cnnvision.evaluation.pasting import part_of_runs, pasted_runs
 from cnnvision.ops.geometry import touched
@@ -93,8 +94,8 @@ def _without_rim(mask: np.ndarray, width: int) -> np.ndarray:
     """A mask bool [h, w] without the pixels that lie within `width` of its rim; what is beyond the array is outside."""
     if not mask.size:
         return mask
-    eroded = Image.fromarray(np.pad(mask, width).astype(np.uint8)).filter(ImageFilter.MinFilter(2 * width + 1))
-    return np.array(eroded)[width:-width, width:-width] > 0
+    square = np.ones((2 * width + 1, 2 * width + 1), np.uint8)
+    return cv2.erode(mask.astype(np.uint8), square, borderType=cv2.BORDER_CONSTANT, borderValue=0) > 0
 
 
 def object_colour(position: int, label: int, classes: Sequence[str]) -> drawing.Colour:

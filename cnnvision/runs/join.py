@@ -16,7 +16,7 @@ from cnnvision.data.wrappers.cache import cached
 from cnnvision.data.wrappers.proposals import prepare, with_proposals
 from cnnvision.data.wrappers.subset import Subset, usable, with_semantic_classes
 from cnnvision.errors import ConfigError, DataError
-from cnnvision.inputs import InputSpec
+from cnnvision.inputs import MASKS_CURE, InputSpec
 from cnnvision.installation import typed
 from cnnvision.models import make_task
 from cnnvision.models.binding import named_sizes
@@ -93,11 +93,29 @@ def evaluation_of(
 ) -> SplitEvaluation:
     """How a source is evaluated under a config; with `targets` False, only predicted on."""
     options = loading(config)
+    if targets:
+        check_masks(source, task.inputs)
     inputs = with_room(task.inputs, source) if targets else dataclasses.replace(task.inputs, target=None)
     source = cached(with_proposals(source, inputs.proposals), options.cache_mb)
     batches = lambda: pipeline.eval_batches(source, inputs, options, jax.process_index(), jax.process_count())
     pictures = functools.partial(Wholes, source) if task.inputs.resize == "tile" else None
     return SplitEvaluation(task, source, batches, mesh, pictures)
+
+
+def check_masks(source: Source, inputs: InputSpec, most: int = 1000) -> None:
+    """Raises DataError where a model learns masks and the objects of a source have none: the first that there are, among
+    `most` examples. To find out costs no more than reading one example's annotations.
+    """
+    for index in range(min(len(source), most) if inputs.mask_side else 0):
+        try:
+            objects = source.read(index, image=False, masks="objects").objects
+        except DataError:  # said where it is read for training
+            continue
+        if objects is not None and len(objects.boxes):
+            if objects.masks is None:
+                where = f"{source.name} {source.split}: {source.ids[index]}"
+                raise DataError(f"{where}: its objects have no masks, and this model learns masks. {MASKS_CURE}")
+            return
 
 
 def with_room(inputs: InputSpec, source: Source) -> InputSpec:
@@ -135,6 +153,7 @@ def join(config: ConfigDict, workdir: epath.PathLike, mesh: jax.sharding.Mesh | 
     task = with_start(make_task(config, info), config, info, mesh)
     eval_source = open_for(task, info, config.data.source, config.data.eval_split)
     check_size(task, config)
+    check_masks(train_source, task.inputs)
     selection = usable(train_source, task.inputs)
     if not len(selection.source):
         where = f"{config.data.source} {config.data.train_split}"

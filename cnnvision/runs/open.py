@@ -1,6 +1,7 @@
 """A run folder opened again, or a file of a whole network's weights in its place: a network that is ready to predict."""
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -58,7 +59,12 @@ def load(workdir: epath.PathLike, step: int | None = None, mesh: jax.sharding.Me
     return Trained(**vars(network), mesh=mesh, threshold=threshold)
 
 
-def from_weights(config: ConfigDict, data: tuple[str, str] | None = None, mesh: jax.sharding.Mesh | None = None) -> Trained:
+def from_weights(
+    config: ConfigDict,
+    data: tuple[str, str] | None = None,
+    mesh: jax.sharding.Mesh | None = None,
+    say: Callable[[str], None] = print,
+) -> Trained:
     """Opens a file with the weights of a whole network, `config.model.pretrained`, as if it were a run.
 
     Its classes are those that such a file is published for (pretrained/class_names.py).
@@ -66,6 +72,8 @@ def from_weights(config: ConfigDict, data: tuple[str, str] | None = None, mesh: 
     Args:
         config: the network; of `data` what images are brought to.
         data: (source, split) that it is to be evaluated on, where classes are matched by name.
+        mesh: the devices.
+        say: is told what was taken of the file, and what was not.
 
     Raises:
         ConfigError: the config names no file, or cannot be used.
@@ -93,6 +101,7 @@ def from_weights(config: ConfigDict, data: tuple[str, str] | None = None, mesh: 
     network = jax.eval_shape(task.init, jax.random.key(0), empty_batch(task, mesh.size))
     params, model_state, report = task.warm_start(*network)
     _check_filled(params, weights, report)
+    say(report)
     layout = with_layout(network, mesh, split_parameters=False)
     params, model_state = from_first((params, model_state), layout)
     return Trained(config, info, task, params, model_state, 0, mesh)

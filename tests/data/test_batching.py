@@ -150,6 +150,13 @@ def test_masks_are_cropped_to_their_boxes(side):
     np.testing.assert_array_equal(cropped[:, clear], np.broadcast_to(expected[clear], (side, clear.sum())))
 
 
+@pytest.mark.parametrize("side", [7, 28, 112])
+def test_a_mask_that_is_thinner_than_half_a_cell_stays(side):
+    mask = np.eye(500, dtype=bool)
+    cropped = crop_mask(mask, np.array([0, 0, 500, 500], np.float32), side)
+    assert cropped.diagonal().all() and cropped.sum() < 3 * side
+
+
 def test_masks_of_a_batch():
     spec = spec_of(mask_side=8)
     rows = rows_of(spec, [2, 4])
@@ -161,6 +168,8 @@ def test_masks_of_a_batch():
 
 def test_what_the_data_do_not_have():
     bare = row_of(objects=objects_of([[0, 0, 5, 5]]))
+    without = make_batch([row_of(objects=objects_of([]))], spec_of(mask_side=7), SIZE)[0].target  # no object, no mask
+    assert not without.valid.any() and not without.masks.any()
     for spec, row, words in [
         (spec_of(), row_of(), "boxes"),
         (spec_of(mask_side=7), bare, "instance masks"),

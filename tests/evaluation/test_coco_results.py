@@ -133,6 +133,9 @@ def test_no_file_is_left_where_there_are_no_ids_or_nobody_detects_or_something_f
     assert not list(tmp_path.iterdir())
     written(source, tmp_path / "results.json", examples, predictions.replace(valid=np.zeros((IMAGES, MOST), bool)))
     assert json.loads((tmp_path / "results.json").read_text()) == []
+    with results_of(source, tmp_path / "results.json", print):
+        pass
+    assert not list(tmp_path.iterdir())  # nothing is left of what was found before
 
 
 def test_run_lengths_of_40_megapixels_stay_run_lengths():

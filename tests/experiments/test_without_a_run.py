@@ -81,6 +81,7 @@ def test_a_detector_s_file_predicts_and_is_evaluated(detector, tmp_path, capsys)
 
     out = tmp_path / "out"
     assert predict.command([*flags(detector, DETECTOR), f"--images={tmp_path / 'coco' / 'val'}", f"--output={out}"]) == 0
+    assert "resnet18: 100 tensors" in (said := capsys.readouterr().out) and "neck and heads:" in said
     found = json.loads((out / "predictions.json").read_text())
     results = json.loads((out / "coco_results.json").read_text())
     assert [image["image_id"] for image in found] == [*numbers]

@@ -99,6 +99,20 @@ def test_the_sum_over_used_regions(mesh, chunk):
     assert bool(sent) == (mesh.size > 1)
 
 
+def test_sums_over_chunks_are_float32_where_maps_are_not():
+    """Of 128 chunks; summed in bfloat16 they would be 3 % of the largest value off."""
+    rng = np.random.default_rng(0)
+    weights, maps, regions = (jnp.asarray(rng.normal(size=size), jnp.float32) for size in ((5, 2), (2, 5), (2, 128, 5)))
+
+    def value(maps):
+        of_part = lambda learnt, _, part: jnp.einsum("brk,bk,kj->br", part, learnt[1].astype(jnp.float32), learnt[0])
+        return sum_over_used(of_part, weights, maps, (), regions, jnp.ones((2, 128), bool), 1)
+
+    found, whole = jax.grad(value)(maps.astype(jnp.bfloat16)), jnp.sum(regions, axis=1) * jnp.sum(weights, axis=1)[None]
+    assert found.dtype == jnp.bfloat16
+    assert np.abs(found.astype(jnp.float32) - whole).max() < 0.01 * np.abs(whole).max()
+
+
 def test_no_region_is_used(mesh):
     weights, *split = drawn_regions(mesh)
 

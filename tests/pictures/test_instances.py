@@ -1,10 +1,12 @@
 """Pictures of instances and of a detector's stages: what is drawn lies where it should, and the object shows through."""
 
 import numpy as np
+import pytest
+from PIL import Image, ImageFilter
 
 from cnnvision.evaluation.pasting import part_of_runs, pasted_runs
 from cnnvision.pictures import drawing
-from cnnvision.pictures.overlays import masked
+from cnnvision.pictures.overlays import _without_rim, masked
 from cnnvision.pictures.sheets import annotate
 from cnnvision.pictures.stages import draw_stages
 from cnnvision.types import InstancePrediction
@@ -37,6 +39,14 @@ def test_a_mask_is_tinted_and_outlined_and_nothing_else_is_touched():
     np.testing.assert_allclose(drawn[40, 50], 0.65 * pixels[40, 50] + 0.35 * ink, atol=2)  # the middle shows through
     rim = whole & ~(np.roll(whole, 1, 0) & np.roll(whole, -1, 0) & np.roll(whole, 1, 1) & np.roll(whole, -1, 1))
     assert (drawn[rim] == ink).all()
+
+
+@pytest.mark.parametrize("width", [1, 2, 5])
+def test_the_rim_of_a_mask(width):
+    """What has a pixel outside the mask, or beyond the array, in the square around it, as a slow filter finds it."""
+    mask = np.asarray(Image.fromarray(np.random.default_rng(0).random((30, 40)) > 0.2).filter(ImageFilter.MedianFilter(5)))
+    padded = Image.fromarray(np.pad(mask, width).astype(np.uint8)).filter(ImageFilter.MinFilter(2 * width + 1))
+    np.testing.assert_array_equal(_without_rim(mask, width), np.array(padded)[width:-width, width:-width] > 0)
 
 
 def test_outlines_alone_leave_the_inside_as_it_is():

@@ -1,13 +1,16 @@
 """What no run can use is refused before anything is written."""
 
+import json
+
 import jax
 import pytest
 from ml_collections import ConfigDict
 
-from cnnvision.errors import ConfigError
+from cnnvision.errors import ConfigError, DataError
 from cnnvision.runs.configuration import load_config
 from cnnvision.runs.join import check_config, join
 from cnnvision.training.sharding import make_mesh
+from tests.data.planted import coco_set, write
 
 
 @pytest.fixture
@@ -48,3 +51,19 @@ def test_what_is_for_segmentation_alone(config, values, message, tmp_path, few_s
     with pytest.raises(ConfigError, match=message):
         join(config, tmp_path / "run", say=lambda line: None)
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("bare", ["train", "val"])
+def test_masks_are_looked_for_before_anything_is_trained(bare, tmp_path):
+    """An image without objects needs none; the split whose objects have none is named."""
+    coco_set(tmp_path / "data")
+    file = tmp_path / "data" / "annotations" / f"instances_{bare}2017.json"
+    content = json.loads(file.read_text())
+    config = load_config("mask_rcnn_shapes:smoke", [("data.source", f"coco:{tmp_path / 'data'}")])
+    write(file, json.dumps({**content, "annotations": [{**each, "segmentation": []} for each in content["annotations"]]}))
+    with pytest.raises(DataError, match=rf"{bare}.*: its objects have no masks.* Give each object of coco:DIR a segm"):
+        join(config, tmp_path / "run", say=lambda line: None)
+    assert not (tmp_path / "run").exists()
+    if bare == "val":
+        write(file, json.dumps({**content, "annotations": []}))
+        join(config, tmp_path / "run", say=lambda line: None)

@@ -246,9 +246,9 @@ def near_file(name: str, folder: pathlib.Path, findings: Findings) -> str:
 @functools.lru_cache(maxsize=1024)
 def class_cure(name: str, classes: tuple[str, ...]) -> str:
     """What to do about a class name that is not among `classes`; names the nearest one."""
-    return "Correct the name, or leave the record out." + (
-        nearest(name, classes) if len(classes) <= 40 else nearest(name, difflib.get_close_matches(name, classes, n=3))
-    )
+    near = difflib.get_close_matches(name, classes, n=3)
+    few = classes if len(classes) <= 40 else near or (*classes[:3], f"… {len(classes) - 3} more")
+    return f"Correct the name, or leave the record out.{nearest(name, few)}"
 
 
 @functools.lru_cache(maxsize=64)

@@ -85,3 +85,4 @@ def test_long_lists_of_classes_are_not_printed_whole():
     classes = tuple(f"class {i}" for i in range(1000))
     assert "Did you mean 'class 77'?" in class_cure("clas 77", classes) and len(class_cure("clas 77", classes)) < 200
     assert "Known: a, b." in class_cure("x", ("a", "b"))
+    assert class_cure("square", classes).endswith(f"Known: {', '.join(classes[:3])}, … {len(classes) - 3} more.")

@@ -97,7 +97,14 @@ def read_annotations(
         message = f"the annotation has no segmentation, and its box is taken for its mask: the first of {len(without)}"
         findings.add(file, message, "Write one for each.", "repaired", without[0], "segmentation")
     box_areas = np.prod(corners[:, 2:] - corners[:, :2], axis=1)
-    areas = [box_area if row.area is None else row.area for row, box_area in zip(rows, box_areas, strict=True)]
+    segmentations = Segmentations.pack([(row.parts, row.runs) for row in rows]) if known else None
+
+    def area_of(position: int) -> float:
+        row = rows[position]
+        mask = segmentations.mask(position, sizes[row.image]) if row.area is None and row.parts else None
+        return box_areas[position] if mask is None or not mask.any() else np.count_nonzero(mask)
+
+    areas = [area_of(position) if row.area is None else row.area for position, row in enumerate(rows)]
     columns = (
         corners,
         np.array([row.label for row in rows], np.int32),
@@ -106,7 +113,6 @@ def read_annotations(
     )
     starts = np.searchsorted([row.image for row in rows], np.arange(len(sizes) + 1))
     objects = [Objects(*(column[start:end] for column in columns)) for start, end in itertools.pairwise(starts)]
-    segmentations = Segmentations.pack([(row.parts, row.runs) for row in rows]) if known else None
     return Annotated(objects, starts, segmentations)
 
 

@@ -105,6 +105,13 @@ def test_without_segmentations_there_are_no_masks(tmp_path):
     np.testing.assert_array_equal(other.read(0, masks=True).objects.masks, [rectangle(2, 3, 13, 23)])
 
 
+def test_an_area_that_is_not_written_is_that_of_the_mask(tmp_path):
+    triangle = coco_annotation(1, 10, 7, (2, 3, 20, 20), segmentation=[[2, 3, 22, 3, 2, 23]])
+    del triangle["area"]
+    example = opened(coco_set(tmp_path, [triangle, coco_annotation(2, 10, 3, (1, 1, 2, 2), area=7)])).read(0, masks=True)
+    assert example.objects.area.tolist() == [example.objects.masks[0].sum(), 7] and 150 < example.objects.area[0] < 250
+
+
 def test_objects_keep_their_images(tmp_path):
     annotations = [coco_annotation(i, 10 + 10 * (i % 2), 3 + 4 * (i % 3 == 0), (i, 1, 2, 3)) for i in range(12)]
     source = opened(coco_set(tmp_path, annotations))
