@@ -262,14 +262,20 @@ class DetectionPrediction:
     valid: Array
 
 
+Alignment = Literal["torchvision", "exact"]
+"""Where the pixels of masks lie, in targets (ops/masks.py) and in pasting (evaluation/pasting.py)."""
+
+
 @struct.dataclass
 class InstancePrediction(DetectionPrediction):
     """The objects found in each image, each with its mask.
 
-    Attributes: those of `DetectionPrediction`; masks: float32 [b, d, m, m], probabilities within the box.
+    Attributes: those of `DetectionPrediction`; masks: float32 [b, d, m, m], probabilities within the box; alignment: by
+        which rule they are to be put into images.
     """
 
     masks: Array
+    alignment: Alignment = struct.field(pytree_node=False, default="torchvision")
 
 
 @struct.dataclass

@@ -32,6 +32,7 @@ def get_config(variant: Variant = "") -> ConfigDict:
     config.model.regions.hidden = (256, 256)
     config.model.masks.channels = (64, 64, 64, 64)
     config.model.masks.cells = 56
+    config.model.masks.alignment = "exact"
     config.data.source = "shapes"
     config.data.size = (192, 192)  # enlarged: the backbone knows objects larger than these are
     config.data.augment.flip = 0.5

@@ -54,7 +54,7 @@ def detections_of(prediction: DetectionPrediction, size: tuple[int, int]) -> Ite
     for row in np.flatnonzero(prediction.valid):
         box, mask, area = np.asarray(prediction.boxes[row]), None, None
         if isinstance(prediction, InstancePrediction):
-            runs = pasted_runs(np.asarray(prediction.masks[row]), box, size)
+            runs = pasted_runs(np.asarray(prediction.masks[row]), box, size, prediction.alignment)
             mask, area = compressed(runs, size), int(runs[1::2].sum())
         yield Detection(int(prediction.labels[row]), exact(prediction.scores[row]), [exact(x) for x in box], mask, area)
 
@@ -105,8 +105,8 @@ class ResultsFile:
         """Adds images (`SplitEvaluation.run`), their boxes in original pixels; what is no detector's prediction is not."""
         if isinstance(predictions, DetectionPrediction):
             for row, example in enumerate(examples):
-                fields = {name: np.asarray(of_all)[row] for name, of_all in vars(predictions).items()}
-                self.add(example.id, detections_of(type(predictions)(**fields), example.size))
+                of_image = jax.tree.map(lambda x, row=row: np.asarray(x)[row], predictions)
+                self.add(example.id, detections_of(of_image, example.size))
 
     def add(self, example: str, detections: Iterator[Detection] | Sequence[Detection]) -> None:
         """Adds the detections of the image of an example's id."""

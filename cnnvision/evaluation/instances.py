@@ -60,7 +60,9 @@ class InstanceEvaluator(DetectionEvaluator):
                 continue
             found = np.flatnonzero(predictions.valid[row])
             boxes, masks = (np.asarray(x[row], np.float32)[found] for x in (predictions.boxes, predictions.masks))
-            pasted = [pasted_runs(mask, box, example.size) for mask, box in zip(masks, boxes, strict=True)]
+            pasted = [
+                pasted_runs(mask, box, example.size, predictions.alignment) for mask, box in zip(masks, boxes, strict=True)
+            ]
             codes = _column([code_of_runs(runs, example.size) for runs in pasted])
             planes = [] if objects.masks is None else objects.masks
             objects = dataclasses.replace(objects, masks=_column([code_of_plane(plane) for plane in planes]))

@@ -1,7 +1,9 @@
 """A predicted mask put into its image, straight into run lengths: no image-sized array is made.
 
-The rule is that of torchvision's `maskrcnn_resnet50_fpn`, whose published numbers depend on it: the mask is padded by one
-position of zeros, its box grows by as much and is truncated to whole pixels, and bilinear interpolation fills the box.
+The mask is padded by one position of zeros, its box grows by as much, and bilinear interpolation fills the box. Two rules:
+"exact" reads the mask where the centre of each pixel lies; "torchvision" truncates the grown box to whole pixels first, as
+torchvision's `maskrcnn_resnet50_fpn` does, whose published numbers depend on it: it moves the mask by about half a pixel (as
+its targets do, ops/masks.py) and enlarges it by about one.
 
 Down a column of pixels the interpolation is linear between two rows of the mask, so it crosses the threshold once at most
 between them: all that is computed is where.
@@ -10,12 +12,18 @@ between them: all that is computed is where.
 import numpy as np
 from jaxtyping import Bool, Float32, Int64
 
+from cnnvision.types import Alignment
+
 Axis = tuple[int, np.ndarray, np.ndarray, np.ndarray]
 """First visible pixel; of each visible pixel, the mask's positions before and after it, and how far between them it lies."""
 
 
 def pasted_runs(
-    mask: Float32[np.ndarray, "m m"], box: Float32[np.ndarray, "4"], size: tuple[int, int], threshold: float = 0.5
+    mask: Float32[np.ndarray, "m m"],
+    box: Float32[np.ndarray, "4"],
+    size: tuple[int, int],
+    alignment: Alignment = "torchvision",
+    threshold: float = 0.5,
 ) -> Int64[np.ndarray, "n"]:
     """Where a mask exceeds the threshold, as COCO's run lengths: down the columns, of zeros first; the sum is H * W.
 
@@ -23,10 +31,12 @@ def pasted_runs(
         mask: probabilities within the box.
         box: x1 y1 x2 y2, pixels of the image; it may reach beyond it.
         size: (height, width) of the image.
+        alignment: see above.
+        threshold: of probabilities.
     """
-    (height, width), padded = size, np.pad(mask, 1)
-    left, x_low, x_high, x_between = _axis(box[0], box[2], len(mask), width)
-    top, y_low, y_high, y_between = _axis(box[1], box[3], len(mask), height)
+    (height, width), padded, axis = size, np.pad(mask, 1), _exact_axis if alignment == "exact" else _torchvision_axis
+    left, x_low, x_high, x_between = axis(box[0], box[2], len(mask), width)
+    top, y_low, y_high, y_between = axis(box[1], box[3], len(mask), height)
     if not len(x_low) or not len(y_low):
         return np.array([height * width], np.int64)
     columns = (1 - x_between) * padded[:, x_low] + x_between * padded[:, x_high]  # [m + 2, visible columns]
@@ -69,7 +79,18 @@ def part_of_runs(runs: Int64[np.ndarray, "n"], size: tuple[int, int]) -> tuple[t
     return (slice(top, bottom), slice(left, right)), part[top:bottom]
 
 
-def _axis(start: np.float32, stop: np.float32, cells: int, limit: int) -> Axis:
+def _exact_axis(start: np.float32, stop: np.float32, cells: int, limit: int) -> Axis:
+    """Along one axis, the pixels of the image whose centre is less than a position of the mask's away from one of its, and
+    where in the padded mask each of them lies."""
+    step = max(float(stop) - float(start), 1e-3) / cells  # pixels from one position of the mask to the next
+    first, last = int(np.floor(start - 0.5 * step - 0.5)) + 1, int(np.ceil(stop + 0.5 * step - 0.5)) - 1
+    pixels = np.arange(max(first, 0), min(last + 1, limit))
+    position = np.clip((pixels + 0.5 - float(start)) / step + 0.5, 0.0, cells + 1.0).astype(np.float32)
+    low = np.minimum(position.astype(np.int64), cells)
+    return max(first, 0), low, low + 1, position - low.astype(np.float32)
+
+
+def _torchvision_axis(start: np.float32, stop: np.float32, cells: int, limit: int) -> Axis:
     """Along one axis, which pixels of the image the grown box covers, and where in the padded mask each of them lies."""
     half, middle = (stop - start) * np.float32(0.5), (stop + start) * np.float32(0.5)
     half *= np.float32((cells + 2) / cells)

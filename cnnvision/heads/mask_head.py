@@ -21,6 +21,7 @@ from cnnvision.heads.box_head import with_background
 from cnnvision.necks.decoder import TransposedConv
 from cnnvision.ops.losses import binary_cross_entropy
 from cnnvision.settings import Between, Count
+from cnnvision.types import Alignment
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,6 +34,10 @@ class MaskSettings:
     # still reach as 28×28 targets, pasted: .880 from 28 cells, .902 from 56, .911 from 112 (coco128 at 1024 pixels).
     cells: Annotated[int, Between(1, 1024)] = 112
     chunk: Count = 20  # regions of an image that are computed at once, at most, until no positive one or detection is left
+
+    # Where pixels lie, for targets and pasting: "exact", or by torchvision's rules, by which its published weights were
+    # trained and judged; of small objects they cost much (ops/masks.py, evaluation/pasting.py).
+    alignment: Alignment = "torchvision"
 
     def __post_init__(self):
         if not self.channels:

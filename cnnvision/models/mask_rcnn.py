@@ -100,7 +100,7 @@ class Stages(faster_rcnn.Stages):
 
             def of_image(logits, sample, target, size):
                 there = (target.masks, target.boxes, sample.object, sample.boxes, size)
-                targets = mask_targets(*there, logits.shape[1], longest)
+                targets = mask_targets(*there, logits.shape[1], longest, settings.masks.alignment)
                 return mask_loss(logits, target.labels[sample.object], targets)
 
             return per_image(of_image, logits, sample, target, size)
@@ -118,7 +118,7 @@ class Stages(faster_rcnn.Stages):
             return per_image(class_masks, logits, found.labels)
 
         masks = over_used(masks_of, _head(params), maps, found, found.valid, self.settings.masks.chunk)
-        return InstancePrediction(**vars(found), masks=masks)
+        return InstancePrediction(**vars(found), masks=masks, alignment=self.settings.masks.alignment)
 
 
 def _head(params: Any) -> dict[str, Any]:

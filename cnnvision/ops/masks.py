@@ -4,6 +4,10 @@ A batch holds each object's mask cropped to its own box (rounded outwards to who
 image has the value of the cell that its centre lies in, and 0 outside the box; of these pixels, the target of a region is
 its RoIAlign, with as many samples in each bin as it has pixels, as torchvision computes it of the whole mask. Rows and
 columns separate, so a target is a product of three small matrices.
+
+torchvision's RoIAlign takes the number of a pixel for its place, and so moves the mask by half a pixel of the input; the
+"exact" one (Detectron2's `aligned`) has the centre of pixel 0 at .5. The rule belongs to that of pasting
+(evaluation/pasting.py): of small objects a half pixel is much.
 """
 
 import jax
@@ -13,6 +17,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from cnnvision.ops.division import by_whole
 from cnnvision.ops.roi_align import bin_sample
+from cnnvision.types import Alignment
 
 
 def mask_targets(
@@ -23,6 +28,7 @@ def mask_targets(
     image: Int[Array, "2"],
     size: int,
     most: int,
+    alignment: Alignment = "torchvision",
 ) -> Float[Array, "r s s"]:
     """The target of each region, 0 to 1.
 
@@ -34,7 +40,9 @@ def mask_targets(
         image: (height, width) of the image; what lies beyond its rim has the value of the rim for one pixel, then 0.
         size: s, bins along each side of a region.
         most: pixels that a bin of the largest region is long, rounded up.
+        alignment: see above.
     """
+    regions = regions - (0.5 if alignment == "exact" else 0.0)
     own = jnp.concatenate([jnp.floor(boxes[:, :2]), jnp.ceil(boxes[:, 2:])], axis=1)[object]
     rows, columns = (
         _cells_of_bins(regions[:, i], regions[:, i + 2], own[:, i], own[:, i + 2], image[1 - i], masks.shape[1], size, most)

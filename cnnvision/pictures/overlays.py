@@ -81,7 +81,8 @@ def masked(
     """
     pixels = pixels.copy()
     for k in np.flatnonzero(prediction.valid)[::-1]:
-        runs = pasted_runs(prediction.masks[k], prediction.boxes[k] * np.float32(scale), pixels.shape[:2])
+        box = prediction.boxes[k] * np.float32(scale)
+        runs = pasted_runs(prediction.masks[k], box, pixels.shape[:2], prediction.alignment)
         where, mask = part_of_runs(runs, pixels.shape[:2])
         ink = object_colour(int(k), int(prediction.labels[k]), classes)
         inner = _without_rim(mask, width)

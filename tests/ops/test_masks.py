@@ -11,7 +11,7 @@ from cnnvision.data.batching import crop_mask
 from cnnvision.ops.masks import mask_targets
 from tests.reference.masks import mask_target
 
-TARGETS = jax.jit(mask_targets, static_argnums=(5, 6))
+TARGETS = jax.jit(mask_targets, static_argnums=(5, 6, 7))
 
 
 def in_image(mask, box, height, width):
@@ -25,12 +25,15 @@ def test_a_row_by_hand():
     """A region that is the object's box: each sample lies between two pixels, as position i is at pixel i's middle."""
     mask, box = np.zeros((1, 4, 4), bool), np.array([[2.0, 0.0, 6.0, 4.0]], np.float32)
     mask[0, :, :2] = True
-    found = TARGETS(mask, box, np.zeros(1, np.int32), box, np.array([4, 9]), 4, 1)
-    np.testing.assert_allclose(found[0], np.tile([1.0, 0.5, 0.0, 0.0], (4, 1)), atol=1e-6)
+    of_rule = lambda alignment: TARGETS(mask, box, np.zeros(1, np.int32), box, np.array([4, 9]), 4, 1, alignment)[0]
+    np.testing.assert_allclose(of_rule("torchvision"), np.tile([1.0, 0.5, 0.0, 0.0], (4, 1)), atol=1e-6)
+    np.testing.assert_allclose(of_rule("exact"), np.tile([1.0, 1.0, 0.0, 0.0], (4, 1)), atol=1e-6)
 
 
-@pytest.mark.parametrize("size", [3, 14])
-def test_of_a_cell_a_pixel_they_are_those_of_the_whole_mask(size):
+@pytest.mark.parametrize(
+    ("size", "alignment", "offset"), [(3, "torchvision", 0.0), (14, "torchvision", 0.0), (14, "exact", 0.5)]
+)
+def test_of_a_cell_a_pixel_they_are_those_of_the_whole_mask(size, alignment, offset):
     """Regions beyond the image's rim, smaller than a pixel, and far from the object among them."""
     rng, height, width = np.random.default_rng(size), 40, 53
     corner = rng.integers(0, 20, (3, 2))
@@ -41,10 +44,11 @@ def test_of_a_cell_a_pixel_they_are_those_of_the_whole_mask(size):
     regions[:3] = [[5.2, 4.1, 5.6, 4.2], [0, 0, width, height], [-9.5, 30.0, 4.0, height + 7.0]]
     regions[:, 2:] = np.maximum(regions[:, 2:], regions[:, :2])
     regions = regions.astype(np.float32)
-    found = TARGETS(masks, boxes.astype(np.float32), object, regions, np.array([height, width]), size, -(-60 // size))
+    image, most = np.array([height, width]), -(-60 // size)
+    found = TARGETS(masks, boxes.astype(np.float32), object, regions, image, size, most, alignment)
     for target, k, region in zip(found, object, regions, strict=True):
         whole = in_image(masks[k], boxes[k], height, width)
-        np.testing.assert_allclose(target, mask_target(whole, region, size), atol=2e-5)
+        np.testing.assert_allclose(target, mask_target(whole, region, size, offset), atol=2e-5)
 
 
 @functools.cache

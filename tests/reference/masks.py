@@ -7,9 +7,12 @@ import numpy as np
 from tests.reference.roi import bilinear
 
 
-def mask_target(mask, region, size):
-    """Whole mask [h, w], region x1 y1 x2 y2 -> [size, size] in 0 … 1: the mean of ⌈side / size⌉² samples of each bin."""
-    x1, y1, x2, y2 = (float(value) for value in region)
+def mask_target(mask, region, size, offset=0.0):
+    """Whole mask [h, w], region x1 y1 x2 y2 -> [size, size] in 0 … 1: the mean of ⌈side / size⌉² samples of each bin.
+
+    offset: where the centre of pixel 0 lies; torchvision has it at 0.
+    """
+    x1, y1, x2, y2 = (float(value) - offset for value in region)
     height, width = max(y2 - y1, 1.0), max(x2 - x1, 1.0)
     rows, columns = math.ceil(height / size), math.ceil(width / size)
     target = np.zeros((size, size))
@@ -19,6 +22,19 @@ def mask_target(mask, region, size):
             xs = [x1 + (j + (k + 0.5) / columns) * width / size for k in range(columns)]
             target[i, j] = np.mean([bilinear(mask[..., None].astype(float), y, x)[0] for y in ys for x in xs])
     return target
+
+
+def exactly_pasted(mask, box, size, threshold=0.5):
+    """A mask [m, m] of probabilities in its box, read at the centre of each pixel -> bool [height, width]."""
+    cells, whole = len(mask), np.zeros(size, bool)
+    sides = np.maximum([float(box[3]) - float(box[1]), float(box[2]) - float(box[0])], 1e-3)
+    padded = np.pad(mask.astype(float), 1)
+    for y in range(size[0]):
+        for x in range(size[1]):
+            row, column = (np.array([y + 0.5 - float(box[1]), x + 0.5 - float(box[0])]) / sides * cells - 0.5) + 1
+            if 0 < row < cells + 1 and 0 < column < cells + 1:
+                whole[y, x] = bilinear(padded[..., None], row, column)[0] > threshold
+    return whole
 
 
 def pasted(mask, box, size, threshold=0.5):
