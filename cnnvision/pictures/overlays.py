@@ -4,7 +4,6 @@ import functools
 from collections.abc import Sequence
 from typing import Any
 
-import cv2
 import numpy as np
 from PIL import Image
 
@@ -95,6 +94,8 @@ def _without_rim(mask: np.ndarray, width: int) -> np.ndarray:
     """A mask bool [h, w] without the pixels that lie within `width` of its rim; what is beyond the array is outside."""
     if not mask.size:
         return mask
+    import cv2
+
     square = np.ones((2 * width + 1, 2 * width + 1), np.uint8)
     return cv2.erode(mask.astype(np.uint8), square, borderType=cv2.BORDER_CONSTANT, borderValue=0) > 0
 

@@ -1,5 +1,6 @@
 """Pictures of instances and of a detector's stages: what is drawn lies where it should, and the object shows through."""
 
+import jax
 import numpy as np
 import pytest
 from PIL import Image, ImageFilter
@@ -70,7 +71,7 @@ def test_an_image_with_instances_is_annotated():
 
 def test_of_many_objects_the_masks_alone_are_drawn():
     """Frames and names would hide them."""
-    several = lambda count: InstancePrediction(*(np.repeat(leaf[:1], count, axis=0) for leaf in vars(found()).values()))
+    several = lambda count: jax.tree.map(lambda leaf: np.repeat(leaf[:1], count, axis=0), found())
     on_frame = lambda prediction, threshold=0.5: annotate(image(), ("a", "b"), prediction, threshold)[10 * 3, 22 * 3]
     np.testing.assert_array_equal(on_frame(several(13)), on_frame(several(13), threshold=1.0))
     assert (on_frame(several(12)) != on_frame(several(12), threshold=1.0)).any()
