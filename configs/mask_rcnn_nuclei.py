@@ -35,7 +35,6 @@ def get_config(variant: Variant = "") -> ConfigDict:
     config.model.regions.hidden = (512, 512)
     config.model.masks.channels = (64, 64, 64, 64)
     config.model.masks.cells = 56
-    config.model.masks.alignment = "exact"
     config.model.detections.most = 200
     config.data.source = "instances:data/nuclei"
     config.data.size = (384, 384)

@@ -34,7 +34,6 @@ class MaskSettings:
     # still reach as 28×28 targets, pasted: .880 from 28 cells, .902 from 56, .911 from 112 (coco128 at 1024 pixels).
     cells: Annotated[int, Between(1, 1024)] = 112
     chunk: Count = 20  # regions of an image that are computed at once, at most, until no positive one or detection is left
-
     # Where pixels lie, for targets and pasting: "exact", or by torchvision's rules, by which its published weights were
     # trained and judged; of small objects they cost much (ops/masks.py, evaluation/pasting.py).
     alignment: Alignment = "torchvision"
