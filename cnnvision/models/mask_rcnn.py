@@ -157,5 +157,11 @@ def make_task(config: Any, info: DataInfo) -> Task:
         predict=stages.instances,
         evaluator=lambda: InstanceEvaluator(info.classes, info.area_ranges, settings.detections.most),
         best=("mask_AP", "max"),
-        parts={"backbone": stages.features, "proposals": stages.proposals, "RoI heads": stages.heads},
+        parts={
+            "backbone": stages.features,
+            "proposals": stages.proposals,
+            "RoI heads": stages.heads,
+            "post-processing": stages.detections,
+            "masks": stages.instances,
+        },
     )

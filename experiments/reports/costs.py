@@ -16,7 +16,8 @@ from cnnvision.programs.text import operations
 from cnnvision.task import Task
 
 AHEAD, LAST = "proposals", "post-processing"
-"""Parts that are not in `Task.parts`: proposals made ahead of the network, and what `predict` does after the others."""
+"""Parts that are not in `Task.parts`: proposals made ahead of the network, and what `predict` does after the others, where
+no part has a name for it."""
 
 
 @dataclasses.dataclass
@@ -102,8 +103,11 @@ class Cost:
 
 
 def parts_of(costs: Iterable[Cost]) -> list[str]:
-    """The parts that any of several networks has, in the order in which they occur; post-processing is the last."""
-    return sorted(dict.fromkeys(part for each in costs for part in each.parts), key=lambda part: part == LAST)
+    """The parts that any of several networks has, in the order in which they occur; after post-processing come those alone
+    that come after it in a network."""
+    names = [each.parts for each in costs]
+    after = {part for parts in names if LAST in parts for part in parts[parts.index(LAST) + 1 :]}
+    return sorted(dict.fromkeys(itertools.chain(*names)), key=lambda part: (part in after, part == LAST))
 
 
 def on_one_device(params: Any, model_state: Any, batch: Any) -> tuple[Any, Any, Any]:
@@ -122,7 +126,7 @@ def compiled(function: Callable[..., Any], arguments: tuple[Any, ...]) -> Progra
 
 def cost_of(name: str, task: Task, arguments: tuple[Any, ...], proposals: float = 0.0, times: float = 1.0) -> Cost:
     """Compiles a task's prediction on one image (`on_one_device`), and the programs up to the end of each of its parts."""
-    parts = {**task.parts, LAST: task.predict}
+    parts = task.parts if task.predict in task.parts.values() else {**task.parts, LAST: task.predict}
     return Cost(name, {part: compiled(function, arguments) for part, function in parts.items()}, proposals, times)
 
 

@@ -83,7 +83,11 @@ def test_parts_of_a_prediction_end_where_the_next_begins():
     whole = Cost("d", {"post-processing": cost(3.0)})
     one_stage = Cost("e", {"head": cost(1.0), "post-processing": cost(2.0)})
     assert (whole.parts, whole.split, whole.seconds) == ([], {}, 3.0)
-    assert parts_of([whole, one_stage, made, learnt]) == ["head", "proposals", "backbone", "RoI heads", "post-processing"]
+    with_masks = Cost("f", {"head": cost(1.0), "post-processing": cost(2.0), "masks": cost(4.0)})
+    assert with_masks.split == {"head": 1.0, "post-processing": 1.0, "masks": 2.0}
+    names = ["head", "proposals", "backbone", "RoI heads", "post-processing"]
+    assert parts_of([whole, one_stage, made, learnt]) == names
+    assert parts_of([with_masks, whole, made, learnt]) == [*names, "masks"]
 
 
 def test_the_segmentation_ladder_from_end_to_end(tmp_path, monkeypatch, few_shapes):
