@@ -3,9 +3,9 @@
     python -m experiments.benchmark [--network=resnet50] [--batch=8] [--size=224] [--dtype=float32] [--against=PYTHON]
 
 Prints the median of several runs, the compile time, the memory that XLA planned and the most that the process had, and
-the operations that XLA counts, by the second. `--against` names the Python of an environment that has torchvision: then the
-two are measured in turns, on the same machine in the same minutes, and the ratio of the medians is printed (below 1: ours is
-faster). `--only` leaves out the other pass, so that the process has the memory that this one needs.
+the operations that XLA counts (of a loop one round), by the second. `--against` names the Python of an environment that has
+torchvision: then the two are measured in turns, on the same machine in the same minutes, and the ratio of the medians is
+printed (below 1: ours is faster). `--only` leaves out the other pass, so that the process has what this one needs.
 
 `--network` is a backbone, as a classifier of 1,000 classes, or a detector as torchvision trains it on COCO, with frozen
 norms and first stages; ten objects in each image. Both sides then have the same images and weights. These are drawn: such a

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from cnnvision.errors import CnnvisionError, ConfigError
+from cnnvision.errors import CnnvisionError, ConfigError, RunError
 from cnnvision.installation import typed
 
 
@@ -59,6 +59,12 @@ def folder(text: str) -> str:
     if not text:
         raise argparse.ArgumentTypeError("it is empty: which folder?")
     return text
+
+
+def check_output(output: str) -> None:
+    """Raises RunError where what --output names is a file: it is to be a folder."""
+    if os.path.isfile(output):
+        raise RunError(f"--output: {output} is a file; name a folder")
 
 
 def add_network(parser: Parser) -> None:

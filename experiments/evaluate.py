@@ -19,7 +19,7 @@ from typing import Any
 from cnnvision.installation import typed
 from cnnvision.runs.configuration import to_json
 
-from .command_line import Parser, add_network, cache_compilations, config_of, folder, main
+from .command_line import Parser, add_network, cache_compilations, check_output, config_of, folder, main
 
 
 def run(
@@ -54,6 +54,8 @@ def run(
 
     if workdir is None and output is None:
         raise RunError("--config has no run folder to write into: name a folder with --output=DIR")
+    if output is not None:
+        check_output(output)
     opened = load(workdir, step) if config is None else None
     config = config or opened.config
     name, split = data or config.data.source, split or config.data.eval_split

@@ -21,7 +21,7 @@ import json
 import pathlib
 from typing import Any
 
-from .command_line import Parser, add_network, cache_compilations, config_of, folder, main
+from .command_line import Parser, add_network, cache_compilations, check_output, config_of, folder, main
 
 
 def describe(prediction: Any, classes: tuple[str, ...]) -> dict[str, Any]:
@@ -60,7 +60,6 @@ def run(workdir, images: str, output: str, step: int | None = None, say=print, c
     import jax
 
     from cnnvision.data.sources.loose import LooseImages
-    from cnnvision.errors import RunError
     from cnnvision.evaluation.coco_results import ResultsFile, detections_of
     from cnnvision.pictures import sheets
     from cnnvision.runs.identities import category_ids, image_ids
@@ -68,9 +67,8 @@ def run(workdir, images: str, output: str, step: int | None = None, say=print, c
     from cnnvision.runs.open import from_weights, load
     from cnnvision.types import DetectionPrediction, SegmentationPrediction
 
+    check_output(output)
     folder = pathlib.Path(output)
-    if folder.is_file():
-        raise RunError(f"--output: {output} is a file; name a folder")
     source = LooseImages(images, without=folder)
     trained = load(workdir, step) if config is None else from_weights(config, say=say)
     classes, ids = names_of(trained.task, trained.info), image_ids(source.ids)

@@ -10,7 +10,7 @@ input. In place of --workdir=DIR, --config=CONFIG --config.model.pretrained=FILE
 import dataclasses
 import pathlib
 
-from .command_line import Parser, add_network, cache_compilations, config_of, folder, main
+from .command_line import Parser, add_network, cache_compilations, check_output, config_of, folder, main
 
 
 def run(
@@ -33,7 +33,7 @@ def run(
 
     from cnnvision.data.pipeline import eval_batches
     from cnnvision.data.sources.loose import LooseImages
-    from cnnvision.errors import ConfigError, DataError, RunError
+    from cnnvision.errors import ConfigError, DataError
     from cnnvision.ops.images import on_mesh
     from cnnvision.pictures.sheets import write_png
     from cnnvision.pictures.stages import draw_stages
@@ -43,8 +43,7 @@ def run(
 
     if not pathlib.Path(image).expanduser().is_file():
         raise DataError(f"--image: {image} is no file; name one photograph")
-    if pathlib.Path(output).is_file():
-        raise RunError(f"--output: {output} is a file; name a folder")
+    check_output(output)
     if threshold is not None and not 0 <= threshold <= 1:
         raise ConfigError(f"--threshold = {threshold}: must be from 0 to 1, as scores are")
     mesh = make_mesh(jax.devices()[:1])  # one image

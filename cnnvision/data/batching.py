@@ -130,7 +130,8 @@ def crop_mask(mask: np.ndarray, box: np.ndarray, side: int) -> np.ndarray:
     """
     x1, y1, x2, y2 = touched(box).astype(int)
     covered = resize(mask[y1:y2, x1:x2].astype(np.uint8) * 255, (side, side))
-    return covered >= np.clip(covered.max() / 2, 1, 128) if covered.max() < 128 else covered >= 128
+    most = covered.max()
+    return covered >= (128 if most >= 128 else max(most / 2, 1))
 
 
 def _semantic_target(rows: Sequence[Row | None], spec: InputSpec, size: tuple[int, int]) -> tuple[SemanticTarget, int]:

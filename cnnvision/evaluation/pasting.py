@@ -2,8 +2,8 @@
 
 The mask is padded by one position of zeros, its box grows by as much, and bilinear interpolation fills the box. Two rules:
 "exact" reads the mask where the centre of each pixel lies; "torchvision" truncates the grown box to whole pixels first, as
-torchvision's `maskrcnn_resnet50_fpn` does, whose published numbers depend on it: it moves the mask by about half a pixel (as
-its targets do, ops/masks.py) and enlarges it by about one.
+torchvision's `maskrcnn_resnet50_fpn` does, whose published numbers depend on it: of boxes of 8 to 30 pixels it makes masks
+.8 of a pixel wider on average.
 
 Down a column of pixels the interpolation is linear between two rows of the mask, so it crosses the threshold once at most
 between them: all that is computed is where.

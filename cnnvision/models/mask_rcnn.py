@@ -12,9 +12,9 @@ It is resized to the box and cut at .5 (evaluation/pasting.py).
 
 Deviations, which torchvision's `maskrcnn_resnet50_fpn` shares: those of Faster R-CNN (models/faster_rcnn.py); targets are
 RoIAlign's means of the mask, 0 to 1, not binary; without a pyramid the head has the same layers (the paper's takes the
-backbone's last stage: figure 4, left); masks lie half a pixel off, in targets and where they are pasted, unless
-`masks.alignment` is "exact" (ops/masks.py). One that torchvision does not share: a batch holds masks cropped to their boxes
-in a fixed number of cells (heads/mask_head.py says what that costs).
+backbone's last stage: figure 4, left); targets lie half a pixel off, and pasted masks are too large, unless
+`masks.alignment` is "exact" (ops/masks.py, evaluation/pasting.py). One that torchvision does not share: a batch holds masks
+cropped to their boxes in a fixed number of cells (heads/mask_head.py says what that costs).
 """
 
 import dataclasses

@@ -103,9 +103,8 @@ def evaluation_of(
 
 
 def check_masks(source: Source, inputs: InputSpec, most: int = 1000) -> None:
-    """Raises DataError where a model learns masks and the objects of a source have none: the first that there are, among
-    `most` examples. To find out costs no more than reading one example's annotations.
-    """
+    """Raises DataError where a model learns masks and the first objects of a source have none, looked for among the
+    annotations of `most` examples."""
     for index in range(min(len(source), most) if inputs.mask_side else 0):
         try:
             objects = source.read(index, image=False, masks="objects").objects

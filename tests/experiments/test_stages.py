@@ -1,4 +1,4 @@
-"""The stages command: what it refuses, before anything is computed. (That it draws is shown by colab/mask_rcnn.ipynb.)"""
+"""What the stages command refuses before anything is computed. (That it draws is shown by colab/mask_rcnn.ipynb.)"""
 
 import pytest
 

@@ -101,10 +101,12 @@ def read_annotations(
 
     def area_of(position: int) -> float:
         row = rows[position]
-        mask = segmentations.mask(position, sizes[row.image]) if row.area is None and row.parts else None
+        if row.area is not None:
+            return row.area
+        mask = segmentations.mask(position, sizes[row.image]) if row.parts else None
         return box_areas[position] if mask is None or not mask.any() else np.count_nonzero(mask)
 
-    areas = [area_of(position) if row.area is None else row.area for position, row in enumerate(rows)]
+    areas = [area_of(position) for position in range(len(rows))]
     columns = (
         corners,
         np.array([row.label for row in rows], np.int32),
