@@ -27,10 +27,12 @@ class DetectionSettings:
     score_above: Share = 0.05  # what scores no higher is dropped
     threshold: Share = 0.5  # IoU above which the worse of two boxes of one class is suppressed
     most: Annotated[int, Between(1, 10**6)] = 100  # of an image
+    candidates: Annotated[int, Between(1, 10**6)] | None = None  # of each class, the best that take part in the suppression
+    # (where the network sees thousands of boxes it would be slow without a limit); None for all
 
 
 def detections(
-    boxes: Float[Array, "n k 4"],
+    boxes: Float[Array, "n _ 4"],
     scores: Float[Array, "n k"],
     valid: Bool[Array, "n"],
     size: Int[Array, "2"],
@@ -39,7 +41,7 @@ def detections(
     """The detections of one image.
 
     Args:
-        boxes: x1 y1 x2 y2, input pixels, one for each class.
+        boxes: x1 y1 x2 y2, input pixels, one for each class [n, k, 4], or one for all [n, 1, 4].
         scores: in [0, 1], without the background.
         valid: which of the n count.
         size: (height, width) of the part of the input that is image, pixels; boxes are clipped to it.
@@ -48,12 +50,24 @@ def detections(
     Returns:
         boxes [most, 4], labels, scores and valid [most], the best first; 0 where there is nothing.
     """
-    height, width = (jnp.broadcast_to(side.astype(jnp.float32), scores.shape) for side in size)
+    height, width = (jnp.broadcast_to(side.astype(jnp.float32), boxes.shape[:2]) for side in size)
     boxes = clip(boxes, height, width)
     large = jnp.all(boxes[..., 2:] - boxes[..., :2] >= SMALLEST, axis=-1)
     counts = (scores > settings.score_above) & large & valid[:, None]
+    if settings.candidates is not None:
+        boxes, scores, counts = _candidates(boxes, scores, counts, settings.candidates)
+    boxes = jnp.broadcast_to(boxes, (*scores.shape, 4))
     index, labels, scores, valid = best_of_classes(boxes, scores, counts, settings.threshold, settings.most)
     return DetectionPrediction(jnp.where(valid[:, None], boxes[index, labels], 0.0), labels, scores, valid)
+
+
+def _candidates(
+    boxes: Float[Array, "n _ 4"], scores: Float[Array, "n k"], counts: Bool[Array, "n k"], most: int
+) -> tuple[Float[Array, "c k 4"], Float[Array, "c k"], Bool[Array, "c k"]]:
+    """Boxes, scores and validity of the best of each class; of equal scores the first."""
+    best, rows = lax.top_k(jnp.where(counts, scores.astype(jnp.float32), -1.0).T, min(most, len(scores)))
+    columns = jnp.minimum(jnp.arange(scores.shape[1]), boxes.shape[1] - 1)
+    return boxes[rows.T, columns[None, :]], best.T, best.T >= 0
 
 
 def best_of_classes(

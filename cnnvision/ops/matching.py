@@ -1,5 +1,5 @@
-"""Which boxes (anchors, proposals) stand for which object, which for none, and balanced samples of them: most boxes are
-background, and would dominate a loss."""
+"""Which boxes (anchors, default boxes, proposals) stand for which object, which for none; and which of them a loss is
+computed on: most boxes are background, and would dominate it."""
 
 import jax
 import jax.numpy as jnp
@@ -19,8 +19,9 @@ class Matches:
     """For each of n boxes; one that is neither positive nor negative is ignored.
 
     Attributes:
-        object: int32 [n], position of the object that it overlaps most (the first of several; 0 where there is none).
-        overlap: float32 [n], the IoU with that object.
+        object: int32 [n], position of the object that it overlaps most (the first of several; 0 where there is none), or,
+            where the box is forced to stand for another one, of that.
+        overlap: float32 [n], the highest IoU with an object.
         positive: bool [n], the box stands for that object.
         negative: bool [n], the box is background.
     """
@@ -39,8 +40,9 @@ def match(
     positive_from: float,
     negative_below: float,
     low_quality: bool = False,
+    forced: bool = False,
 ) -> Matches:
-    """Matches by IoU (Ren et al. 2015, section 3.1.2).
+    """Matches by IoU (Ren et al. 2015, section 3.1.2; Liu et al. 2016, section 2.2, "Matching strategy").
 
     Args:
         boxes: x1 y1 x2 y2, input pixels.
@@ -53,6 +55,9 @@ def match(
         low_quality: whether for each object the boxes of highest IoU with it are positive too (case i), however low it is,
             as long as they touch. Such a box stands for the object that it itself overlaps most, as in the published code:
             that may be another one.
+        forced: whether for each object the box of highest IoU with it (the first of several) stands for it, whatever else
+            that box overlaps, as long as they touch: SSD's rule. Of several objects with the same such box the last one has
+            it, as in torchvision.
     """
     countable = valid & ~crowd
     overlaps = jnp.where(countable[None, :], pairwise(iou, boxes, objects), 0.0)
@@ -62,9 +67,29 @@ def match(
     if low_quality:
         highest = jnp.max(overlaps, axis=0, initial=0.0)
         positive |= jnp.any((overlaps == highest[None, :]) & (overlaps > 0), axis=1)
+    if forced and overlaps.size:
+        touched, number = jnp.max(overlaps, axis=0) > 0, jnp.arange(len(objects))  # never a padded object or a crowd
+        of_object = jnp.where(touched, jnp.argmax(overlaps, axis=0), len(boxes))
+        last = jnp.full(len(boxes), -1).at[of_object].max(number, mode="drop")
+        first, positive = jnp.where(last >= 0, last, first), positive | (last >= 0)
     unsure = (pairwise(covered, boxes, objects) >= CROWD) | (pairwise(iou, boxes, objects) >= negative_below)
     negative = (best < negative_below) & ~positive & ~jnp.any(unsure & (valid & crowd)[None, :], axis=1)
     return Matches(first.astype(jnp.int32), best, positive, negative)
+
+
+def hard_negatives(
+    losses: Float[Array, "n"], positive: Bool[Array, "n"], negative: Bool[Array, "n"], ratio: float
+) -> Bool[Array, "n"]:
+    """The negative boxes of one image that cost most (Liu et al. 2016, section 2.2, "Hard negative mining").
+
+    Args:
+        losses: of each box, were it background; not NaN.
+        positive, negative: which boxes stand for an object, and which are background.
+        ratio: how many are taken for each positive one at most; of equal losses the first. Without a positive box none is.
+    """
+    order = jnp.argsort(jnp.where(negative, -losses, jnp.inf), stable=True)
+    place = jnp.arange(1, len(losses) + 1, dtype=jnp.float32)
+    return negative & (jnp.zeros(len(losses)).at[order].set(place) <= ratio * jnp.sum(positive, dtype=jnp.float32))
 
 
 @struct.dataclass

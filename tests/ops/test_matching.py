@@ -1,4 +1,4 @@
-"""ops/matching.py and ops/matching.py: against the paper's rules box by box, and what a random draw must hold to."""
+"""ops/matching.py: against the paper's rules box by box, and what a random draw must hold to."""
 
 import jax
 import jax.numpy as jnp
@@ -6,12 +6,13 @@ import numpy as np
 import pytest
 
 from cnnvision.ops.boxes import covered, iou, pairwise
-from cnnvision.ops.matching import match, sample_balanced
+from cnnvision.ops.matching import hard_negatives, match, sample_balanced
 from tests.ops.drawn_boxes import whole_boxes
 from tests.reference import anchors as reference
 from tests.reference import boxes as box_reference
+from tests.reference import ssd as ssd_reference
 
-MATCH = jax.jit(match, static_argnums=(4, 5, 6))
+MATCH = jax.jit(match, static_argnums=(4, 5, 6, 7))
 
 
 def test_pairs_equal_the_reference():
@@ -51,6 +52,52 @@ def test_low_quality_by_hand():
     assert found.positive.tolist() == [True, False, True, False, False]  # the second object is touched by none
     assert found.negative.tolist() == [False, False, False, True, True]  # 1/3 is neither
     assert MATCH(boxes, objects, both, ~both, 0.7, 0.3, False).positive.tolist() == [False] * 5
+
+
+def test_forced_matches_equal_the_reference():
+    """SSD's: 500 images with ties, objects that nothing touches, and several with the same best box."""
+    rng = np.random.default_rng(2)
+    shared = 0
+    for _ in range(500):
+        boxes, objects = whole_boxes(rng, 20), whole_boxes(rng, 6)
+        valid, crowd = rng.random(6) < 0.8, rng.random(6) < 0.2
+        found = jax.device_get(MATCH(*map(jnp.array, (boxes, objects, valid, crowd)), 0.5, 0.5, False, True))
+        real = valid & ~crowd
+        expected = ssd_reference.match(boxes.tolist(), objects.tolist(), real, 0.5)
+        assert [int(number) if one else None for number, one in zip(found.object, found.positive, strict=True)] == expected
+        plain = jax.device_get(MATCH(*map(jnp.array, (boxes, objects, valid, crowd)), 0.5, 0.5, False, False))
+        np.testing.assert_array_equal(found.negative, plain.negative & ~found.positive)
+        without = [number for number in np.flatnonzero(real) if number not in expected]
+        shared += sum(max(box_reference.iou(box, objects[number]) for box in boxes.tolist()) > 0 for number in without)
+    assert shared > 20  # lost their box to another object
+
+
+def test_forced_matches_by_hand():
+    """Two objects have the same best box, which overlaps the first of them more: it is the second one's, the last. A padded
+    object and a crowd force nothing, nor does one that no box touches."""
+    boxes = jnp.array([[0, 0, 10, 10], [20, 0, 30, 10], [40, 0, 50, 10]], jnp.float32)
+    objects = jnp.array([[0, 0, 10, 9], [0, 0, 4, 4], [20, 0, 24, 4], [40, 0, 44, 4], [70, 0, 80, 9]], jnp.float32)
+    valid, crowd = jnp.array([True, True, False, True, True]), jnp.array([False, False, False, True, False])
+    found = MATCH(boxes, objects, valid, crowd, 0.5, 0.5, False, True)
+    assert found.positive.tolist() == [True, False, False] and int(found.object[0]) == 1
+    assert found.negative.tolist() == [False, True, True]
+    nothing = MATCH(boxes[:0], objects, valid, crowd, 0.5, 0.5, False, True)
+    assert nothing.positive.shape == (0,)
+
+
+@pytest.mark.parametrize("ratio", [3.0, 0.5, 0.0, 100.0])
+def test_hard_negatives_equal_the_reference(ratio):
+    """With ties; the first of equal ones."""
+    rng = np.random.default_rng(0)
+    mine = jax.jit(hard_negatives, static_argnums=3)
+    for case in range(50):
+        losses = (rng.integers(0, 6, 40) / 4).astype(np.float32)
+        kinds = rng.choice(3, 40, p=(0.1, 0.7, 0.2)) if case else np.ones(40, int)
+        positive, negative = kinds == 0, kinds == 1
+        found = mine(jnp.array(losses), jnp.array(positive), jnp.array(negative), ratio)
+        expected = ssd_reference.hard_negatives(losses, positive, negative, ratio)
+        assert sorted(expected) == np.flatnonzero(found).tolist()
+        assert len(expected) == min(int(ratio * positive.sum()), negative.sum())
 
 
 def test_without_objects_everything_is_background():

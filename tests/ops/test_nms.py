@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from cnnvision.ops import nms as ops
-from cnnvision.ops.detections import best_of_classes
+from cnnvision.ops.detections import DetectionSettings, best_of_classes, detections
 from cnnvision.ops.images import on_mesh, per_image
 from cnnvision.programs.traffic import collectives
 from cnnvision.training.sharding import make_mesh
@@ -92,6 +92,29 @@ def test_detections_equal_the_reference(classes, most):
         assert rows == expected
         for array in (index, labels, scores_found):
             assert not np.asarray(array)[len(expected) :].any()
+
+
+@pytest.mark.parametrize("candidates", [1, 6, 30, 100])
+@pytest.mark.parametrize("shared", [True, False])
+def test_the_best_of_each_class_alone_take_part(candidates, shared):
+    """Those beyond neither stay nor suppress; a box may be that of one class, or of all. Ties: the first."""
+    rng = np.random.default_rng(candidates)
+    run = jax.jit(detections, static_argnums=4)
+    settings = DetectionSettings(score_above=0.1, threshold=0.4, most=20, candidates=candidates)
+    for case in range(40):
+        boxes = np.stack([np.clip(crowded(rng, 30), 0, 70) for _ in range(1 if shared else 3)], axis=1)
+        scores = (rng.integers(0, 8, (30, 3)) / 8 if case % 2 else rng.random((30, 3))).astype(np.float32)
+        valid = rng.random(30) < 0.8
+        whole = np.broadcast_to(boxes, (30, 3, 4))
+        counts = (scores > 0.1) & valid[:, None] & ((whole[..., 2:] - whole[..., :2]) >= 0.01).all(axis=-1)
+        for column, of_class in zip(counts.T, scores.T, strict=True):
+            column[sorted(np.flatnonzero(column), key=lambda i: -of_class[i])[candidates:]] = False
+        expected = reference.detect(whole, scores, counts, 0.4, 20)
+        found = jax.device_get(run(jnp.array(boxes), jnp.array(scores), jnp.array(valid), jnp.array([70, 70]), settings))
+        assert found.valid.tolist() == [True] * len(expected) + [False] * (20 - len(expected))
+        for row, (index, label, score) in enumerate(expected):
+            assert (found.labels[row], found.scores[row]) == (label, score)
+            np.testing.assert_array_equal(found.boxes[row], whole[index, label])
 
 
 def test_images_stay_on_their_devices():

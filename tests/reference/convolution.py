@@ -4,11 +4,13 @@ import numpy as np
 
 
 def padding(size: int, kernel: int, stride: int, rule: str) -> tuple[int, int]:
-    """(before, after) along one axis: "torch" half the kernel, "SAME" as TensorFlow's documents, "VALID" none."""
+    """(before, after) along one axis: "torch" half the kernel, "SAME" as TensorFlow's documents, "VALID" none; a number."""
     if rule == "torch":
         return kernel // 2, kernel // 2
     if rule == "VALID":
         return 0, 0
+    if isinstance(rule, int):
+        return rule, rule
     total = max(kernel - stride, 0) if size % stride == 0 else max(kernel - size % stride, 0)
     return total // 2, total - total // 2
 
