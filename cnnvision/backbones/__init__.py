@@ -17,7 +17,7 @@ from cnnvision.backbones.efficientnet_lite import EfficientNetLite0
 from cnnvision.backbones.layers import Backbone
 from cnnvision.backbones.resnet import ResNet
 from cnnvision.backbones.small import SmallNet
-from cnnvision.backbones.vgg import VGG16, VGG16BN
+from cnnvision.backbones.vgg import VGG16, VGG16BN, VGG16Dilated
 from cnnvision.errors import ConfigError
 from cnnvision.settings import Dtype, check_name, checked
 
@@ -30,6 +30,7 @@ BACKBONES: dict[str, Callable[..., Backbone]] = {
     "resnet101": partial(ResNet, depth=101),
     "vgg16": VGG16,
     "vgg16_bn": VGG16BN,
+    "vgg16_dilated": VGG16Dilated,
     "efficientnet_lite0": EfficientNetLite0,
 }
 """Name -> constructor of the backbone, which takes the options of its class."""

@@ -1,9 +1,9 @@
 """Convolution and pooling as pure functions: NHWC images, HWIO kernels, one padding rule.
 
 Padding is "torch": half the kernel on every side, whatever the stride; or "SAME", the rule of TensorFlow and XLA: as little
-as the stride needs, an odd pixel of it at the right and bottom; or "VALID": none. The first two give ceil(size / stride)
-outputs for odd kernels, but at even sizes and stride 2 they sample different pixels: weights trained with one are wrong
-with the other.
+as the stride needs, an odd pixel of it at the right and bottom; or "VALID": none; or a number: so many pixels on every side.
+The first two give ceil(size / stride) outputs for odd kernels, but at even sizes and stride 2 they sample different pixels:
+weights trained with one are wrong with the other.
 
 For speed alone, CPUs compute some of it in another form: XLA's CPU backend is slow, by measured factors of 2 to 20, where it
 has no library kernel. These are the weight gradient of 1x1 convolutions, the kernel gradient on large maps, max-pooling's
@@ -20,7 +20,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
-Padding = Literal["torch", "SAME", "VALID"]
+Padding = Literal["torch", "SAME", "VALID"] | int
 Around = tuple[tuple[int, int], tuple[int, int]]
 """Rows added (above, below) and columns added (left, right)."""
 
@@ -35,7 +35,7 @@ def conv(
     """Cross-correlation of every channel with every channel; `dilation` is the spacing of a kernel's elements, pixels."""
     around = pads(image.shape, (kernel.shape[0] - 1) * dilation + 1, stride, padding)
     library = lambda image, kernel: library_conv(image, kernel, stride, around, dilation)
-    if kernel.shape[:2] == (1, 1):
+    if kernel.shape[:2] == (1, 1) and not any(map(any, around)):
         cpu = lambda image, kernel: matrix_product(image[:, ::stride, ::stride], kernel[0, 0])
     elif stride == 1:
         cpu = lambda image, kernel: _dense_conv(image, kernel, around, dilation)
@@ -69,6 +69,8 @@ def pads(shape: tuple[int, ...], size: int, stride: int, padding: Padding) -> Ar
         return ((size // 2, size // 2), (size // 2, size // 2))
     if padding == "VALID":
         return ((0, 0), (0, 0))
+    if isinstance(padding, int):
+        return ((padding, padding), (padding, padding))
     missing = [max((-(-side // stride) - 1) * stride + size - side, 0) for side in shape[1:3]]
     top, left = (pixels // 2 for pixels in missing)
     return ((top, missing[0] - top), (left, missing[1] - left))

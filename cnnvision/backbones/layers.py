@@ -35,14 +35,21 @@ def fan_out_normal(key: jax.Array, shape: tuple[int, ...], dtype: Any = jnp.floa
     return normal(math.sqrt(2.0 / (math.prod(shape[:-2]) * shape[-1])))(key, shape, dtype)
 
 
+def xavier_uniform(key: jax.Array, shape: tuple[int, ...], dtype: Any = jnp.float32) -> jax.Array:
+    """Glorot & Bengio 2010, equation 16: uniform, of variance 2 / (inputs + outputs). Kernel [h, w, i, o]."""
+    most = math.sqrt(6.0 / (math.prod(shape[:-2]) * (shape[-2] + shape[-1])))
+    # As one row, as in `normal`.
+    return jax.random.uniform(key, (math.prod(shape),), dtype, -most, most).reshape(shape)
+
+
 class Conv(nn.Module):
     """A convolution, [b, h, w, i] -> [b, h / stride, w / stride, features].
 
     Attributes:
         features: output channels.
-        size: side of the kernel; odd, but for "VALID".
+        size: side of the kernel; odd, but for "VALID" and pixels.
         stride: distance between outputs, pixels.
-        padding: "torch", "SAME" or "VALID" (backbones/convolution.py).
+        padding: "torch", "SAME", "VALID", or pixels on every side (backbones/convolution.py).
         dilation: spacing of the kernel's elements, pixels.
         use_bias: adds a bias; pointless before a norm.
         dtype: of the arithmetic and of the output.

@@ -10,6 +10,7 @@ import pytest
 
 from cnnvision.backbones import BACKBONES, make_backbone
 from cnnvision.backbones.resnet import ResidualBlock
+from cnnvision.backbones.vgg import DilatedStage
 from cnnvision.errors import ConfigError
 
 DEEPER = ("resnet34", "resnet50", "resnet101")
@@ -76,6 +77,26 @@ def test_vgg_may_round_up():
         assert features[8].shape == (1, side, side, 512)
 
 
+def test_the_dilated_vgg_by_hand():
+    """conv4_3 and fc7 on SSD's 300 pixels: 38 x 38 and 19 x 19 positions; fc6 reaches six pixels from the last max-pool."""
+    backbone = make_backbone("vgg16_dilated")
+    image = jax.ShapeDtypeStruct((1, 300, 300, 3), jnp.float32)
+    features = jax.eval_shape(
+        lambda variables, image: backbone.apply(variables, image, False), shapes("vgg16_dilated"), image
+    )
+    assert {stride: feature.shape[1:] for stride, feature in features.items() if stride > 4} == {
+        8: (38, 38, 512), 16: (19, 19, 1024)
+    }  # fmt: skip
+    params = jax.tree.map(jnp.zeros_like, initialised("vgg16_dilated")["params"]["fc"])
+    params["fc6"]["kernel"] = params["fc6"]["kernel"].at[0, 2, 0, 0].set(1.0)
+    params["fc7"]["kernel"] = params["fc7"]["kernel"].at[0, 0, 0, 0].set(1.0)
+    drawn = np.abs(np.random.default_rng(0).standard_normal((1, 15, 16, 512))).astype(np.float32)
+    found = DilatedStage(1024, jnp.float32).apply({"params": params}, jnp.array(drawn))[0, :, :, 0]
+    expected = np.zeros((15, 16))
+    expected[6:, :10] = drawn[0, :9, 6:, 0]
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
+
+
 def conv(size, inputs, outputs, norm=True):
     """Weights of a convolution, with scale and bias of its norm, or with its own bias."""
     return size * size * inputs * outputs + (2 if norm else 1) * outputs
@@ -106,6 +127,11 @@ def vgg(norm):
     return total + (2 * sum(widths[1:]) if norm else 0)
 
 
+def vgg_dilated():
+    """The convolutions of column D, and fc6 and fc7 as convolutions of 1,024 channels."""
+    return vgg(False) - 123_642_856 + conv(3, 512, 1024, norm=False) + conv(1, 1024, 1024, norm=False)
+
+
 def efficientnet_lite0():
     """Table 1 of Tan & Le 2019 without squeeze-and-excitation, with the last 1x1 convolution and 1000 classes."""
     total, inputs = conv(3, 3, 32), 32
@@ -127,6 +153,7 @@ def efficientnet_lite0():
         ("resnet101", 2048 * 1000 + 1000, resnet((3, 4, 23, 3), True), 44_549_160),
         ("vgg16", 123_642_856, vgg(False), 138_357_544),
         ("vgg16_bn", 123_642_856, vgg(True), 138_365_992),
+        ("vgg16_dilated", 15_157_922, vgg_dilated() + 15_157_922, 35_641_826),  # with the other layers of ssd300_vgg16
         ("efficientnet_lite0", 1280 * 1000 + 1000, efficientnet_lite0(), 4_652_008),
     ],
 )

@@ -8,8 +8,8 @@ import pytest
 from cnnvision.backbones import convolution
 from tests.reference import convolution as reference
 
-PADDINGS = ("torch", "SAME", "VALID")
-SHAPES = [(9, 8, 3, 1), (7, 6, 3, 2), (8, 11, 5, 2)]
+PADDINGS = ("torch", "SAME", "VALID", 1)
+SHAPES = [(9, 8, 3, 1), (7, 6, 3, 2), (8, 11, 5, 2), (9, 7, 4, 1)]
 """(height, width, side of the kernel, stride)"""
 
 
