@@ -14,6 +14,7 @@ from cnnvision.models import (
     patchnet,
     random_crops,
     rcnn,
+    ssd,
     unet,
 )
 from cnnvision.settings import check_name
@@ -30,6 +31,7 @@ MODELS: dict[str, Callable[[Any, DataInfo], Task]] = {
     "rcnn": rcnn.make_task,
     "fast_rcnn": fast_rcnn.make_task,
     "faster_rcnn": faster_rcnn.make_task,
+    "ssd": ssd.make_task,
     "mask_rcnn": mask_rcnn.make_task,
 }
 """name in a config's `model.name` -> make_task(config, info)."""

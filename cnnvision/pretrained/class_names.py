@@ -7,7 +7,7 @@ import numpy as np
 
 from cnnvision.errors import WeightsError
 from cnnvision.pretrained.coco_ids import COCO_IDS
-from cnnvision.pretrained.detectors import LAYERS, OUTPUTS, is_detector
+from cnnvision.pretrained.detector_names import OUTPUTS, is_detector, outputs_of
 from cnnvision.pretrained.torch_names import NAMINGS
 
 CURE = "Give the file of a whole classifier or detector, or in place of --config a run folder with --workdir=DIR."
@@ -35,13 +35,13 @@ def class_names(
         WeightsError: there is no layer of classes, or `known` names are not.
     """
     detector = is_detector(state)
-    layer = LAYERS["box_head"]["class"] if detector else NAMINGS[backbone].head["class"]
-    if f"{layer}.bias" not in state:
+    layer = NAMINGS[backbone].head["class"]
+    layer, outputs = outputs_of(state) if detector else (layer, len(state.get(f"{layer}.bias", ())))
+    if not outputs:
         raise WeightsError(
             f"{source}: has no layer {layer}, which would tell the classes: it is a backbone alone, or of another kind of "
             f"network. {CURE}"
         )
-    outputs = len(state[f"{layer}.bias"])
     if detector and outputs == OUTPUTS:
         return tuple(COCO_IDS)
     if not detector and outputs == IMAGENET_CLASSES:

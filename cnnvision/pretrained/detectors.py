@@ -1,8 +1,9 @@
-"""torchvision's `fasterrcnn_resnet50_fpn`, `maskrcnn_resnet50_fpn` and their kin: their weights into a detector's
-parameters, and back.
+"""torchvision's `fasterrcnn_resnet50_fpn`, `maskrcnn_resnet50_fpn`, `ssd300_vgg16` and their kin: their weights into a
+detector's parameters, and back.
 
 What torchvision calls `backbone.body` is our backbone, `backbone.fpn` our neck; its region proposal head and the layers of
-its box and mask heads are ours, but for the order of axes.
+its box and mask heads are ours, but for the order of axes. Of SSD, `backbone.features` and `backbone.extra.0` are our
+backbone, the other parts of `backbone.extra` the maps behind it.
 """
 
 import re
@@ -14,52 +15,21 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 
 from cnnvision.errors import WeightsError, listed
 from cnnvision.pretrained.coco_ids import COCO_IDS
+from cnnvision.pretrained.detector_names import (
+    BODY,
+    FPN,
+    LAYERS,
+    OF_CLASSES,
+    OF_SSD,
+    OUTPUTS,
+    at_position,
+    body_of,
+    in_one_layout,
+    module_of,
+    outputs_in,
+)
 from cnnvision.pretrained.loading import from_torchvision, our_array, to_torchvision
 from cnnvision.pretrained.torch_names import Naming, Path
-
-BODY = "backbone.body."
-"""How the keys of the backbone begin."""
-
-FPN = {"lateral": "inner_blocks", "output": "layer_blocks"}
-LAYERS = {
-    "rpn": {"conv": "rpn.head.conv.0.0", "objectness": "rpn.head.cls_logits", "deltas": "rpn.head.bbox_pred"},
-    "box_head": {
-        "hidden0": "roi_heads.box_head.fc6",
-        "hidden1": "roi_heads.box_head.fc7",
-        "class": "roi_heads.box_predictor.cls_score",
-        "box": "roi_heads.box_predictor.bbox_pred",
-    },
-    "mask_head": {
-        **{f"conv{i}": f"roi_heads.mask_head.{i}.0" for i in range(4)},
-        "up": "roi_heads.mask_predictor.conv5_mask",
-        "class": "roi_heads.mask_predictor.mask_fcn_logits",
-    },
-}
-"""Our layer -> torchvision's."""
-
-OF_CLASSES = {("box_head", "class"): 1, ("box_head", "box"): 4, ("mask_head", "class"): 1}
-"""Layers whose shape goes with the number of classes -> rows of the background and of each class, in this order."""
-
-OUTPUTS = 91
-"""Of torchvision's published detectors: the background, then one for each of COCO's ids, those of no class included."""
-
-OLDER = (
-    (r"(backbone\.fpn\.\w+_blocks\.\d+)\.(\w+)", r"\1.0.\2"),
-    (r"rpn\.head\.conv\.(\w+)", r"rpn.head.conv.0.0.\1"),
-    *((rf"roi_heads\.mask_head\.mask_fcn{i + 1}\.(\w+)", rf"roi_heads.mask_head.{i}.0.\1") for i in range(4)),
-)
-"""A key before torchvision 0.13, where these convolutions were no sequences of one -> that of today. The published weights
-have the older ones."""
-
-
-def is_detector(state: Mapping[str, np.ndarray]) -> bool:
-    """Whether a state dict is that of a detector, and not of its backbone alone."""
-    return any(key.startswith(BODY) for key in state)
-
-
-def body_of(state: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """The state dict of a detector's backbone, under the names that it has alone."""
-    return {key.removeprefix(BODY): array for key, array in state.items() if key.startswith(BODY)}
 
 
 def from_torchvision_detector(
@@ -88,7 +58,7 @@ def from_torchvision_detector(
     Raises:
         WeightsError: a layer of the network is of another shape, or is not in the file, which has others of that part.
     """
-    state, chosen = _rows_of(classes, _with_keys_of_today(state), params)
+    state, chosen = _rows_of(classes, in_one_layout(state), params)
     only = {"backbone": params["backbone"]}
     loaded, model_state, report = from_torchvision(body_of(state), only, model_state, backbone, head="", source=source)
     levels = len({key.split(".")[3] for key in state if key.startswith("backbone.fpn.inner_blocks.")})
@@ -118,19 +88,13 @@ def from_torchvision_detector(
     report += "".join(f" {name} was left at its initialisation (the file has none)." for name in sorted(left))
     if other:
         path, (*_, rows) = next(iter(other.items()))
-        there, here = (number // OF_CLASSES[path[:2]] - 1 for number in (rows, ours[path].shape[-1]))
+        of_class = OF_CLASSES[path[:2]] * at_position(path[:-1], outputs_in(state))
+        there, here = (number // of_class - 1 for number in (rows, ours[path].shape[-1]))
         report += (
             f" {_class_layers(keys)} were left at their initialisation (the file's are for {there} classes and the "
             f"background, this network's for {here})."
         )
     return {**loaded, **unflatten_dict({**ours, **found})}, model_state, report
-
-
-def _with_keys_of_today(state: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    def today(key: str) -> str:
-        return next((match.expand(now) for then, now in OLDER if (match := re.fullmatch(then, key))), key)
-
-    return {today(key): array for key, array in state.items()}
 
 
 def _rows_of(
@@ -139,20 +103,23 @@ def _rows_of(
     """The state dict with the rows of these classes alone, and what the report says of it; as it was, and "", where it is
     not for COCO's ids, or a class is not COCO's.
     """
+    paths = [(part, *name.split("/")) for part in LAYERS if part in params for name in LAYERS[part]]
     keys = {
-        f"{LAYERS[part][name]}.{leaf}": (part, name)
-        for part, name in OF_CLASSES
+        key: path
+        for path in paths
         for leaf in ("weight", "bias")
-        if part in params and f"{LAYERS[part][name]}.{leaf}" in state
+        if path[:2] in OF_CLASSES and (key := f"{module_of(path)}.{leaf}") in state
     }
-    for_coco = all(len(state[key]) == OUTPUTS * OF_CLASSES[layer] for key, layer in keys.items())
+    boxes = {key: at_position(path, outputs_in(state)) for key, path in keys.items()}
+    for_coco = all(len(state[key]) == boxes[key] * OUTPUTS * OF_CLASSES[path[:2]] for key, path in keys.items())
     if not classes or not keys or not for_coco or not COCO_IDS.keys() >= set(classes):
         return state, ""
     rows = [0, *(COCO_IDS[name] for name in classes)]
     chosen = {}
-    for key, layer in keys.items():
+    for key, path in keys.items():
         inputs = state[key].shape[1:]
-        chosen[key] = state[key].reshape(OUTPUTS, OF_CLASSES[layer], *inputs)[rows].reshape(-1, *inputs)
+        of_file = state[key].reshape(boxes[key], OUTPUTS, OF_CLASSES[path[:2]], *inputs)
+        chosen[key] = of_file[:, rows].reshape(-1, *inputs)
     return {
         **state,
         **chosen,
@@ -191,6 +158,9 @@ def to_torchvision_detector(
                 raise WeightsError(f"torchvision's detectors have nothing like this network's {'/'.join(path)}.")
             key = naming.key(path)
             state[key] = np.ascontiguousarray(naming.to_torch(key, np.asarray(leaf)))
+    if "ssd_head" in params:
+        theirs = {ours: key for key, ours in OF_SSD.items()}
+        state = {theirs.get(key, key): array for key, array in state.items()}
     return state
 
 
@@ -211,7 +181,7 @@ def _naming(params: Mapping[str, Any], levels: int | None = None) -> Naming:
 
     def module(path: Path) -> str:
         if path[0] != "neck":
-            return LAYERS.get(path[0], {}).get("/".join(path[1:]), "")
+            return module_of(path)
         kind, stride = re.fullmatch(r"(\D*)(\d*)", path[1]).groups()
         if kind not in FPN:
             return ""

@@ -15,7 +15,7 @@ import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from cnnvision.backbones import make_backbone
-from cnnvision.errors import WeightsError, nearest
+from cnnvision.errors import WeightsError, listed, nearest
 from cnnvision.pretrained.torch_files import imagenet_file
 from cnnvision.pretrained.torch_names import COUNTER, NAMINGS, Naming, Path
 
@@ -83,16 +83,19 @@ def from_torchvision(
             f"{source}: these weights were trained with BatchNorm, and this network's norm keeps no statistics; set the "
             'backbone\'s norm to "frozen" or "batch".'
         )
-    loaded = _fit(source, backbone, naming, leaves, found)
+    added = [layer for layer in naming.added if not any(key.startswith(f"{layer}.") for key in found)]
+    loaded = _fit(source, backbone, naming, _without(added, naming, leaves), found)
     head_leaves = {path: leaf for path, leaf in flatten_dict(params.get(head, {})).items() if last or path[0] != "class"}
     fitting = _fit_head(source, naming, head_leaves, found)
-    params = {**params, "backbone": _subtree(loaded, ("kernel", "scale", "bias"))}
+    params = {**params, "backbone": _subtree({**leaves, **loaded}, ("kernel", "scale", "bias"))}
     if fitting:
         params[head] = {**params[head], **unflatten_dict(fitting)}
     statistics = _subtree(loaded, ("mean", "var"))
     if statistics:
         model_state = {**model_state, "batch_stats": {**model_state["batch_stats"], "backbone": statistics}}
     report = f"{backbone}: {len(loaded)} tensors from {source}."
+    if added:
+        report += f" {backbone}: {listed(added)} were left at their initialisation (the file has none).{naming.note}"
     return params, dict(model_state), report + _head_report(naming, head, head_leaves, fitting, found)
 
 
@@ -129,6 +132,11 @@ def _leaves(params: Mapping[str, Any], model_state: Mapping[str, Any]) -> dict[P
 
 def _subtree(leaves: Mapping[Path, Any], names: tuple[str, ...]) -> dict[str, Any]:
     return unflatten_dict({path: leaf for path, leaf in leaves.items() if path[-1] in names})
+
+
+def _without(layers: list[str], naming: Naming, leaves: Mapping[Path, Any]) -> dict[Path, Any]:
+    """The leaves of all but the layers that torch calls so."""
+    return {path: leaf for path, leaf in leaves.items() if naming.module(path[:-1]) not in layers}
 
 
 def _fit(

@@ -3,7 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from cnnvision.pretrained.detectors import body_of, from_torchvision_detector, is_detector
+from cnnvision.pretrained.detector_names import body_of, is_detector
+from cnnvision.pretrained.detectors import from_torchvision_detector
 from cnnvision.pretrained.loading import find_weights, from_torchvision
 from cnnvision.pretrained.torch_files import read_weights
 

@@ -33,6 +33,8 @@ class Naming:
             averaged. torch flattens in this order, we in (height, width, channels).
         optional: first parts of torch's keys for layers that an option of the backbone may leave out.
         transposed: torch's names of transposed convolutions.
+        added: names of layers of the backbone that a classifier's file does not have; a detector's has them.
+        note: what the report says where it lacks them.
     """
 
     first: str
@@ -41,6 +43,8 @@ class Naming:
     flattened: tuple[int, int, int] | None = None
     optional: tuple[str, ...] = ()
     transposed: tuple[str, ...] = ()
+    added: tuple[str, ...] = ()
+    note: str = ""
 
     @property
     def other_keys(self) -> tuple[str, ...]:
@@ -96,6 +100,11 @@ def _vgg(path: Path, norm: bool) -> str:
     return f"features.{before * (3 if norm else 2) + stage - 1 + (kind == 'norm')}"
 
 
+def _vgg_dilated(path: Path) -> str:
+    """fc6 and fc7 are called so: no file of VGG-16 alone has them as convolutions."""
+    return path[1] if path[0] == "fc" else _vgg(path, norm=False)
+
+
 def _efficientnet_lite0(path: Path) -> str:
     """The package's norms are counted within each block, whose first block has no expansion and yet keeps the numbers."""
     stage, name = path[0], path[-1]
@@ -114,10 +123,16 @@ def _efficientnet_lite0(path: Path) -> str:
 
 _VGG_HEAD = {"hidden0": "classifier.0", "hidden1": "classifier.3", "class": "classifier.6"}
 
+_VGG_NOTE = (
+    " Images are their pixels minus the mean here, as VGG16_Weights.IMAGENET1K_FEATURES were trained; torchvision's other "
+    "weights of VGG-16 were not."
+)
+
 NAMINGS = {
     **dict.fromkeys(("resnet18", "resnet34", "resnet50", "resnet101"), Naming("conv1", _resnet, {"class": "fc"})),
     "vgg16": Naming("features.0", lambda path: _vgg(path, norm=False), _VGG_HEAD, (512, 7, 7)),
     "vgg16_bn": Naming("features.0", lambda path: _vgg(path, norm=True), _VGG_HEAD, (512, 7, 7)),
+    "vgg16_dilated": Naming("features.0", _vgg_dilated, _VGG_HEAD, added=("fc6", "fc7"), note=_VGG_NOTE),
     "efficientnet_lite0": Naming("_conv_stem", _efficientnet_lite0, {"class": "_fc"}, optional=("_conv_head.", "_bn1.")),
 }
 """Name of a backbone -> the names of its weights."""

@@ -11,7 +11,8 @@ import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from cnnvision.errors import listed
-from cnnvision.pretrained import detectors
+from cnnvision.pretrained import detector_names
+from cnnvision.pretrained.detector_names import at_position
 from cnnvision.pretrained.torch_names import Path
 
 Trees = tuple[Mapping[str, Any], Mapping[str, Any]]
@@ -19,9 +20,10 @@ Trees = tuple[Mapping[str, Any], Mapping[str, Any]]
 Layers = dict[Path, dict[Path, Any]]
 """Path of a layer -> path of each of its leaves in {"params": parameters, **model state} -> the leaf."""
 
-OF_CLASSES = {**detectors.OF_CLASSES, ("head", "class"): 1, ("class_head", "class"): 1}
-"""Layers whose last axis goes with the number of classes -> its numbers for each class: first those of the background, where
-there is one, then of each class in order. A part without "class" has none of these: the localizer's box is of no class."""
+OF_CLASSES = {**detector_names.OF_CLASSES, ("head", "class"): 1, ("class_head", "class"): 1}
+"""Layers, or what several have as their first two names, whose last axis goes with the number of classes -> its numbers for
+each class: first those of the background, where there is one, then of each class in order; of SSD's this for each default
+box of a position. A part without "class" has none of these: the localizer's box is of no class."""
 
 FITTED = ("svm", "boxes")
 """R-CNN's parts that are fitted after training, and never started from."""
@@ -50,9 +52,9 @@ def from_trained(
             continue
         if path not in there:
             absent.append(path)
-        elif names and their_names and _inputs(leaves) == _inputs(there[path]):
+        elif names and their_names and _inputs(leaves, names) == _inputs(there[path], their_names):
             rows.append(path)
-            new |= _rows(OF_CLASSES[path], leaves, names, there[path], their_names)
+            new |= _rows(OF_CLASSES[path[:2]], leaves, names, there[path], their_names)
         elif not names and not their_names and _shapes(leaves) == _shapes(there[path]):
             whole.append(path)
             new |= there[path]
@@ -95,16 +97,18 @@ def _shapes(leaves: Mapping[Path, Any]) -> dict[Path, tuple[int, ...]]:
     return {path: np.shape(leaf) for path, leaf in leaves.items()}
 
 
-def _inputs(leaves: Mapping[Path, Any]) -> dict[Path, tuple[int, ...]]:
-    """The shapes but for the last axis, that of the outputs."""
-    return {path: shape[:-1] for path, shape in _shapes(leaves).items()}
+def _inputs(leaves: Mapping[Path, Any], names: Sequence[str | None]) -> dict[Path, tuple[int, ...]]:
+    """The shapes, with a last axis of so many outputs as each of `names` has."""
+    return {path: (*shape[:-1], shape[-1] // len(names)) for path, shape in _shapes(leaves).items()}
 
 
 def _names(path: Path, leaves: Mapping[Path, Any], layers: Layers, classes: Sequence[str]) -> list[str | None]:
-    """What the outputs of a layer of classes stand for, None for the background; [] for another layer."""
-    if path not in OF_CLASSES or not leaves or (path[0], "class") not in layers:
+    """What the outputs of a layer of classes (of one default box) stand for, None for the background; [] for another
+    layer."""
+    if path[:2] not in OF_CLASSES or not leaves or (path[0], "class") not in {layer[:2] for layer in layers}:
         return []
-    outputs = {shape[-1] for shape in _shapes(leaves).values()}.pop() // OF_CLASSES[path]
+    outputs_of = lambda layer: {shape[-1] for shape in _shapes(layers[layer]).values()}.pop()
+    outputs = outputs_of(path) // (OF_CLASSES[path[:2]] * at_position(path, outputs_of))
     return [None] * (outputs - len(classes)) + list(classes)
 
 
@@ -122,7 +126,10 @@ def _rows(
     to, of = (list(indices) for indices in zip(*common, strict=True))
     new = {}
     for path, leaf in leaves.items():
-        leaf, theirs = (np.array(x).reshape(*np.shape(x)[:-1], -1, width) for x in (leaf, their_leaves[path]))
+        leaf, theirs = (
+            np.array(x).reshape(*np.shape(x)[:-1], -1, len(of_x), width)
+            for x, of_x in ((leaf, names), (their_leaves[path], their_names))
+        )
         leaf[..., to, :] = theirs[..., of, :]
         new[path] = leaf.reshape(np.shape(leaves[path]))
     return new

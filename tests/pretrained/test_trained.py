@@ -32,13 +32,15 @@ def test_the_layers_of_classes_are_those_whose_shape_goes_with_their_number(name
     few, more = shapes(CLASSES), shapes((*CLASSES, "another"))
     assert few.keys() == more.keys()
     changed = {path[:-1] for path in few if few[path] != more[path] and path[0] not in FITTED}
-    expected = {path[:-1] for path in few if path[:-1] in OF_CLASSES and any(p[:2] == (path[0], "class") for p in few)}
+    expected = {path[:-1] for path in few if path[:2] in OF_CLASSES and any(p[:2] == (path[0], "class") for p in few)}
     assert changed == expected and changed
     for path in few:
         if path[:-1] in changed:
-            width = OF_CLASSES[path[:-1]]
+            boxes = few[(path[0], "box", *path[2:])][-1] // 4 if path[0] == "ssd_head" else 1
+            width = OF_CLASSES[path[:2]] * boxes
             assert more[path][-1] - few[path][-1] == width
             assert few[path][-1] in (width * len(CLASSES), width * (1 + len(CLASSES)))
+            assert boxes == 1 or few[path][-1] == width * (1 + len(CLASSES))
 
 
 def test_rows_go_by_the_names_of_classes():
@@ -58,6 +60,30 @@ def test_rows_go_by_the_names_of_classes():
         "runs/a, step 7: backbone and box_head/hidden0 taken. box_head/class and box_head/box: the rows of 2 of 3 classes "
         "taken, by name; there is no car."
     )
+
+
+def ssd_head(classes, boxes, start):
+    """Two maps with so many default boxes at a position."""
+    convs = lambda numbers: {f"map{i}": layer(3, boxes[i] * numbers, start + 100 * i) for i in range(2)}
+    return {"ssd_head": {"class": convs(1 + classes), "box": convs(4)}}, {}
+
+
+def test_rows_of_each_default_box_go_by_the_names_of_classes():
+    ours, theirs = ssd_head(3, (4, 6), 0.0), ssd_head(2, (4, 6), 5000.0)
+    params, _, report = from_trained(ours, ("cat", "car", "dog"), theirs, ("dog", "cat"), "there")
+    for i, boxes in enumerate((4, 6)):
+        for leaf in ("kernel", "bias"):
+            new, of, drawn = (
+                np.asarray(tree["ssd_head"]["class"][f"map{i}"][leaf]) for tree in (params, theirs[0], ours[0])
+            )
+            for box in range(boxes):
+                for row, source in enumerate((0, 2, None, 1)):
+                    expected = drawn[..., 4 * box + row] if source is None else of[..., 3 * box + source]
+                    np.testing.assert_array_equal(new[..., 4 * box + row], expected)
+    jax.tree.map(np.testing.assert_array_equal, params["ssd_head"]["box"], theirs[0]["ssd_head"]["box"])
+    assert "ssd_head/class/map0 and ssd_head/class/map1: the rows of 2 of 3 classes taken, by name" in report
+    _, _, report = from_trained(ours, ("cat", "car", "dog"), ssd_head(3, (4, 4), 9.0), ("cat", "car", "dog"), "there")
+    assert "(of another shape there): ssd_head/class/map1 and ssd_head/box/map1." in report
 
 
 def test_without_a_common_class_the_layers_stay_with_their_background():
