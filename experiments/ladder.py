@@ -25,6 +25,7 @@ FAMILIES = {
         "R-CNN": "rcnn_shapes",
         "Fast R-CNN": "fast_rcnn_shapes",
         "Faster R-CNN": "faster_rcnn_shapes",
+        "SSD": "ssd_shapes",
         "Mask R-CNN": "mask_rcnn_shapes",
     },
 }
