@@ -115,14 +115,11 @@ def boxes_of(network: SSD, settings: DefaultBoxSettings, size: tuple[int, int], 
     """The default boxes [n, 4] of inputs of `size` (height, width), which errors call `key`."""
     image, valid = jax.ShapeDtypeStruct((1, *size, 3), jnp.float32), jax.ShapeDtypeStruct((1,), bool)
     features = partial(network.init_with_output, train=False, method="features")
-    maps, _ = jax.eval_shape(lambda *inputs: features(jax.random.key(0), *inputs), image, valid)
+    try:
+        maps, _ = jax.eval_shape(lambda *inputs: features(jax.random.key(0), *inputs), image, valid)
+    except ConfigError as error:  # it begins with the field
+        raise ConfigError(f"{key} = {size}: is too small for config.model.extra_maps.{error}") from error
     positions = [each.shape[1:3] for each in maps]
-    if not all(rows and columns for rows, columns in positions):
-        raise ConfigError(
-            f"{key} = {size}: is too small for this network, whose maps would have "
-            f"{', '.join(f'{rows}×{columns}' for rows, columns in positions)} positions; enlarge it, or leave out the last "
-            "of config.model.extra_maps.maps, and their default boxes"
-        )
     return default_boxes(positions, size, settings.scales, settings.ratios, settings.steps)
 
 

@@ -113,12 +113,21 @@ class ExtraMaps(nn.Module):
     def __call__(
         self, features: Mapping[int, Float[Array, "b _ _ _"]], train: bool, valid: Bool[Array, "b"] | None = None
     ) -> list[Float[Array, "b _ _ _"]]:
-        """Maps by stride -> a list, the finest first. A stride would not say where the positions of the last ones lie."""
+        """Maps by stride -> a list, the finest first. (A stride would not say where the positions of the last ones lie.)
+
+        Raises:
+            ConfigError: a map would have no positions.
+        """
         found = [features[stride] for stride in sorted(features)]
         last = found[-1]
         if self.l2_norm:
             found[0] = L2Norm(self.dtype, name="l2_norm")(found[0])
         for i, of in enumerate(self.maps):
+            _, size, _, padding = of
+            if min(sides := last.shape[1:3]) + 2 * padding < size:
+                raise ConfigError(
+                    f"maps[{i}] = {of}: the map before it has {sides[0]}×{sides[1]} positions, which is too few"
+                )
             last = ExtraPair(of, self.norm, self.dtype, name=f"map{i}")(last, train, valid)
             found.append(last)
         return found

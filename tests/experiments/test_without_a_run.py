@@ -31,18 +31,21 @@ def one_device(monkeypatch):
         yield
 
 
-def drawn(config, classes, export, layer, favoured):
-    """A file of weights as torchvision's would be, of a config's network with so many classes, drawn; `layer` of its classes
-    says the same to every image: `favoured`, by row.
+def drawn(config, classes, export, layers, favoured):
+    """A file of weights as torchvision's would be, of a config's network with so many classes, drawn; `layers` of its
+    classes say the same to every image: `favoured`, by row; for each of their default boxes, if there are several.
     """
     rng = np.random.default_rng(0)
     task = make_task(config, DataInfo(tuple(map(str, range(classes)))))
     network = jax.eval_shape(task.init, jax.random.key(0), empty_batch(task, 1))
     draw = lambda leaf: 0.05 * rng.standard_normal(leaf.shape, np.float32)
     params, model_state = jax.tree.map(draw, network)
-    state = export(params, jax.tree.map(lambda leaf: abs(leaf) + 1, model_state), "resnet18")
-    state[f"{layer}.weight"] *= 0
-    state[f"{layer}.bias"] = np.array([favoured.get(row, 0.0) for row in range(len(state[f"{layer}.bias"]))], np.float32)
+    state = export(params, jax.tree.map(lambda leaf: abs(leaf) + 1, model_state), config.model.backbone.name)
+    for layer in layers:
+        state[f"{layer}.weight"] *= 0
+        outputs = len(state[f"{layer}.bias"])
+        of_box = outputs if outputs % (1 + classes) else 1 + classes
+        state[f"{layer}.bias"] = np.array([favoured.get(row % of_box, 0.0) for row in range(outputs)], np.float32)
     return safetensors_file({key: array for key, array in state.items() if array.dtype == np.float32})
 
 
@@ -59,7 +62,7 @@ def detector(tmp_path_factory):
     """A file of Faster R-CNN's weights on ResNet-18, for COCO's ids: persons, stop signs and cats everywhere."""
     config = load_config(f"{ROOT}/configs/faster_rcnn_coco.py", DETECTOR)
     path, favoured = tmp_path_factory.mktemp("weights") / "detector.safetensors", {0: 6.0, 1: 8.0, 13: 7.9, 17: 7.8}
-    path.write_bytes(drawn(config, 90, to_torchvision_detector, "roi_heads.box_predictor.cls_score", favoured))
+    path.write_bytes(drawn(config, 90, to_torchvision_detector, ["roi_heads.box_predictor.cls_score"], favoured))
     return path
 
 
@@ -106,11 +109,39 @@ def test_a_detector_s_file_predicts_and_is_evaluated(detector, tmp_path, capsys)
     np.testing.assert_allclose([row["bbox"] for row in found], [row["bbox"] for row in kept], atol=1e-3)  # two programs
 
 
+ONE_STAGE = [
+    *SMALL, ("model.extra_maps.maps", "((8, 3, 2, 1),)"), ("model.default_boxes.steps", "None"),
+    ("model.default_boxes.scales", "(0.3, 0.5, 0.7, 0.9)"), ("model.default_boxes.ratios", "((2.0,), (2.0, 3.0), ())"),
+]  # fmt: skip
+
+
+def test_ssd_s_file_predicts(tmp_path):
+    """On VGG-16, with torchvision's names; each default box says that there is a stop sign, and then a cat."""
+    config = load_config(f"{ROOT}/configs/ssd300_coco.py", ONE_STAGE)
+    layers = [f"head.classification_head.module_list.{i}" for i in range(3)]
+    file = tmp_path / "ssd.safetensors"
+    file.write_bytes(drawn(config, 90, to_torchvision_detector, layers, {0: 6.0, 13: 8.0, 17: 7.5}))
+    write(tmp_path / "images" / "a.png", encoded(picture(0)))
+    config = load_config(f"{ROOT}/configs/ssd300_coco.py", [*ONE_STAGE, ("model.pretrained", str(file))])
+    said = []
+    (found,) = predict.run(None, str(tmp_path / "images"), str(tmp_path / "out"), say=said.append, config=config)
+    assert {each["class"] for each in found["detections"]} == {"stop sign", "cat"} and len(found["detections"]) > 10
+    scores = np.exp([8.0, 7.5]) / np.exp([8.0, 7.5, 6.0, *[0.0] * 78]).sum()
+    assert found["detections"][0]["class"] == "stop sign" and found["detections"][0]["score"] == pytest.approx(
+        scores[0], abs=1e-4
+    )
+    assert found["detections"][-1]["class"] == "cat" and found["detections"][-1]["score"] == pytest.approx(
+        scores[1], abs=1e-4
+    )
+    assert "vgg16_dilated: 30 tensors" in said[0] and "ssd_head/class are the file's rows of 80 classes" in said[0]
+    assert {row["category_id"] for row in json.loads((tmp_path / "out" / "coco_results.json").read_text())} == {13, 17}
+
+
 def test_a_classifier_s_file_has_the_names_of_imagenet(tmp_path):
     name = f"{ROOT}/configs/resnet50_imagenet.py"
     options = [*SMALL, ("model.backbone.dtype", "float32"), ("model.backbone.name", "resnet18")]
     file = tmp_path / "classifier.safetensors"
-    file.write_bytes(drawn(load_config(name, options), 1000, to_torchvision, "fc", {340: 8.0}))
+    file.write_bytes(drawn(load_config(name, options), 1000, to_torchvision, ["fc"], {340: 8.0}))
     write(tmp_path / "images" / "a.png", encoded(picture(0)))
     config = load_config(name, [*options, ("model.pretrained", str(file))])
     (found,) = predict.run(None, str(tmp_path / "images"), str(tmp_path / "out"), say=lambda line: None, config=config)
