@@ -12,6 +12,14 @@ Threads = Annotated[int, Between(0, 1024)]
 BatchSize = Annotated[int, Between(1, 2**20)]
 Side = Annotated[int, Between(1, 2**16)]
 
+WAYS = {
+    **dict.fromkeys(("crop_area", "crop_aspect", "translate"), ("stretch", "letterbox", "crop")),
+    **dict.fromkeys(("zoom_out", "iou_crop"), ("stretch", "letterbox")),
+    **dict.fromkeys(("zoom", "quarter_turns", "elastic"), ("tile",)),
+}
+"""Key of augmentation -> the ways to resize that it has a meaning for. "crop" shows the centre of a canvas, where the image
+may not lie, and of a patch, whose overlap would be another."""
+
 
 @dataclasses.dataclass(frozen=True)
 class AugmentSettings:
@@ -23,6 +31,11 @@ class AugmentSettings:
     crop_aspect: Factors = (1.0, 1.0)  # factor on the crop's width / height, uniform on a log scale
     translate: Annotated[float, Between(0, 0.9)] = 0.0  # most shift of the crop to either side, as a share of its sides
     rotate: Annotated[float, Between(0, 180)] = 0.0  # most rotation to either side, degrees
+    zoom_out: Annotated[tuple[float, float], Between(1, 16)] = (1.0, 1.0)  # sides of a canvas / sides of the image, which
+    # lies at a random place in it; what else is drawn is done to the canvas. SSD's: (1, 4)
+    zoom_out_probability: Share = 0.5  # of the canvas
+    iou_crop: Share = 0.0  # probability of SSD's crop: the whole, or a patch that shows the centre of an object and overlaps
+    # its box by an IoU of 0, 0.1, 0.3, 0.5, 0.7 or 0.9 at least. SSD's: 1
     zoom: Factors = (1.0, 1.0)  # "tile": enlargement of the window, uniform on a log scale
     quarter_turns: bool = False  # "tile": rotation by 0, 90, 180 or 270 degrees; pixels fall on pixels
     elastic: Annotated[float, Between(0, 1000)] = 0.0  # "tile": standard deviation of the displacements at the points of a
@@ -33,22 +46,41 @@ class AugmentSettings:
     saturation: Share = 0.0  # likewise, on the distance from each pixel's own grey
     hue: Annotated[float, Between(0, 0.5)] = 0.0  # most rotation of hues to either side, as a share of the colour circle
     fill: Annotated[tuple[int, int, int], Between(0, 255)] = (124, 116, 104)  # RGB outside the image; ImageNet's mean
-    min_visible: Share = 0.25  # an object is dropped where less than this share of its box stays
+    min_visible: Share = 0.25  # an object is dropped where less than this share of its box stays; in a patch of `iou_crop`
+    # it is dropped where its centre does not stay, as in SSD's paper, and this share does not count
 
     def __post_init__(self) -> None:
-        for key in ("crop_area", "crop_aspect", "zoom"):
+        for key in ("crop_area", "crop_aspect", "zoom_out", "zoom"):
             least, most = getattr(self, key)
             if least > most:
                 raise ConfigError(f"{key} = {(least, most)}: must be (least, most)")
+        if self._set("zoom_out") and self.crop_area[1] > 1:
+            raise ConfigError(f"zoom_out = {self.zoom_out}: crop_area = {self.crop_area} zooms out, too; let it end at 1")
+        for key in ("crop_area", "crop_aspect", "translate"):
+            if self.iou_crop and self._set(key):
+                value = getattr(self, key)
+                raise ConfigError(f"iou_crop = {self.iou_crop}: chooses the window, and so does {key} = {value}; take one")
+
+    def _set(self, key: str) -> bool:
+        return getattr(self, key) != getattr(AugmentSettings, key)
 
     def check_resize(self, resize: str) -> None:
         """Raises ConfigError where a key is set that does nothing with this `resize`: it would be taken for done."""
-        for key in ("crop_area", "crop_aspect", "translate") if resize == "tile" else ("zoom", "quarter_turns", "elastic"):
-            if getattr(self, key) != getattr(AugmentSettings, key):
-                other = "for other ways to resize" if resize == "tile" else 'for resize "tile" alone'
+        for key, ways in WAYS.items():
+            if resize not in ways and self._set(key):
+                alone = " or ".join(f'"{way}"' for way in ways)
                 raise ConfigError(
-                    f"config.data.augment.{key} = {getattr(self, key)!r}: is {other}, and config.data.resize is {resize!r}"
+                    f"config.data.augment.{key} = {getattr(self, key)!r}: is for resize {alone} alone, and"
+                    f" config.data.resize is {resize!r}"
                 )
+
+    def check_target(self, target: str | None) -> None:
+        """Raises ConfigError where a key is set that takes objects, and the model's target (`InputSpec`) is another."""
+        if self.iou_crop and target != "objects":
+            raise ConfigError(
+                f"config.data.augment.iou_crop = {self.iou_crop}: cuts around the boxes that a model learns, and this one"
+                " learns none; leave it at 0, and take crop_area"
+            )
 
 
 @dataclasses.dataclass(frozen=True)

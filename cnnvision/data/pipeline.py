@@ -124,7 +124,8 @@ class TrainLoader:
             rng = order.example_rng(self.seed, epoch, example.id)
             if spec.resize == "tile":
                 return cut_window(sample_window(rng, augment, example.size, size, spec.lost), example, index, spec)
-            drawn = sample(rng, augment, example.size, size, spec, _box_to_keep(example, spec))
+            boxes = None if example.objects is None else example.objects.boxes[~example.objects.crowd]
+            drawn = sample(rng, augment, example.size, size, spec, _box_to_keep(example, spec), boxes)
             return apply(drawn, example, index, augment.min_visible)
 
         return self.rows.read(index, make)
@@ -196,12 +197,13 @@ def train_batches(
         A generator. Closing it (or leaving it to be collected) stops its threads and processes.
 
     Raises:
-        ConfigError: an augmentation does nothing with the spec's `resize`, or the batch size is no multiple of the number of
-            processes.
+        ConfigError: an augmentation does nothing with the spec's `resize` or target, or the batch size is no multiple of the
+            number of processes.
         DataError: the source is empty; later, while batches are drawn: nothing can be read any more.
     """
     _check(source, spec)
     settings.augment.check_resize(spec.resize)
+    settings.augment.check_target(spec.target)
     share = order.rows_of_process(settings.batch_size, process_index, process_count)
     rows = Rows(cached(source, settings.cache_mb), spec)
     return _closed_at_exit(_ahead(TrainLoader(rows, settings, seed, share), rows, start_step, stop_step, settings))

@@ -152,6 +152,7 @@ def join(config: ConfigDict, workdir: epath.PathLike, mesh: jax.sharding.Mesh | 
     task = with_start(make_task(config, info), config, info, mesh)
     eval_source = open_for(task, info, config.data.source, config.data.eval_split)
     check_size(task, config)
+    loading(config).augment.check_target(task.inputs.target)
     check_masks(train_source, task.inputs)
     selection = usable(train_source, task.inputs)
     if not len(selection.source):

@@ -79,6 +79,9 @@ GEOMETRY = {
     "translate": AugmentSettings(translate=0.3),
     "rotate": AugmentSettings(rotate=40.0),
     "all": AugmentSettings(0.5, 0.5, (0.4, 2.0), (0.75, 1.33), 0.1, 15.0),
+    "canvas": AugmentSettings(zoom_out=(1.2, 2.0), zoom_out_probability=1.0, crop_area=(0.4, 0.8)),
+    "iou": AugmentSettings(iou_crop=1.0),
+    "ssd": AugmentSettings(flip=0.5, rotate=5.0, zoom_out=(1.0, 3.0), iou_crop=1.0),
 }
 
 
@@ -97,6 +100,6 @@ def bare(image):
 
 
 def drawn_with(options, example, out, fit, draws=12, keep=None):
-    spec = spec_of(fit, out)
+    spec, boxes = spec_of(fit, out), None if example.objects is None else example.objects.boxes
     for i in range(draws):
-        yield sample(order.example_rng(0, i, example.id), options, example.size, out, spec, keep)
+        yield sample(order.example_rng(0, i, example.id), options, example.size, out, spec, keep, boxes)

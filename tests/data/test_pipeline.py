@@ -1,5 +1,6 @@
 """data/pipeline.py: a batch is a function of (seed, step), whoever loads it; and loading stops when nobody wants it."""
 
+import dataclasses
 import gc
 import threading
 import tracemalloc
@@ -100,6 +101,33 @@ def test_a_localizer_keeps_its_object():
         np.testing.assert_array_equal(loaded.batch.target.valid[:, 0], some)
 
 
+SSD = {"flip": 0.5, "zoom_out": (1.0, 4.0), "iou_crop": 1.0}
+
+
+def test_ssds_crops_keep_an_object_with_its_mask():
+    spec = InputSpec(sizes=((96, 96),), target="objects", max_objects=3, mask_side=7)
+    for loaded in pipeline.train_batches(Drawn(), spec, options(augment=SSD), 3, 0, 20):
+        some, target = loaded.batch.index % 5 != 4, loaded.batch.target  # every fifth image has no object at all
+        np.testing.assert_array_equal(target.valid.any(axis=1), some)
+        assert target.masks[target.valid].any(axis=(1, 2)).all() and loaded.dropped_objects == 0
+    same(reference(4, augment=SSD), list(pipeline.train_batches(Drawn(), SPEC, options(augment=SSD, threads=3), 3, 0, 4)))
+
+
+class OfCrowds(Drawn):
+    """All of its objects are crowds."""
+
+    def read(self, *args, **options):
+        example = super().read(*args, **options)
+        crowd = np.ones_like(example.objects.crowd)
+        return dataclasses.replace(example, objects=dataclasses.replace(example.objects, crowd=crowd))
+
+
+def test_crowds_are_not_cut_around():
+    spec, cut = InputSpec(sizes=((32, 32),), target="objects", max_objects=3), options(augment={"iou_crop": 1.0})
+    whole = [loaded.batch for loaded in pipeline.train_batches(OfCrowds(), spec, options(augment={}), 3, 0, 4)]
+    same(whole, [loaded.batch for loaded in pipeline.train_batches(OfCrowds(), spec, cut, 3, 0, 4)])
+
+
 # What goes wrong ----------------------------------------------------------------------------------------------------------
 
 
@@ -143,6 +171,10 @@ def test_wrong_requests_are_refused_when_asked_for():
         pipeline.eval_batches(Drawn(), SPEC, options(), 0, 4)
     with pytest.raises(DataError, match=r"drawn \(train\): no usable example"):
         pipeline.eval_batches(Drawn(0), SPEC, options())
+    for target in ("semantic", "class"):
+        spec = InputSpec(sizes=((32, 32),), target=target)
+        with pytest.raises(ConfigError, match=r"augment.iou_crop = 1.0: cuts around the boxes that a model learns"):
+            pipeline.train_batches(Drawn(), spec, options(augment=SSD), 0, 0, 1)
 
 
 def test_sources_that_lack_what_a_model_learns():
@@ -157,6 +189,8 @@ def test_sources_that_lack_what_a_model_learns():
         pipeline.train_batches(Boxless(), InputSpec(sizes=((32, 32),), target="semantic"), options(), 0, 0, 1)
     with pytest.raises(ConfigError, match="drawn: this model learns boxes"):
         next(pipeline.train_batches(Boxless(), SPEC, options(threads=1), 0, 0, 1))
+    with pytest.raises(ConfigError, match="drawn: this model learns boxes"):
+        next(pipeline.train_batches(Boxless(), SPEC, options(augment=SSD), 0, 0, 1))
     spec = InputSpec(sizes=((32, 32),), target="objects", max_objects=3, proposals=ProposalSpec("random", 5))
     with pytest.raises(ConfigError, match="drawn: this model looks at proposals, and the examples have none"):
         next(pipeline.train_batches(Drawn(), spec, options(threads=1), 0, 0, 1))

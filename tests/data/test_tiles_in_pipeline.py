@@ -209,9 +209,20 @@ def test_sizes_of_windows_change_with_the_step():
 @pytest.mark.parametrize(
     ("resize", "augment", "message"),
     [
-        ("tile", {"crop_area": (0.5, 1.0)}, r"augment.crop_area = \(0.5, 1.0\): is for other ways to resize, and .* 'tile'"),
-        ("tile", {"crop_aspect": (0.5, 1.0)}, r"crop_aspect .*: is for other ways to resize"),
-        ("tile", {"translate": 0.1}, r"translate = 0.1: is for other ways to resize"),
+        (
+            "tile",
+            {"crop_area": (0.5, 1.0)},
+            r'crop_area = \(0.5, 1.0\): .* "stretch" or "letterbox" or "crop" alone, .* \'tile\'',
+        ),
+        ("tile", {"crop_aspect": (0.5, 1.0)}, r"crop_aspect .*: is for resize .* alone, and"),
+        ("tile", {"translate": 0.1}, r"translate = 0.1: is for resize .* alone, and"),
+        (
+            "tile",
+            {"zoom_out": (1.0, 4.0)},
+            r'zoom_out = \(1.0, 4.0\): is for resize "stretch" or "letterbox" alone, and .* \'tile\'',
+        ),
+        ("crop", {"zoom_out": (1.0, 4.0)}, r"zoom_out = \(1.0, 4.0\): is for resize .* alone, and .* 'crop'"),
+        ("crop", {"iou_crop": 1.0}, r"iou_crop = 1.0: is for resize .* alone, and .* 'crop'"),
         ("stretch", {"zoom": (0.5, 1.0)}, r"augment.zoom = \(0.5, 1.0\): is for resize \"tile\" alone, and .* 'stretch'"),
         ("letterbox", {"quarter_turns": True}, r"quarter_turns = True: is for resize \"tile\" alone, and .* 'letterbox'"),
         ("crop", {"elastic": 10.0}, r"elastic = 10.0: is for resize \"tile\" alone"),
@@ -230,6 +241,7 @@ def test_options_that_fit_pass():
     AugmentSettings(**{**WINDOW, "rotate": 3.0}).check_resize("tile")
     AugmentSettings(flip=0.5, rotate=3.0, crop_area=(0.5, 1.0), translate=0.1).check_resize("stretch")
     AugmentSettings(zoom=(1.0, 1.0), translate=0.0).check_resize("crop")
+    AugmentSettings(zoom_out=(1.0, 4.0), iou_crop=1.0).check_resize("letterbox")
 
 
 @pytest.mark.parametrize("target", ["class", "objects"])

@@ -53,6 +53,13 @@ def test_what_is_for_segmentation_alone(config, values, message, tmp_path, few_s
     assert not (tmp_path / "run").exists()
 
 
+def test_what_is_for_detection_alone(config, tmp_path, few_shapes):
+    config.data.augment.iou_crop = 1.0
+    with pytest.raises(ConfigError, match=r"config\.data\.augment\.iou_crop = 1\.0: cuts around the boxes"):
+        join(config, tmp_path / "run", say=lambda line: None)
+    assert not (tmp_path / "run").exists()
+
+
 @pytest.mark.parametrize("bare", ["train", "val"])
 def test_masks_are_looked_for_before_anything_is_trained(bare, tmp_path):
     """An image without objects needs none; the split whose objects have none is named."""

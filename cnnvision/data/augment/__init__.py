@@ -1,11 +1,8 @@
 """From an example in original pixels to a row in input pixels, through one affine map.
 
 Without augmentation the map is the *fit*: how an image is brought to an input size ("stretch", "letterbox", "crop", see
-`inputs.InputSpec`). Augmentation draws another window of the original to be fitted, mirrors it, turns it, and changes its
-colours. Image, boxes, masks and semantic maps all go through the map that the batch reports.
-
-The window is cut out as in Szegedy et al. 2015 (Inception), section 6, and enlarged beyond the image as in Liu et al. 2016
-(SSD), section 3.6.
+`inputs.InputSpec`). Augmentation draws another window of the original to be fitted (crops.py), mirrors it, turns it, and
+changes its colours. Image, boxes, masks and semantic maps all go through the map that the batch reports.
 """
 
 import dataclasses
@@ -14,6 +11,7 @@ import math
 import cv2
 import numpy as np
 
+from cnnvision.data.augment.crops import PATCH_DRAWS, Window, crop, fitted, patch, zoomed_out
 from cnnvision.data.augment.photometric import UNCHANGED, Colours
 from cnnvision.data.augment.resampling import Rectangle, place_image, place_maps, warp_image, warp_maps
 from cnnvision.data.options import AugmentSettings
@@ -38,6 +36,7 @@ class Augmentation:
         angle: turns the result about its centre, degrees, clockwise as seen.
         colours: the change of colours.
         fill: RGB of what lies outside the image.
+        by_centre: an object stays where its centre is visible, whatever share of its box is.
     """
 
     source: Rectangle
@@ -48,6 +47,7 @@ class Augmentation:
     angle: float = 0.0
     colours: Colours = UNCHANGED
     fill: tuple[int, int, int] = (0, 0, 0)
+    by_centre: bool = False
 
     @property
     def transform(self) -> np.ndarray:
@@ -83,7 +83,7 @@ class Row:
         semantic: uint8 [h, w] or None.
         cells: int32 [h, w], 0 or which object a pixel belongs to, where weights of borders are asked for; or None.
         core: x1 y1 x2 y2, whole pixels: the part whose predictions are kept; None for all of the image.
-        proposals: float32 [p, 4] in input pixels, those of which enough is visible; None where the example has none.
+        proposals: float32 [p, 4] in input pixels, those that are visible; None where the example has none.
         lost: objects that are not among `objects` because no pixel of their mask is left, though enough of their box is.
     """
 
@@ -102,7 +102,7 @@ class Row:
 
 def resized(size: tuple[int, int], out: tuple[int, int], spec: InputSpec) -> Augmentation:
     """The fit alone: what evaluation does to an image of `size` (height, width) for an input of `out` (height, width)."""
-    return _placed(_base_window(size, out, spec), size, out, spec)
+    return _placed(fitted((0.0, 0.0, float(size[1]), float(size[0])), out, spec), size, out, spec)
 
 
 def sample(
@@ -112,6 +112,7 @@ def sample(
     out: tuple[int, int],
     spec: InputSpec,
     keep: np.ndarray | None = None,
+    boxes: np.ndarray | None = None,
 ) -> Augmentation:
     """Draws one augmentation.
 
@@ -123,9 +124,11 @@ def sample(
         size: (height, width) of the original image, pixels.
         out: (height, width) of the network's input, pixels.
         spec: its `fit` and `crop_fraction`.
-        keep: a box [4], original pixels, that has to stay visible (`options.min_visible` of it): the geometry is drawn
-            again up to `TRIES` times, then left at the plain fit.
+        keep: a box [4], original pixels, that has to stay visible (`options.min_visible` of it, or its centre): the
+            geometry is drawn again up to `TRIES` times, then left at the plain fit.
+        boxes: float [n, 4], original pixels, of the objects that `options.iou_crop` cuts around; None for none.
     """
+    boxes = np.zeros((0, 4)) if boxes is None else boxes
     draws = rng.random(6)
     common = {
         "flip": bool(draws[0] < options.flip),
@@ -133,11 +136,15 @@ def sample(
         "colours": draw_colours(2.0 * draws[2:] - 1.0, options),
         "fill": options.fill,
     }
-    for geometry in rng.random((TRIES, 7)):
-        window = _window(geometry[:6], options, size, out, spec)
+    # An option's draws are always taken, or come after all others': another option leaves them as they are.
+    for geometry, zoom in zip(rng.random((TRIES, 7)), rng.random((TRIES, 4)), strict=True):
+        canvas = zoomed_out(zoom, options, size)
+        cut = patch(rng.random(PATCH_DRAWS), options.iou_crop, canvas, boxes) if options.iou_crop else None
+        window = cut or crop(geometry[:6], options, canvas, out, spec)
         angle = options.rotate * (2.0 * geometry[6] - 1.0)
-        drawn = dataclasses.replace(_placed(window, size, out, spec), angle=angle, **common)
-        if keep is None or _visible(keep[None], drawn)[1][0] >= max(options.min_visible, 1e-6):
+        placed = _placed(window, size, out, spec)
+        drawn = dataclasses.replace(placed, angle=angle, by_centre=cut is not None, **common)
+        if keep is None or _visible(keep[None], drawn, max(options.min_visible, 1e-6))[1][0]:
             return drawn
     return dataclasses.replace(resized(size, out, spec), **common)
 
@@ -153,38 +160,8 @@ def draw_colours(draws: np.ndarray, options: AugmentSettings) -> Colours:
     )
 
 
-def _base_window(size: tuple[int, int], out: tuple[int, int], spec: InputSpec) -> tuple[float, float, float, float]:
-    """(x, y, width, height), original pixels, of what is fitted without augmentation."""
-    height, width = size
-    if spec.resize != "crop":
-        return 0.0, 0.0, float(width), float(height)
-    scale = max(out[0] / height, out[1] / width) / spec.crop_fraction
-    return (width - out[1] / scale) / 2.0, (height - out[0] / scale) / 2.0, out[1] / scale, out[0] / scale
-
-
-def _window(
-    draws: np.ndarray, options: AugmentSettings, size: tuple[int, int], out: tuple[int, int], spec: InputSpec
-) -> tuple[float, float, float, float]:
-    """(x, y, width, height), original pixels, of a window drawn from `draws` [6]; it may reach beyond the image."""
-    x, y, width, height = _base_window(size, out, spec)
-    if (options.crop_area, options.crop_aspect) != ((1.0, 1.0), (1.0, 1.0)):
-        fraction = options.crop_area[0] + draws[0] * (options.crop_area[1] - options.crop_area[0])
-        low, high = map(math.log, options.crop_aspect)
-        ratio = width / height * math.exp(low + draws[1] * (high - low))
-        area = fraction * size[0] * size[1]
-        width, height = math.sqrt(area * ratio), math.sqrt(area / ratio)
-        if fraction <= 1.0:  # the largest window of that shape, where the drawn one does not fit into the image
-            within = min(1.0, size[1] / width, size[0] / height)
-            width, height = width * within, height * within
-        x, y = draws[2] * (size[1] - width), draws[3] * (size[0] - height)
-    shift_x, shift_y = (options.translate * (2.0 * draw - 1.0) for draw in draws[4:6])
-    return x + shift_x * width, y + shift_y * height, width, height
-
-
-def _placed(
-    window: tuple[float, float, float, float], size: tuple[int, int], out: tuple[int, int], spec: InputSpec
-) -> Augmentation:
-    """The map that brings a window (x, y, width, height) to the input: rounded to whole pixels on both sides."""
+def _placed(window: Window, size: tuple[int, int], out: tuple[int, int], spec: InputSpec) -> Augmentation:
+    """The map that brings a window to the input: rounded to whole pixels on both sides."""
     x, y, width, height = window
     if spec.resize == "letterbox":
         scale = min(out[0] / height, out[1] / width)
@@ -204,17 +181,16 @@ def _along_axis(start: float, length: float, image: int, out: int) -> tuple[int,
     return first, last, left, right
 
 
-def _visible(boxes: np.ndarray, augmentation: Augmentation) -> tuple[np.ndarray, np.ndarray]:
-    """Boxes [n, 4] in original pixels -> those in input pixels, float32, clipped; and which fraction of each is left."""
+def _visible(boxes: np.ndarray, augmentation: Augmentation, min_visible: float) -> tuple[np.ndarray, np.ndarray]:
+    """Boxes [n, 4] in original pixels -> those in input pixels, float32, clipped; and which of them stay, bool [n]."""
     mapped = map_boxes(boxes, augmentation.transform)
     clipped = clip_boxes(mapped, augmentation.size).astype(np.float32)
+    some = np.all(clipped[:, :2] < clipped[:, 2:], axis=1)
+    if augmentation.by_centre:
+        centres = (mapped[:, :2] + mapped[:, 2:]) / 2.0
+        return clipped, some & np.all((centres > 0.0) & (centres < np.array(augmentation.size[::-1])), axis=1)
     areas = [np.prod(np.maximum(b[:, 2:] - b[:, :2], 0.0), axis=1, dtype=np.float64) for b in (mapped, clipped)]
-    return clipped, areas[1] / np.maximum(areas[0], 1e-12)
-
-
-def _stays(boxes: np.ndarray, fraction: np.ndarray, min_visible: float) -> np.ndarray:
-    """bool [n]: enough of the box is visible, and what is has area."""
-    return (fraction >= min_visible) & (boxes[:, 0] < boxes[:, 2]) & (boxes[:, 1] < boxes[:, 3])
+    return clipped, some & (areas[1] / np.maximum(areas[0], 1e-12) >= min_visible)
 
 
 def apply(augmentation: Augmentation, example: Example, index: int, min_visible: float = 0.25) -> Row:
@@ -224,7 +200,8 @@ def apply(augmentation: Augmentation, example: Example, index: int, min_visible:
         augmentation: drawn for an image of the example's size.
         example: with its image; it is left as it is.
         index: its position in the source's `ids`.
-        min_visible: objects and proposals of which less than this fraction of the box stays visible are left out.
+        min_visible: objects and proposals of which less than this fraction of the box stays visible are left out; where the
+            augmentation keeps them `by_centre`, those whose centre does not.
     """
     largest = example.objects.largest() if example.objects is not None else None
     label = example.label
@@ -237,8 +214,8 @@ def apply(augmentation: Augmentation, example: Example, index: int, min_visible:
         position = int(found[0]) if len(found) else None
     proposals = example.proposals
     if proposals is not None:
-        boxes, fraction = _visible(proposals, augmentation)
-        proposals = boxes[_stays(boxes, fraction, min_visible)]
+        boxes, stays = _visible(proposals, augmentation, min_visible)
+        proposals = boxes[stays]
     return Row(
         index=index,
         image=_apply_image(augmentation, example.image),
@@ -273,8 +250,8 @@ def _apply_maps(augmentation: Augmentation, maps: np.ndarray, fill: int) -> np.n
 
 def _apply_objects(augmentation: Augmentation, objects: Objects, min_visible: float) -> tuple[Objects, np.ndarray, int]:
     """The visible objects, their positions int [n] among all, and how many others have lost their mask."""
-    boxes, fraction = _visible(objects.boxes, augmentation)
-    kept = np.flatnonzero(_stays(boxes, fraction, min_visible))
+    boxes, stays = _visible(objects.boxes, augmentation, min_visible)
+    kept = np.flatnonzero(stays)
     boxes, masks, visible = boxes[kept], None, len(kept)
     if objects.masks is not None:
         masks = _apply_maps(augmentation, objects.masks[kept], 0)

@@ -125,6 +125,7 @@ CHANGES = {
     "crop_aspect": {"source": None, "crop_aspect": (0.5, 2.0)},
     "translate": {"source": None, "translate": 0.2},
     "rotate": {"angle": None, "rotate": 20.0},
+    "zoom_out": {"source": None, "zoom_out": (1.0, 4.0)},
     "brightness": {"colours": None, "brightness": 0.4},
     "contrast": {"colours": None, "contrast": 0.4},
     "saturation": {"colours": None, "saturation": 0.4},

@@ -18,7 +18,7 @@ def iou(a, b):
 
 
 @pytest.mark.parametrize("fit", FITS)
-@pytest.mark.parametrize("name", [name for name in GEOMETRY if name not in ("rotate", "all")])
+@pytest.mark.parametrize("name", [name for name in GEOMETRY if not GEOMETRY[name].rotate])
 def test_a_rectangle_stays_in_its_box(name, fit):
     """The pixels of a bright rectangle, found in the result by their colour, fill its box: without masks."""
     image = np.zeros((200, 260, 3), np.uint8)
