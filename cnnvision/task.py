@@ -176,6 +176,8 @@ class Task:
             "RoI heads", "head" …
         host_stages: run once after the training steps, in their order; `init` makes their parameters, too, and `predict`
             does without those that are not fitted yet.
+        ceiling: batch -> predictions: the batch's own targets, encoded as the network's and decoded again: the best that it
+            could ever predict. None where every object can be encoded.
     """
 
     inputs: InputSpec
@@ -188,3 +190,4 @@ class Task:
     trainable: Callable[[Params], Any] = lambda params: jax.tree.map(lambda leaf: True, params)
     parts: dict[str, Callable[[Params, ModelState, Batch], Any]] = dataclasses.field(default_factory=dict)
     host_stages: tuple[HostStage, ...] = ()
+    ceiling: Callable[[Batch], Any] | None = None

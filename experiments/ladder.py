@@ -5,7 +5,8 @@
 Each system is a run of its own in DIR/NAME, by its own config; the steps of segmentation's are equal seconds of training on
 two x86 cores (configs/unet_shapes.py). `--only` takes some of the systems; `--config.KEY=VALUE` sets a key of all of them.
 What is finished is not trained again, and a killed command goes on where it was. Writes DIR/ladder.md, ladder.csv and
-ladder.png: the predictions of each network on the same images. Families: segmentation, detection.
+ladder.png (the predictions of each network on the same images), and of detectors ladder_seconds.png and ladder_errors.png.
+Families: segmentation, detection.
 """
 
 import os
@@ -25,6 +26,7 @@ FAMILIES = {
         "R-CNN": "rcnn_shapes",
         "Fast R-CNN": "fast_rcnn_shapes",
         "Faster R-CNN": "faster_rcnn_shapes",
+        "YOLO": "yolo_shapes",
         "SSD": "ssd_shapes",
         "Mask R-CNN": "mask_rcnn_shapes",
     },
@@ -62,7 +64,7 @@ def run(family: str, data: str, workdir, smoke: bool = False, say=print, overrid
     if any(key == "data.source" for key, _ in overrides):
         raise ConfigError("--config.data.source: the ladder takes its data from --data")
     systems, configs = FAMILIES[check_name("--family", family, FAMILIES)], {}
-    chosen = [check_name("--only", name, systems) for name in only or systems]
+    chosen = [check_name("--only", named(name, systems), systems) for name in only or systems]
     for name, argument in systems.items():
         if name not in chosen:
             continue
@@ -78,6 +80,12 @@ def run(family: str, data: str, workdir, smoke: bool = False, say=print, overrid
         check_data(folder(name), data)
     train.run_all(configs, folder, say)
     return comparison.compare({name: folder(name) for name in configs}, VARIANTS, workdir, say)
+
+
+def named(name: str, systems) -> str:
+    """The system that a name means, however it is spelled: "Faster R-CNN", "faster_rcnn"; else the name itself."""
+    letters = lambda text: "".join(filter(str.isalnum, text.lower()))
+    return next((system for system in systems if letters(system) == letters(name)), name)
 
 
 def check_data(workdir, data: str) -> None:
@@ -102,7 +110,7 @@ def command(arguments: list[str] | None = None) -> int:
     parser.add_argument("--family", required=True, metavar="NAME", help=f"one of: {', '.join(FAMILIES)}")
     parser.add_argument("--data", required=True, metavar="SOURCE", help="shapes, masks:DIR, coco:DIR …")
     parser.add_argument("--workdir", required=True, type=folder, metavar="DIR", help="the folder of the runs")
-    parser.add_argument("--only", metavar="NAME,NAME", help="some of the systems, e.g. --only='U-Net,full resolution'")
+    parser.add_argument("--only", metavar="NAME,NAME", help="some of the systems, e.g. --only=faster_rcnn,yolo")
     parser.add_argument("--smoke", action="store_true", help="seconds a system; numbers mean nothing")
     flags, overrides = parser.parse(arguments)
     cache_compilations()

@@ -13,6 +13,7 @@ from typing import Any, get_args
 import jax.numpy as jnp
 
 from cnnvision.backbones.contracting_path import ContractingPath
+from cnnvision.backbones.darknet import DarknetV1
 from cnnvision.backbones.efficientnet_lite import EfficientNetLite0
 from cnnvision.backbones.layers import Backbone
 from cnnvision.backbones.resnet import ResNet
@@ -32,6 +33,7 @@ BACKBONES: dict[str, Callable[..., Backbone]] = {
     "vgg16_bn": VGG16BN,
     "vgg16_dilated": VGG16Dilated,
     "efficientnet_lite0": EfficientNetLite0,
+    "darknet_v1": DarknetV1,
 }
 """Name -> constructor of the backbone, which takes the options of its class."""
 

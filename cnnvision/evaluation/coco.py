@@ -185,10 +185,10 @@ def _curves(entry: dict[str, np.ndarray], counts: Sequence[int]) -> tuple[np.nda
     return precision, recall
 
 
-def matches_of(evaluation: Evaluation) -> list[Matches]:
-    """How an evaluation matched the detections of each class, whatever the objects' areas."""
+def matches_of(evaluation: Evaluation, area_range: int = 0) -> list[Matches]:
+    """How an evaluation matched the detections of each class, in one of its ranges of area; 0 is that of all areas."""
     ranges, matches = evaluation.eval["precision"].shape[3], []
-    for each in evaluation.evalImgs[::ranges]:
+    for each in evaluation.evalImgs[area_range::ranges]:
         matched, counts = each["dtMatches"], ~each["dtIgnore"]
         matches.append(Matches(each["dtScores"], each["image"], matched & counts, ~matched & counts, each["objects"]))
     return matches

@@ -26,7 +26,7 @@ class DetectionEvaluator:
 
     Attributes:
         images: of each image (objects, boxes, labels, scores), as they were given, the padding left out.
-        matches: of each class, after `compute()`.
+        matches: of each class, after `compute()`; small: in the first range of area alone.
         compared: metrics of a comparison; the last is the loss's, of detectors that look at proposals.
     """
 
@@ -37,6 +37,7 @@ class DetectionEvaluator:
         self.counts = (*COUNTS[:-1], max(COUNTS[-1], most))
         self.images: list[tuple[Any, np.ndarray, np.ndarray, np.ndarray]] = []
         self.matches: list[Matches] = []
+        self.small: list[Matches] = []
 
     def update(self, examples: Sequence[Example], predictions: DetectionPrediction) -> None:
         """Adds images; `predictions.boxes` is float [len(examples), d, 4] x1 y1 x2 y2, original pixels."""
@@ -56,12 +57,14 @@ class DetectionEvaluator:
         return metrics | {"score_threshold": best_threshold(self.matches)}
 
     def resampled(self) -> dict[str, np.ndarray]:
-        """Metric -> its values on sets of images drawn with replacement, after `compute()`; see `resampled_precisions`."""
-        return resampled_precisions(self.matches)
+        """ "AP", "AP50", "APs" on sets of images drawn with replacement, after `compute()`; see `resampled_precisions`."""
+        small = resampled_precisions(self.small)["AP"] if self.area_ranges else None
+        return resampled_precisions(self.matches) | ({} if small is None else {"APs": small})
 
     def _coco(self) -> dict[str, float]:
         evaluation = coco_evaluation(self.images, len(self.classes), self.area_ranges, self.counts)
         self.matches = matches_of(evaluation)
+        self.small = matches_of(evaluation, 1) if self.area_ranges else []
         return coco_metrics(evaluation, self.classes, self.area_ranges, self.counts)
 
     def _voc(self) -> dict[str, float]:

@@ -1,11 +1,12 @@
 """Kinds of errors of detections, for pictures and reports: NumPy.
 
-They follow Hoiem et al. 2012, "Diagnosing error in object detectors", section 3: a detection is right, or badly placed,
-or of another class, or background; a second one of the same object is a duplicate. An object that no detection found is
-missed.
+They follow Hoiem et al. 2012, "Diagnosing error in object detectors", section 3: a detection is right, or badly placed
+(IoU of .1 to .5 with an object of its class), or of another class (IoU of .1 or more with an object of that), or background;
+a second one of the same object is a duplicate. An object that no detection found is missed.
 """
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ from cnnvision.types import DetectionPrediction, ObjectTarget
 
 KINDS = ("right", "duplicate", "wrong class", "badly placed", "background", "ignored")
 RIGHT_FROM, NEAR_FROM = 0.5, 0.1
-"""Least IoU with an object of a right detection, and of a badly placed one."""
+"""Least IoU with an object of a right detection, and of one that is badly placed or of another class."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,6 +66,8 @@ def judge(
             kinds[i] = "wrong class"
         elif (single & same & (iou[i] >= NEAR_FROM)).any():
             kinds[i] = "badly placed"
+        elif (single & (iou[i] >= NEAR_FROM)).any():
+            kinds[i] = "wrong class"
     return Verdicts(kinds, single & ~found)
 
 
@@ -75,6 +78,39 @@ def verdicts_of(prediction: DetectionPrediction, target: ObjectTarget) -> Verdic
         *(rows[found] for rows in (prediction.boxes, prediction.labels, prediction.scores)),
         *(rows[real] for rows in (target.boxes, target.labels, target.crowd)),
     )
+
+
+def shares(images: Sequence[tuple[Any, np.ndarray, np.ndarray, np.ndarray]], classes: int) -> dict[str, float]:
+    """How the best detections of a split are divided among the kinds, as in figure 4 of Redmon et al. 2016 ("You only look
+    once"): of each class as many detections as it has objects, those with the highest scores.
+
+    Args:
+        images: of each (objects, boxes, labels, scores), as `DetectionEvaluator.images` has them.
+        classes: how many.
+
+    Returns:
+        kind -> share of those detections that are not ignored; "missed" -> share of the objects that none of them found.
+        NaN where there is none.
+    """
+    of = np.concatenate([np.full(len(labels), i) for i, (_, _, labels, _) in enumerate(images)] or [np.zeros(0, int)])
+    labels, scores = (np.concatenate([np.zeros(0), *(image[field] for image in images)]) for field in (2, 3))
+    chosen = np.zeros(len(labels), bool)
+    for label in range(classes):
+        count = sum(int(((objects.labels == label) & ~objects.crowd).sum()) for objects, *_ in images)
+        mine = np.flatnonzero(labels == label)
+        chosen[mine[np.argsort(-scores[mine], kind="stable")][:count]] = True
+    counts, objects_of_all = dict.fromkeys((*KINDS, "missed"), 0), 0
+    for i, (objects, *found) in enumerate(images):
+        best = chosen[of == i]
+        verdicts = judge(*(rows[best] for rows in found), objects.boxes, objects.labels, objects.crowd)
+        for kind in verdicts.kinds:
+            counts[kind] += 1
+        counts["missed"] += int(verdicts.missed.sum())
+        objects_of_all += int((~objects.crowd).sum())
+    counts.pop("ignored")
+    missed, judged = counts.pop("missed"), sum(counts.values())
+    share = lambda count, total: count / total if total else float("nan")
+    return {kind: share(count, judged) for kind, count in counts.items()} | {"missed": share(missed, objects_of_all)}
 
 
 def confident(predictions: Any, threshold: float) -> Any:

@@ -16,6 +16,7 @@ from cnnvision.models import (
     rcnn,
     ssd,
     unet,
+    yolo,
 )
 from cnnvision.settings import check_name
 from cnnvision.task import DataInfo, Task
@@ -31,6 +32,7 @@ MODELS: dict[str, Callable[[Any, DataInfo], Task]] = {
     "rcnn": rcnn.make_task,
     "fast_rcnn": fast_rcnn.make_task,
     "faster_rcnn": faster_rcnn.make_task,
+    "yolo": yolo.make_task,
     "ssd": ssd.make_task,
     "mask_rcnn": mask_rcnn.make_task,
 }

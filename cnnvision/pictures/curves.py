@@ -129,6 +129,42 @@ def draw_seconds(seconds: Mapping[str, Mapping[str, float]]) -> np.ndarray:
     return np.asarray(canvas.buffer_rgba())[..., :3].copy()
 
 
+def draw_shares(shares: Mapping[str, Mapping[str, float]]) -> np.ndarray:
+    """Draws how the detections of each of several systems are divided among kinds, as stacked bars.
+
+    Args:
+        shares: name of a system -> kind -> share; "missed" is of the objects, and drawn as a mark.
+
+    Returns:
+        uint8 [height, width, 3] RGB.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    kinds = [kind for kind in next(iter(shares.values())) if kind != "missed"]
+    figure = Figure(figsize=(7.0, 1.3 + 0.36 * len(shares)), dpi=110)
+    figure.subplots_adjust(0.2, 0.5 / figure.get_figheight(), 0.97, 1 - 0.65 / figure.get_figheight())
+    canvas, axes = FigureCanvasAgg(figure), figure.add_subplot(1, 1, 1)
+    left = np.zeros(len(shares))
+    for i, kind in enumerate(kinds):
+        values = np.nan_to_num([of_system[kind] for of_system in shares.values()])
+        axes.barh(range(len(shares)), values, left=left, height=0.7, color=_hex(drawing.colour(i)), label=kind)
+        for row, value in enumerate(values):
+            if value >= 0.04:
+                axes.text(left[row] + value / 2, row, f"{value:.2f}", ha="center", va="center", fontsize=7)
+        left += values
+    missed = [of_system["missed"] for of_system in shares.values()]
+    axes.plot(missed, range(len(shares)), "k|", markersize=16, markeredgewidth=2, label="missed objects")
+    axes.set_yticks(range(len(shares)), list(shares), fontsize=9)
+    axes.set(xlim=(0, 1), ylim=(len(shares) - 0.5, -0.5))
+    axes.tick_params(axis="y", length=0)
+    axes.tick_params(axis="x", labelsize=8)
+    axes.set_xlabel("share of the best detections, as many as there are objects", fontsize=9)
+    axes.legend(fontsize=7, ncols=6, loc="lower center", bbox_to_anchor=(0.4, 1.0), frameon=False, columnspacing=1.0)
+    canvas.draw()
+    return np.asarray(canvas.buffer_rgba())[..., :3].copy()
+
+
 def _duration(seconds: float) -> str:
     return f"{seconds:.3g} s" if seconds >= 1 else f"{seconds * 1e3:.3g} ms"
 

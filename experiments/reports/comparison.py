@@ -13,12 +13,12 @@ from etils import epath
 from cnnvision.data.augment.windows import all_tiles
 from cnnvision.errors import RunError
 from cnnvision.evaluation.bootstrap import percentiles
-from cnnvision.evaluation.detection_errors import confident
+from cnnvision.evaluation.detection_errors import confident, shares
 from cnnvision.inputs import ProposalSpec
 from cnnvision.installation import typed
 from cnnvision.models import make_task
 from cnnvision.pictures import drawing, overlays, sheets
-from cnnvision.pictures.curves import draw_seconds
+from cnnvision.pictures.curves import draw_seconds, draw_shares
 from cnnvision.runs.configuration import from_json, to_json
 from cnnvision.runs.join import evaluation_of, names_of
 from cnnvision.runs.open import Trained, evaluated, load
@@ -44,11 +44,13 @@ class Contender:
         name: in the table.
         trained: the network.
         metrics: of its evaluation.
-        compared: names of those that the table shows; a network need not have all of them.
+        compared: names of those that the table shows; a network need not have all of them. "ceiling_AP", "ceiling_APs" are
+            what true boxes reach that are encoded as the network's targets and decoded again (`Task.ceiling`).
         resampled: metric -> its values on sets of images drawn with replacement, the same sets for all contenders.
         ids: of the images that it was evaluated on, in order.
         predictions: id of an image -> its prediction in original pixels, for the picture.
         cost: operations and seconds of an image.
+        errors: of a detector, kind -> its share of the best detections (evaluation/detection_errors.py).
     """
 
     name: str
@@ -59,6 +61,7 @@ class Contender:
     ids: list[str]
     predictions: dict[str, Any]
     cost: Cost
+    errors: dict[str, float] = dataclasses.field(default_factory=dict)
 
     def interval(self, metric: str, minus: "Contender | None" = None) -> tuple[float, float]:
         """95 % over images, of a metric or of its difference from another contender's; NaN where one has none."""
@@ -98,21 +101,27 @@ def contender(name: str, workdir: epath.Path, say: Any, ahead: dict[ProposalSpec
             f"{workdir}: no {what} of {source.name} {source.split} counts, so there is nothing to compare. "
             f"{typed('doctor')} --data={trained.config.data.source} tells what its {where}."
         )
+    if task.ceiling is not None:
+        perfect = dataclasses.replace(task, predict=lambda params, model_state, batch: task.ceiling(batch))
+        reached, _ = evaluation_of(perfect, source, trained.config, trained.mesh).run(trained.params, trained.model_state)
+        ceiling = {f"ceiling_{metric}": reached[metric] for metric in ("AP", "APs")}
+        metrics, compared = metrics | ceiling, (*compared, *ceiling)
     resampled = evaluation.evaluator.resampled() if hasattr(evaluation.evaluator, "resampled") else {}
+    errors = shares(evaluation.evaluator.images, len(trained.info.classes)) if spec.target == "objects" and resampled else {}
     say(f"{name}: " + ", ".join(f"{metric} {metrics[metric]:.4f}" for metric in resampled or compared))
     arguments = on_one_device(trained.params, trained.model_state, next(iter(evaluation.batches())).batch)
     if spec.proposals not in ahead:
         ahead[spec.proposals] = proposal_seconds((source.read(index).image for index in few), spec.proposals)
     tiles = len(all_tiles(source, spec)) / len(source) if spec.resize == "tile" else 1.0
     cost = cost_of(name, task, arguments, ahead[spec.proposals], tiles)
-    return Contender(name, trained, metrics, compared, resampled, ids, predictions, cost)
+    return Contender(name, trained, metrics, compared, resampled, ids, predictions, cost, errors)
 
 
 def variant(each: Contender, name: str, keys: Mapping[str, Any]) -> Cost:
     """What a contender's prediction costs where `keys` of config.model are set; its parameters stay the same."""
     config = to_json(each.trained.config)
     config["model"].update(keys)
-    task, program = make_task(from_json(config), each.trained.info), list(each.cost.programs.values())[-1]
+    task, program = make_task(from_json(config), each.trained.info), each.cost.whole
     return cost_of(name, dataclasses.replace(task, parts={}), program.arguments, each.cost.proposals, each.cost.times)
 
 
@@ -157,7 +166,8 @@ class Comparison:
         """A row as plain numbers, by the names of the CSV's columns."""
         kind = "detector" if each.trained.task.inputs.target == "objects" else "network"
         parameters, split = sum(leaf.size for leaf in jax.tree.leaves(each.trained.params)), each.cost.split
-        figures = {kind: each.name, "parameters": parameters, "gflop_an_image": each.cost.gflops}
+        whole, figures = each.cost.whole, {kind: each.name, "parameters": parameters, "gflop_an_image": each.cost.gflops}
+        figures |= {"memory_mib": whole.memory, "compile_seconds": whole.compile_seconds}
         for part in self.parts:
             figures[f"ms_{part.replace(' ', '_').replace('-', '_')}"] = split.get(part, 0.0) * 1e3
         figures["ms_an_image"] = each.cost.seconds * 1e3
@@ -165,15 +175,17 @@ class Comparison:
             figures[metric] = each.metrics.get(metric, math.nan)
             if metric in self.resampled:
                 figures[f"{metric}_low"], figures[f"{metric}_high"] = each.interval(metric)
-        return figures
+        kinds = dict.fromkeys(kind for each in self.contenders for kind in each.errors)
+        return figures | {f"errors_{kind.replace(' ', '_')}": each.errors.get(kind, math.nan) for kind in kinds}
 
     def table(self, rows: list[dict[str, Any]]) -> str:
         """The rows of `figures` for the reader; "–" for a part or a metric that a contender does not have."""
         number = lambda value, form, absent: "–" if absent else format(value, form)
         cells = []
+        rows = [{key: value for key, value in row.items() if not key.startswith("errors_")} for row in rows]
         for row in rows:
-            name, parameters, gflops, *rest = row.items()
-            cells.append([name[1], f"{parameters[1]:,}", f"{gflops[1]:.3g}"])
+            name, parameters, gflops, memory, compiling, *rest = row.items()
+            cells.append([name[1], f"{parameters[1]:,}", f"{gflops[1]:.3g}", f"{memory[1]:.3g}", f"{compiling[1]:.3g}"])
             cells[-1] += [number(value, ".3g", not value) for key, value in rest if key.startswith("ms_")]
             for metric in self.compared:
                 cells[-1].append(number(row[metric], ".3f", math.isnan(row[metric])))
@@ -182,7 +194,18 @@ class Comparison:
                     cells[-1].append("–" if math.isnan(low) else f"{low:.3f} … {high:.3f}")
         quality = itertools.chain(*((name, "95 %") if name in self.resampled else (name,) for name in self.compared))
         parts = (f"{part}, ms" for part in self.parts)
-        return markdown((next(iter(rows[0])), "parameters", "GFLOP an image", *parts, "ms an image", *quality), cells)
+        first = (next(iter(rows[0])), "parameters", "GFLOP an image", "memory, MiB", "compile, s")
+        return markdown((*first, *parts, "ms an image", *quality), cells)
+
+    def errors_table(self) -> str:
+        """The kinds of each detector's best detections, in shares, and how many objects none of them found."""
+        judged = [each for each in self.contenders if each.errors]
+        if not judged:
+            return ""
+        kinds = list(judged[0].errors)
+        rows = [[each.name, *(f"{each.errors[kind]:.3f}" for kind in kinds)] for each in judged]
+        said = "Of each class as many detections as it has objects, those with the highest scores; missed: of the objects."
+        return "\n".join(["", said, "", markdown(("detector", *kinds), rows)])
 
     def orders(self) -> list[str]:
         """One line for each metric and pair: an order only where the interval of the difference excludes 0."""
@@ -220,10 +243,11 @@ class Comparison:
         return overlays.comparison(columns, names, colours)
 
     def write(self, folder: epath.Path, say: Any = print) -> str:
-        """Writes ladder.md, ladder.csv, ladder.png, and with parts ladder_seconds.png; returns the report."""
+        """Writes ladder.md, .csv and .png, with parts ladder_seconds.png, and of detectors ladder_errors.png; returns the
+        report."""
         rows, costs = [self.figures(each) for each in self.contenders], [each.cost for each in self.contenders]
         lines = [*(steps(costs) if self.parts else ()), *self.orders(), *self.other_ways()]
-        report = "\n".join([self.table(rows), "", *lines])
+        report = "\n".join([self.table(rows), self.errors_table(), "", *lines])
         write_ladder(folder, report, rows)
         sheets.write_png(folder / "ladder.png", self.picture())
         written = ["ladder.md", "ladder.csv", "ladder.png"]
@@ -231,6 +255,10 @@ class Comparison:
             seconds = {each.name: {part: each.split[part] for part in self.parts if part in each.split} for each in costs}
             sheets.write_png(folder / "ladder_seconds.png", draw_seconds(seconds))
             written.append("ladder_seconds.png")
+        errors = {each.name: each.errors for each in self.contenders if each.errors}
+        if errors:
+            sheets.write_png(folder / "ladder_errors.png", draw_shares(errors))
+            written.append("ladder_errors.png")
         say(f"Written: {folder}/{', '.join(written)}")
         return report
 

@@ -27,12 +27,16 @@ class Program:
     Attributes:
         run, arguments: what is run.
         gflops: a suppression counts as one round.
+        memory: MiB of its arguments, results and temporaries, as the compiler planned them.
+        compile_seconds: from the traced function to the program, without a cache.
         seconds: each time it was measured.
     """
 
     run: Any
     arguments: tuple[Any, ...]
     gflops: float
+    memory: float = 0.0
+    compile_seconds: float = 0.0
     seconds: list[float] = dataclasses.field(default_factory=list)
 
     def measure(self) -> None:
@@ -94,12 +98,17 @@ class Cost:
     @property
     def network_seconds(self) -> float:
         """Without proposals that are made ahead of the network."""
-        return list(self.programs.values())[-1].median * self.times
+        return self.whole.median * self.times
 
     @property
     def gflops(self) -> float:
         """On the network's side."""
-        return list(self.programs.values())[-1].gflops * self.times
+        return self.whole.gflops * self.times
+
+    @property
+    def whole(self) -> Program:
+        """The program of the whole prediction."""
+        return list(self.programs.values())[-1]
 
 
 def parts_of(costs: Iterable[Cost]) -> list[str]:
@@ -119,9 +128,19 @@ def on_one_device(params: Any, model_state: Any, batch: Any) -> tuple[Any, Any, 
 def compiled(function: Callable[..., Any], arguments: tuple[Any, ...]) -> Program:
     """Compiles a function, runs it once, and counts its operations; loops that end when the data say so (suppressions) count
     once."""
-    program = jax.jit(function).lower(*arguments).compile()
+    lowered, cached = jax.jit(function).lower(*arguments), jax.config.jax_enable_compilation_cache
+    jax.config.update("jax_enable_compilation_cache", False)
+    try:
+        began = time.perf_counter()
+        program = lowered.compile()
+        seconds = time.perf_counter() - began
+    finally:
+        jax.config.update("jax_enable_compilation_cache", cached)
     jax.block_until_ready(program(*arguments))
-    return Program(program, arguments, operations(program.as_text(), undecided=1) / 1e9)
+    plan = program.memory_analysis()
+    planned = 0 if plan is None else plan.argument_size_in_bytes + plan.output_size_in_bytes + plan.temp_size_in_bytes
+    gflops = operations(program.as_text(), undecided=1) / 1e9
+    return Program(program, arguments, gflops, planned / 2**20, seconds)
 
 
 def cost_of(name: str, task: Task, arguments: tuple[Any, ...], proposals: float = 0.0, times: float = 1.0) -> Cost:

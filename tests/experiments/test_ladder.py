@@ -4,7 +4,6 @@ import csv
 import json
 import math
 import os
-from types import SimpleNamespace
 
 import jax
 import pytest
@@ -14,7 +13,7 @@ from cnnvision.errors import ConfigError, RunError
 from cnnvision.runs.open import load
 from experiments import ladder, train
 from experiments.reports import comparison
-from experiments.reports.costs import Cost, parts_of, steps
+from experiments.reports.costs import Cost, Program, parts_of, steps
 
 pytestmark = pytest.mark.usefixtures("no_curves")
 
@@ -34,11 +33,14 @@ def one_device(monkeypatch):
 
 
 def test_the_detection_ladder_from_end_to_end(tmp_path, few_shapes):
-    names = ["R-CNN", "Fast R-CNN", "Mask R-CNN"]  # with what the others have: crops, proposals made ahead and learnt
-    report = ladder.run("detection", "shapes", tmp_path, smoke=True, say=lambda line: None, only=names)
-    table = [line.split("|")[1].strip() for line in report.splitlines() if line.startswith("|")][2:]
+    names = ["R-CNN", "Fast R-CNN", "YOLO"]  # with what the others have: crops, proposals made ahead, or none
+    only = ["rcnn", "fast_rcnn", "YOLO"]
+    report = ladder.run("detection", "shapes", tmp_path, smoke=True, say=lambda line: None, only=only)
+    rows_of = lambda table: [line.split("|")[1].strip() for line in table.splitlines() if line.startswith("|")][2:]
+    table, _, errors, *_ = report.split("\n\n")
     lines = [line for line in report.splitlines() if line.startswith("- ")]
-    assert table == names and sum("times as fast" in line for line in lines) == len(names) - 1
+    assert rows_of(table) == rows_of(errors) == names
+    assert sum("times as fast" in line for line in lines) == len(names) - 1
     pairs = len(names) * (len(names) - 1) // 2
     assert all(sum(line.startswith(f"- {metric}: ") for line in lines) == pairs for metric in ("AP", "AP50"))
     assert (tmp_path / "ladder.md").read_text() == report + "\n"
@@ -60,13 +62,18 @@ def test_the_detection_ladder_from_end_to_end(tmp_path, few_shapes):
     # R-CNN and Fast R-CNN look at the same regions, and one of them once only.
     assert 0 < rows[0]["proposal_recall"] == rows[1]["proposal_recall"]
     assert rows[0]["ms_proposals"] == rows[1]["ms_proposals"] > 0
-    assert parts[-1] == "ms_masks" and rows[0]["ms_masks"] == 0 and rows[2]["mask_AP"] >= 0
-    for picture in ("ladder.png", "ladder_seconds.png"):
+    assert "ms_grid" in parts and rows[2]["ms_proposals"] == 0
+    for picture in ("ladder.png", "ladder_seconds.png", "ladder_errors.png"):
         assert (tmp_path / picture).exists()
+    # A cell holds one object; the other detectors encode all of them.
+    assert 0.3 < rows[2]["ceiling_AP"] < 1 and math.isnan(rows[0]["ceiling_AP"])
+    kinds = ("right", "duplicate", "wrong_class", "badly_placed", "background")
+    assert all(sum(row[f"errors_{kind}"] for kind in kinds) == pytest.approx(1) for row in rows)
+    assert all(0 < row["errors_missed"] <= 1 and row["memory_mib"] > 0 and row["compile_seconds"] > 0 for row in rows)
 
 
 def test_parts_of_a_prediction_end_where_the_next_begins():
-    cost = lambda seconds: SimpleNamespace(median=seconds, gflops=1.0)
+    cost = lambda seconds: Program(None, (), 1.0, seconds=[seconds])
     programs = {"backbone": cost(2.0), "proposals": cost(5.0), "RoI heads": cost(4.5), "post-processing": cost(6.0)}
     learnt = Cost("a", programs)
     assert learnt.split == {"proposals": 3.0, "backbone": 2.0, "post-processing": 1.0} and learnt.seconds == 6.0
@@ -184,14 +191,15 @@ def test_some_of_the_systems_are_chosen_by_name(tmp_path, monkeypatch):
     monkeypatch.setattr(comparison, "compare", lambda workdirs, *a: f"{list(workdirs)}")
     common = ["--family=segmentation", "--data=shapes", f"--workdir={tmp_path}"]
     assert ladder.command([*common, "--only=U-Net, full resolution"]) == 0
-    assert seen == [["full resolution", "U-Net"]]
-    with pytest.raises(ConfigError, match=r"--only: there is no 'UNet'. Did you mean 'U-Net'\? Known: U-Net, U-Net without"):
-        ladder.command([*common, "--only=full resolution,UNet"])
+    assert ladder.command([*common, "--only=unet,full_resolution"]) == 0  # as files would be called
+    assert seen == [["full resolution", "U-Net"]] * 2
+    with pytest.raises(ConfigError, match=r"--only: there is no 'UNit'. Did you mean 'U-Net'\? Known: U-Net, U-Net without"):
+        ladder.command([*common, "--only=full resolution,UNit"])
     with pytest.raises(ConfigError, match=r"--only: there is no ''\. Known: "):
         ladder.command([*common, "--only="])
-    with pytest.raises(ConfigError, match=r"there is no 'faster-rcnn'\. Did you mean 'Faster R-CNN'\?"):
-        ladder.run("detection", "shapes", tmp_path, only=["faster-rcnn"])
-    assert len(seen) == 1
+    with pytest.raises(ConfigError, match=r"there is no 'fastest-rcnn'\. Did you mean 'Faster R-CNN'\?"):
+        ladder.run("detection", "shapes", tmp_path, only=["fastest-rcnn"])
+    assert len(seen) == 2
 
 
 def test_an_unknown_family_is_answered_with_the_known_ones(tmp_path):

@@ -51,6 +51,13 @@ CASES = {
     "faster_rcnn": Case(
         "faster_rcnn_shapes", {**FEW, "rpn": {"number": 32}}, learning_rate=0.02, background=True, shared={"rpn": 3}
     ),
+    "yolo": Case(
+        "yolo_shapes",
+        {"max_objects": 3, "detections": {"score_above": 0.0}},
+        learning_rate=0.01,
+        draws=False,
+        background=True,
+    ),
     "ssd": Case("ssd_shapes", {"max_objects": 3, "l2_norm": True}, learning_rate=0.02, draws=False),
     "mask_rcnn": Case(
         "mask_rcnn_shapes", {**FEW, "rpn": {"number": 32}}, learning_rate=0.03, background=True, shared={"rpn": 3}

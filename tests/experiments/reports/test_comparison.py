@@ -11,14 +11,14 @@ from cnnvision.evaluation.bootstrap import percentiles
 from cnnvision.evaluation.segmentation import SegmentationEvaluator, SegmentedImage
 from cnnvision.task import DataInfo
 from experiments.reports.comparison import Comparison, Contender
-from experiments.reports.costs import Cost
+from experiments.reports.costs import Cost, Program
 
 
-def contender_of(name, metrics, resampled, cost=None, ids=("a",), target="semantic"):
+def contender_of(name, metrics, resampled, cost=None, ids=("a",), target="semantic", errors=()):
     """A contender with given results."""
     task, params = SimpleNamespace(inputs=SimpleNamespace(target=target)), {"kernel": np.zeros((2, 600))}
     trained = SimpleNamespace(task=task, params=params, info=DataInfo(("cat",), ("ground", "cat")))
-    return Contender(name, trained, metrics, tuple(metrics), resampled, list(ids), {}, cost)
+    return Contender(name, trained, metrics, tuple(metrics), resampled, list(ids), {}, cost, dict(errors))
 
 
 def compared(**accuracies):
@@ -74,30 +74,35 @@ def test_an_interval_that_ends_at_zero_claims_nothing():
 
 def test_what_a_contender_does_not_have_is_a_dash():
     """A one-stage detector, one that tells no parts and knows no interval, and one with proposals."""
-    cost = lambda seconds: SimpleNamespace(median=seconds, gflops=2.0)
+    cost = lambda seconds: Program(None, (), 2.0, memory=3.0, compile_seconds=0.5, seconds=[seconds])
     draws = {"AP": np.linspace(0.3, 0.5, 101)}
     one = Cost("one", {"head": cost(0.001), "post-processing": cost(0.004)})
     plain = Cost("plain", {"post-processing": cost(0.5)})
     two = Cost("two", {"RoI": cost(0.02), "post-processing": cost(0.02)}, proposals=1.0)
     contenders = [
-        contender_of("one", {"AP": 0.4}, draws, one, target="objects"),
+        contender_of("one", {"AP": 0.4}, draws, one, target="objects", errors={"right": 0.25, "missed": 0.5}),
         contender_of("plain", {"AP": 0.1, "APs": math.nan}, {}, plain, target="objects"),
         contender_of("two", {"AP": 0.4, "proposal_recall": 0.75}, draws, two, target="objects"),
     ]
     both = Comparison(contenders)
     rows = [both.figures(each) for each in contenders]
     assert list(rows[0]) == [
-        "detector", "parameters", "gflop_an_image", "ms_head", "ms_proposals", "ms_RoI", "ms_post_processing",
-        "ms_an_image", "AP", "AP_low", "AP_high", "APs", "proposal_recall",
+        "detector", "parameters", "gflop_an_image", "memory_mib", "compile_seconds", "ms_head", "ms_proposals", "ms_RoI",
+        "ms_post_processing", "ms_an_image", "AP", "AP_low", "AP_high", "APs", "proposal_recall", "errors_right",
+        "errors_missed",
+    ]  # fmt: skip
+    assert rows[0]["errors_missed"] == 0.5 and math.isnan(rows[1]["errors_right"])
+    assert both.errors_table().splitlines()[-3:] == [
+        "| detector | right | missed |", "|----------|-------|--------|", "| one      | 0.250 | 0.500  |"
     ]  # fmt: skip
     cells = [[cell.strip() for cell in line.split("|")[1:-1]] for line in both.table(rows).splitlines()]
-    assert cells[0][3:] == [
+    assert cells[0][5:] == [
         "head, ms", "proposals, ms", "RoI, ms", "post-processing, ms", "ms an image", "AP", "95 %", "APs", "proposal_recall"
     ]  # fmt: skip
     assert cells[2:] == [
-        ["one", "1,200", "2", "1", "–", "–", "3", "4", "0.400", "0.305 … 0.495", "–", "–"],
-        ["plain", "1,200", "2", "–", "–", "–", "–", "500", "0.100", "–", "–", "–"],
-        ["two", "1,200", "2", "–", "1e+03", "20", "–", "1.02e+03", "0.400", "0.305 … 0.495", "–", "0.750"],
+        ["one", "1,200", "2", "3", "0.5", "1", "–", "–", "3", "4", "0.400", "0.305 … 0.495", "–", "–"],
+        ["plain", "1,200", "2", "3", "0.5", "–", "–", "–", "–", "500", "0.100", "–", "–", "–"],
+        ["two", "1,200", "2", "3", "0.5", "–", "1e+03", "20", "–", "1.02e+03", "0.400", "0.305 … 0.495", "–", "0.750"],
     ]
     assert both.orders() == ["- AP: two and one: no order (+0.000, 95 % +0.000 … +0.000)"]
 

@@ -1,0 +1,293 @@
+"""YOLO's grid (Redmon et al. 2016, "You only look once"): an image is divided into S×S cells, and each says which class it
+holds and where, with B boxes. Everything but the module is for one image.
+
+Section 2, "Unified detection". A cell's 5·B + K numbers are, for each of its boxes, x, y, √w, √h and a confidence, then K
+class probabilities. (x, y) is the box's centre, from the cell's upper left corner, in cells; w and h are shares of the
+input's sides. The network gives their roots (section 2.2): an error of the same size matters more in a small box.
+"""
+
+import dataclasses
+from typing import Annotated, Any, Literal, NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import struct
+from jax import lax
+from jaxtyping import Array, Bool, Float, Int
+
+from cnnvision import types
+from cnnvision.backbones.darknet import LEAK, leaky_relu
+from cnnvision.backbones.layers import Conv, Norm, normal
+from cnnvision.errors import ConfigError
+from cnnvision.ops.boxes import area, from_fractions, iou, to_fractions
+from cnnvision.settings import Between, Count, Dropout
+from cnnvision.task import Mean
+from cnnvision.types import DetectionPrediction, ObjectTarget
+
+START = (0.5, 0.5, 0.5, 0.5, 0.0)
+"""What an untrained box predicts: the middle of its cell, a quarter of each of the input's sides, no object."""
+
+
+@dataclasses.dataclass(frozen=True)
+class GridSettings:
+    """The grid, and the layers between the backbone's map and it; defaults are the paper's (figure 3)."""
+
+    cells: Annotated[int, Between(1, 1024)] | None = 7  # S; None: each position of the last map is a cell
+    boxes: Annotated[int, Between(1, 64)] = 2  # B, of a cell
+    convolutions: tuple[tuple[Annotated[int, Between(1, 10**5)], Annotated[int, Between(1, 4)]], ...] = (
+        (1024, 1),
+        (1024, 2),
+        (1024, 1),
+        (1024, 1),
+    )  # (channels, stride) of 3×3 convolutions after the backbone
+    norm: Literal["none", "batch", "group"] = "none"  # of these convolutions
+    hidden: tuple[Count, ...] = (4096,)  # widths of the fully connected layers; (): a 1×1 convolution at each cell
+    dropout: Dropout = 0.5  # after the first fully connected layer (section 2.2)
+
+    def __post_init__(self):
+        if bool(self.hidden) != (self.cells is not None):
+            raise ConfigError(
+                f"cells = {self.cells}, hidden = {self.hidden}: fully connected layers need a number of cells; without them "
+                "each position of the last map is one, and cells must be None"
+            )
+
+
+class GridHead(nn.Module):
+    """From one map to the numbers of each cell.
+
+    Attributes: classes: K; settings: see there; dtype: of the arithmetic.
+    """
+
+    classes: int
+    settings: GridSettings
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(
+        self, features: Float[Array, "b h w c"], train: bool, valid: Bool[Array, "b"] | None = None
+    ) -> Float[Array, "b _ _ d"]:
+        """A map -> [b, S, S, 5·B + K], float32; `valid` as in `Backbone`."""
+        settings, x = self.settings, features.astype(self.dtype)
+        for i, (channels, stride) in enumerate(settings.convolutions):
+            bias = settings.norm == "none"
+            x = Conv(channels, 3, stride, use_bias=bias, dtype=self.dtype, name=f"conv{i}")(x)
+            x = leaky_relu(Norm(settings.norm, dtype=self.dtype, name=f"norm{i}")(x, train, valid))
+        start = np.array(START * settings.boxes + (0.0,) * self.classes, np.float32)
+        last = lambda count: {
+            "kernel_init": normal(0.01),
+            "bias_init": lambda key, shape, dtype=jnp.float32: jnp.array(np.tile(start, count), dtype),
+            "dtype": jnp.float32,
+            "name": "cells",
+        }
+        if settings.cells is None:
+            return Conv(len(start), 1, use_bias=True, **last(1))(x.astype(jnp.float32))
+        x = x.reshape(len(x), -1)
+        for i, width in enumerate(settings.hidden):
+            rectified = normal((2.0 / ((1.0 + LEAK**2) * x.shape[-1])) ** 0.5)
+            x = leaky_relu(nn.Dense(width, dtype=self.dtype, kernel_init=rectified, name=f"hidden{i}")(x))
+            x = nn.Dropout(settings.dropout, deterministic=not train or i > 0)(x)
+        cells = (settings.cells, settings.cells)
+        x = nn.Dense(cells[0] * cells[1] * len(start), **last(cells[0] * cells[1]))(x.astype(jnp.float32))
+        return x.reshape(len(x), *cells, len(start))
+
+
+class CellOutputs(NamedTuple):
+    """What the cells of one image say.
+
+    Attributes:
+        boxes: [s, t, B, 4]: x, y from the cell's corner, in cells, and √w, √h of shares of the input's sides.
+        confidences: [s, t, B].
+        classes: [s, t, K], probabilities of each class, given that the cell holds an object.
+    """
+
+    boxes: Array
+    confidences: Array
+    classes: Array
+
+
+def split(outputs: Float[Array, "s t d"], boxes: int) -> CellOutputs:
+    """The numbers of each cell -> what they are; `boxes` is B."""
+    of_boxes = outputs[..., : 5 * boxes].reshape(*outputs.shape[:2], boxes, 5)
+    return CellOutputs(of_boxes[..., :4], of_boxes[..., 4], outputs[..., 5 * boxes :])
+
+
+def corners(cells: tuple[int, int]) -> Float[np.ndarray, "s t 2"]:
+    """(column, row) of each of (rows, columns) cells: its upper left corner, in cells."""
+    return np.stack(np.meshgrid(np.arange(cells[1]), np.arange(cells[0])), axis=-1).astype(np.float32)
+
+
+def decode(boxes: Float[Array, "s t B 4"]) -> Float[Array, "s t B 4"]:
+    """Boxes of each cell, as `CellOutputs` has them -> (x, y, w, h), upper left corner and sides, as fractions of the input
+    (`ops/boxes.py`); not clipped. A negative root counts as its square, as in the authors' code."""
+    cells = boxes.shape[:2]
+    of_grid = jnp.array([cells[1], cells[0]], jnp.float32)[None, None, None]
+    centres = (boxes[..., :2] + jnp.asarray(corners(cells))[:, :, None]) / of_grid
+    sides = jnp.square(boxes[..., 2:])
+    return jnp.concatenate([centres - sides / 2.0, sides], axis=-1)
+
+
+def encode(fractions: Float[Array, "s t 4"]) -> Float[Array, "s t 4"]:
+    """The inverse of `decode` for one box of each cell."""
+    cells = fractions.shape[:2]
+    centres = (fractions[..., :2] + fractions[..., 2:] / 2.0) * jnp.array([cells[1], cells[0]], jnp.float32)[None, None]
+    return jnp.concatenate([centres - jnp.asarray(corners(cells)), jnp.sqrt(jnp.maximum(fractions[..., 2:], 0.0))], axis=-1)
+
+
+def middles(cells: tuple[int, int], height: int, width: int) -> Float[np.ndarray, "s t 2"]:
+    """(x, y) of the middle of each cell, input pixels."""
+    return (corners(cells) + 0.5) * np.array([width / cells[1], height / cells[0]], np.float32)
+
+
+def in_image(size: Int[Array, "2"], cells: tuple[int, int], height: int, width: int) -> Bool[Array, "s t"]:
+    """Which cells have their middle in the part of the input that is image, (height, width) = `size`, pixels."""
+    return jnp.all(jnp.asarray(middles(cells, height, width)) < size[None, None, ::-1].astype(jnp.float32), axis=-1)
+
+
+@struct.dataclass
+class Cells:
+    """What each cell of an image stands for.
+
+    Attributes:
+        object: int32 [s, t], the object of the cell; 0 where there is none.
+        holds: bool [s, t], it has an object.
+        empty: bool [s, t], there is none in it: neither an object, nor a crowd, nor padding.
+        lost: bool [n], objects whose cell is another one's.
+    """
+
+    object: types.Array
+    holds: types.Array
+    empty: types.Array
+    lost: types.Array
+
+
+def assign(target: ObjectTarget, size: Int[Array, "2"], cells: tuple[int, int], height: int, width: int) -> Cells:
+    """ "If the center of an object falls into a grid cell, that grid cell is responsible for detecting that object"
+    (section 2).
+
+    A cell has one object, the largest whose centre it holds (of equals the first); the others are lost. A centre on the
+    input's last border belongs to the last cell. Crowds have no cell, and cells with their middle in one are not empty.
+
+    Args:
+        target: of this image: boxes [n, 4], labels, valid and crowd [n].
+        size: (height, width) of the part of the input that is image, pixels.
+        cells: rows and columns of the grid.
+        height, width: of the input, pixels.
+    """
+    rows, columns = cells
+    fractions = to_fractions(target.boxes, height, width)
+    middle = fractions[:, :2] + fractions[:, 2:] / 2.0
+    place = lambda share, count: jnp.clip(jnp.floor(share * count).astype(jnp.int32), 0, count - 1)
+    column, row = place(middle[:, 0], columns), place(middle[:, 1], rows)
+    there = target.valid & ~target.crowd
+    inside = (jnp.arange(rows * columns)[:, None] == (row * columns + column)[None]) & there[None]
+    largest = jnp.argmax(jnp.where(inside, area(target.boxes)[None], -1.0), axis=1).astype(jnp.int32)
+    holds = jnp.any(inside, axis=1)
+    kept = jnp.any(inside & (largest[:, None] == jnp.arange(len(there))[None]), axis=0)
+    x, y = middles(cells, height, width).reshape(-1, 2).T
+    x1, y1, x2, y2 = target.boxes.T
+    covers = (x1[None] <= x[:, None]) & (x[:, None] < x2[None]) & (y1[None] <= y[:, None]) & (y[:, None] < y2[None])
+    in_crowd = jnp.any(covers & (target.valid & target.crowd)[None], axis=1)
+    grid = lambda per_cell: per_cell.reshape(rows, columns)
+    empty = in_image(size, cells, height, width) & ~grid(holds | in_crowd)
+    return Cells(grid(jnp.where(holds, largest, 0)), grid(holds), empty, there & ~kept)
+
+
+def responsible(predicted: Float[Array, "s t B 4"], truth: Float[Array, "s t 4"]) -> tuple[Bool[Array, "s t B"], Array]:
+    """Which box of each cell is responsible for its object: that of the highest IoU with it now (section 2.2); where all are
+    0, the one nearest to it, as in the authors' code. And the IoU of each box, [s, t, B].
+
+    Args:
+        predicted, truth: (x, y, w, h) as fractions of the input.
+    """
+    truth = jnp.broadcast_to(truth[:, :, None], predicted.shape)
+    overlaps = iou(from_fractions(predicted, 1, 1), from_fractions(truth, 1, 1))
+    centred = lambda boxes: jnp.concatenate([boxes[..., :2] + boxes[..., 2:] / 2.0, boxes[..., 2:]], axis=-1)
+    distance = jnp.sum(jnp.square(centred(predicted) - centred(truth)), axis=-1)
+    near = jnp.any(overlaps > 0, axis=-1, keepdims=True)
+    best = jnp.argmax(jnp.where(near, overlaps, -distance), axis=-1)
+    return best[..., None] == jnp.arange(predicted.shape[2])[None, None], overlaps
+
+
+def grid_terms(
+    outputs: Float[Array, "s t d"], cells: Cells, target: ObjectTarget, boxes: int, height: int, width: int
+) -> tuple[dict[str, Mean], dict[str, Mean]]:
+    """The five sums of equation 3 for one image, each a sum over cells and boxes, and what they show.
+
+    Args:
+        outputs: numbers of each cell.
+        cells: what each stands for (`assign`).
+        target: of this image.
+        boxes: B.
+        height, width: of the input, pixels.
+
+    Returns:
+        Terms "xy" and "wh": squared errors of x, y and of the roots of w, h, of responsible boxes. "object": of the
+        responsible boxes' confidence; its target is the IoU that they have now, a constant. "no_object": of all other boxes'
+        confidence, whose target is 0. "class": of the class probabilities, in cells with an object. Each counts one image.
+        Metrics "responsible_iou": mean IoU of responsible boxes; "lost_objects": share of objects without a cell.
+    """
+    found = split(outputs, boxes)
+    truth = to_fractions(target.boxes, height, width)[cells.object]
+    mine, overlaps = lax.stop_gradient(responsible(decode(found.boxes), truth))
+    mine = mine & cells.holds[..., None]
+    others = ~mine & (cells.holds | cells.empty)[..., None]
+    error = jnp.square(found.boxes - encode(truth)[:, :, None])
+    one_hot = jax.nn.one_hot(target.labels[cells.object], found.classes.shape[-1])
+    of_classes = jnp.sum(jnp.square(found.classes - one_hot), axis=-1)
+    total = lambda values, where: Mean(jnp.sum(jnp.where(where, values, 0.0)), jnp.float32(1.0))
+    terms = {
+        "xy": total(error[..., 0] + error[..., 1], mine),
+        "wh": total(error[..., 2] + error[..., 3], mine),
+        "object": total(jnp.square(found.confidences - overlaps), mine),
+        "no_object": total(jnp.square(found.confidences), others),
+        "class": total(of_classes, cells.holds),
+    }
+    weights = lambda which: which.astype(jnp.float32)
+    metrics = {
+        "responsible_iou": Mean.of(overlaps, weights(mine)),
+        "lost_objects": Mean.of(weights(cells.lost), weights(target.valid & ~target.crowd)),
+    }
+    return terms, metrics
+
+
+def boxes_and_scores(
+    outputs: Float[Array, "s t d"], boxes: int, height: int, width: int
+) -> tuple[Float[Array, "n k 4"], Float[Array, "n k"]]:
+    """Each box of each cell, for each class, and its class-specific confidence (equation 1): what ops/detections.py takes.
+
+    Nothing bounds the numbers of a cell: a confidence or probability below 0 counts as 0, a score above 1 as 1.
+
+    Args:
+        outputs: numbers of each cell.
+        boxes: B.
+        height, width: of the input, pixels.
+    """
+    found = split(outputs, boxes)
+    scores = jnp.maximum(found.confidences, 0.0)[..., None] * jnp.maximum(found.classes, 0.0)[:, :, None]
+    scores = jnp.minimum(scores, 1.0).reshape(-1, found.classes.shape[-1])
+    in_pixels = from_fractions(decode(found.boxes), height, width).reshape(-1, 1, 4)
+    return jnp.broadcast_to(in_pixels, (*scores.shape, 4)), scores
+
+
+def ceiling(
+    target: ObjectTarget, size: Int[Array, "2"], cells: tuple[int, int], height: int, width: int
+) -> DetectionPrediction:
+    """The objects of one image that the grid can hold, encoded and decoded again: the best that any YOLO could find.
+
+    Args:
+        as for `assign`.
+
+    Returns:
+        One detection for each of n objects, its score 1; not valid where the object is lost.
+    """
+    given = assign(target, size, cells, height, width)
+    truth = to_fractions(target.boxes, height, width)[given.object]
+    decoded = from_fractions(decode(encode(truth)[:, :, None]), height, width).reshape(-1, 4)
+    of_object = (given.object.reshape(-1)[None] == jnp.arange(len(target.labels))[:, None]) & given.holds.reshape(-1)[None]
+    kept = jnp.any(of_object, axis=1)
+    boxes = decoded[jnp.argmax(of_object, axis=1)]
+    return DetectionPrediction(
+        jnp.where(kept[:, None], boxes, 0.0), jnp.where(kept, target.labels, 0), kept.astype(jnp.float32), kept
+    )

@@ -1,0 +1,42 @@
+"""YOLO v1 on `shapes`, on EfficientNet-Lite0 in place of the paper's network.
+
+    python -m experiments.train --config=configs/yolo_shapes.py --workdir=runs/yolo_shapes
+
+Model       cnnvision/models/yolo.py: EfficientNet-Lite0 from ImageNet weights, whose map of stride 32 has 7×7 positions,
+            the paper's cells; two convolutions and the cells' numbers in place of fully connected layers
+Data        shapes: 2,000 + 500 images of 128×128 made on the spot, one to eight objects of six classes; seen at 224×224
+Hardware    two x86 cores
+Result      not yet run
+"""
+
+from ml_collections import ConfigDict
+
+from cnnvision.models.yolo import Settings
+from cnnvision.runs.defaults import Variant, base, section, smoke
+
+
+def get_config(variant: Variant = "") -> ConfigDict:
+    """variant: "" or "smoke" (seconds, numbers mean nothing)."""
+    config = base()
+    config.model = section(Settings())
+    config.model.backbone = ConfigDict(dict(name="efficientnet_lite0", norm="frozen", frozen_stages=3, dtype="float32"))
+    config.model.pretrained = "imagenet"
+    config.model.max_objects = 8
+    config.model.grid.update(cells=None, convolutions=((256, 1), (256, 1)), norm="batch", hidden=())
+    config.data.source = "shapes"
+    config.data.size = (224, 224)
+    config.data.augment.flip = 0.5
+    config.data.augment.flip_vertical = 0.5
+    config.data.augment.translate = 0.1
+    config.data.batch_size = 16
+    config.data.eval_batch_size = 16
+    config.optimizer.learning_rate = 1e-3
+    config.optimizer.clip_norm = 10.0
+    config.optimizer.warmup_steps = 60
+    config.training.steps = 1500
+    config.training.log_every = 20
+    config.training.eval_every = 500
+    config.training.save_every = 250
+    if variant == "smoke":
+        return smoke(config, max_objects=8, grid=dict(convolutions=((16, 1),)))
+    return config
