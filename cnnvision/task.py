@@ -100,6 +100,21 @@ class LossAux:
     metrics: dict[str, Mean]
 
 
+@struct.dataclass
+class Matched:
+    """Boxes of a network (anchors, default boxes, cells), and which object each stands for in the loss.
+
+    Attributes:
+        boxes: float32 [b, m, 4] x1 y1 x2 y2, input pixels.
+        object: int32 [b, m], position of the object among those of the `ObjectTarget`.
+        valid: bool [b, m], False where the box stands for none.
+    """
+
+    boxes: Array
+    object: Array
+    valid: Array
+
+
 class Evaluator(Protocol):
     """Accumulates a metric over a split, on the host, against the original ragged examples.
 
@@ -178,6 +193,7 @@ class Task:
             does without those that are not fitted yet.
         ceiling: batch -> predictions: the batch's own targets, encoded as the network's and decoded again: the best that it
             could ever predict. None where every object can be encoded.
+        matches: (params, model_state, batch) -> name -> `Matched`: what stands for which object; drawn before step 1.
     """
 
     inputs: InputSpec
@@ -191,3 +207,4 @@ class Task:
     parts: dict[str, Callable[[Params, ModelState, Batch], Any]] = dataclasses.field(default_factory=dict)
     host_stages: tuple[HostStage, ...] = ()
     ceiling: Callable[[Batch], Any] | None = None
+    matches: Callable[[Params, ModelState, Batch], dict[str, Matched]] | None = None

@@ -20,7 +20,7 @@ from cnnvision.errors import ConfigError
 from cnnvision.ops import losses
 from cnnvision.ops.anchors import best_of_each, concatenated, in_image
 from cnnvision.ops.boxes import clip, decode
-from cnnvision.ops.matching import match, sample_balanced
+from cnnvision.ops.matching import Matches, match, sample_balanced
 from cnnvision.ops.nms import nms
 from cnnvision.settings import Between, Count, Share
 from cnnvision.task import Mean
@@ -94,6 +94,18 @@ class RegionProposalHead(nn.Module):
         return concatenated([objectness(x) for x in hidden]), concatenated([deltas(x) for x in hidden], 4)
 
 
+def matched(anchors: Float[Array, "n 4"], target: ObjectTarget, size: Int[Array, "2"], settings: RPNSettings) -> Matches:
+    """Which anchors of one image are positive, and which negative (section 3.1.2); arguments of `rpn_terms`.
+
+    Anchors whose centre lies in the padding are neither, nor the best that an object has.
+    """
+    inside = in_image(anchors, size)
+    within = jnp.where(inside[:, None], anchors, 0.0)  # a box without area overlaps nothing
+    thresholds = settings.positive_from, settings.negative_below
+    matches = match(within, target.boxes, target.valid, target.crowd, *thresholds, low_quality=True)
+    return matches.replace(positive=matches.positive & inside, negative=matches.negative & inside)
+
+
 def rpn_terms(
     key: Key[Array, ""],
     objectness: Float[Array, "n"],
@@ -109,8 +121,7 @@ def rpn_terms(
     Args:
         anchors: x1 y1 x2 y2, input pixels.
         target: of this image: boxes [m, 4], labels, valid and crowd [m].
-        size: (height, width) of the part of the input that is image, pixels. Anchors whose centre lies in the padding do not
-            count: they are neither drawn nor the best that an object has.
+        size: (height, width) of the part of the input that is image, pixels.
         settings: the sample.
         beta: of smooth L1; 1/9 in the published code.
 
@@ -118,12 +129,8 @@ def rpn_terms(
         "objectness": binary cross entropy, a mean over the sample; "rpn_box": smooth L1, summed over the four deltas, of
         positive anchors, divided by all of the sample.
     """
-    inside = in_image(anchors, size)
-    within = jnp.where(inside[:, None], anchors, 0.0)  # a box without area overlaps nothing
-    thresholds = settings.positive_from, settings.negative_below
-    matches = match(within, target.boxes, target.valid, target.crowd, *thresholds, low_quality=True)
-    positive, negative = matches.positive & inside, matches.negative & inside
-    sample = sample_balanced(key, positive, negative, settings.number, settings.share)
+    matches = matched(anchors, target, size, settings)
+    sample = sample_balanced(key, matches.positive, matches.negative, settings.number, settings.share)
     weights = sample.valid.astype(jnp.float32)
     logits = objectness[sample.index]
     classes = jnp.stack([jnp.zeros_like(logits), logits], axis=-1)

@@ -40,6 +40,7 @@ from cnnvision.heads.rpn import (
     ProposalSettings,
     RegionProposalHead,
     RPNSettings,
+    matched,
     proposal_recall,
     propose,
     rpn_terms,
@@ -49,7 +50,7 @@ from cnnvision.models.binding import Apply, Init, bind, inputs_of, keys_of_image
 from cnnvision.ops.anchors import anchors_of_maps
 from cnnvision.ops.images import per_image
 from cnnvision.settings import Weight, read
-from cnnvision.task import DataInfo, LossAux, Mean, Task
+from cnnvision.task import DataInfo, LossAux, Matched, Mean, Task
 from cnnvision.types import Array, Batch, DetectionPrediction
 
 
@@ -149,6 +150,20 @@ class Stages:
         of_image = partial(propose, anchors=anchors, before=before, most=most, threshold=threshold)
         return anchors, per_image(of_image, *lax.stop_gradient(outputs), batch.size)
 
+    def matches(self, params: Any, model_state: Any, batch: Batch) -> dict[str, Matched]:
+        """The anchors that stand for objects (section 3.1.2)."""
+        maps = jax.eval_shape(self.features, params, model_state, batch)
+        settings = self.settings
+        anchors = np.concatenate(
+            anchors_of_maps(maps, batch.image.shape[1:3], settings.anchors.sizes, settings.anchors.ratios)
+        )
+
+        def of_image(target, size):
+            found = matched(jnp.asarray(anchors), target, size, settings.rpn)
+            return Matched(jnp.asarray(anchors), found.object, found.positive)
+
+        return {"anchors": per_image(of_image, batch.target, batch.size)}
+
     def proposals(self, params: Any, model_state: Any, batch: Batch) -> Proposed:
         """What the region proposal network finds in each image."""
         maps = self.features(params, model_state, batch)
@@ -231,4 +246,5 @@ def make_task(config: Any, info: DataInfo) -> Task:
         evaluator=lambda: DetectionEvaluator(info.classes, info.area_ranges, settings.detections.most),
         best=("AP", "max"),
         parts={"backbone": stages.features, "proposals": stages.proposals, "RoI heads": stages.heads},
+        matches=stages.matches,
     )

@@ -157,6 +157,7 @@ def make_task(config: Any, info: DataInfo) -> Task:
         predict=stages.instances,
         evaluator=lambda: InstanceEvaluator(info.classes, info.area_ranges, settings.detections.most),
         best=("mask_AP", "max"),
+        matches=stages.matches,
         parts={
             "backbone": stages.features,
             "proposals": stages.proposals,

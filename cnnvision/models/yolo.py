@@ -23,6 +23,7 @@ padding included: with `resize` "stretch" it is the image.
 """
 
 import dataclasses
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -32,15 +33,15 @@ import jax
 from cnnvision.backbones import make_backbone
 from cnnvision.errors import ConfigError
 from cnnvision.evaluation.detection import DetectionEvaluator
-from cnnvision.heads import grid_head
-from cnnvision.heads.grid_head import GridHead, GridSettings
-from cnnvision.models.binding import bind, chosen_stride, inputs_of, normalized, trainable_with
+from cnnvision.heads.grid_head import GridHead, GridSettings, boxes_and_scores, ceiling, grid_terms, matches
+from cnnvision.models.binding import Apply, bind, chosen_stride, inputs_of, normalized, trainable_with
 from cnnvision.ops.detections import DetectionSettings, detections
+from cnnvision.ops.grid import assign, in_image
 from cnnvision.ops.images import per_image
 from cnnvision.pretrained.start import load_pretrained
 from cnnvision.settings import Count, Weight, read
-from cnnvision.task import DataInfo, LossAux, Task
-from cnnvision.types import Array
+from cnnvision.task import DataInfo, LossAux, Matched, Task
+from cnnvision.types import Array, Batch, DetectionPrediction
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,6 +76,71 @@ class YOLO(nn.Module):
         return self.backbone(image, train, valid)[self.stride]
 
 
+@dataclasses.dataclass(frozen=True)
+class Stages:
+    """The network's stages, and the terms of its loss, as functions of its parameters.
+
+    Attributes:
+        settings: of the model.
+        network: the module.
+        apply: of the network (models/binding.py).
+        images: batch -> its normalised images, and which are valid.
+    """
+
+    settings: Settings
+    network: YOLO
+    apply: Apply
+    images: Callable[[Batch], tuple[Array, Array]]
+
+    def features(self, params: Any, model_state: Any, batch: Batch) -> Array:
+        """The map that the head looks at."""
+        return self.apply(params, model_state, *self.images(batch), method="features")[0]
+
+    def outputs(self, params: Any, model_state: Any, batch: Batch) -> Array:
+        """The numbers of each cell, [b, S, S, 5·B + K] (section 2)."""
+        return self.apply(params, model_state, *self.images(batch))[0]
+
+    def terms(self, params: Any, model_state: Any, batch: Batch, key: Any, train: bool) -> tuple[dict, dict, Any]:
+        """(the five terms of equation 3; metrics; the new model state)."""
+        outputs, model_state = self.apply(params, model_state, *self.images(batch), key=key, train=train)
+        boxes, side = self.settings.grid.boxes, batch.image.shape[1:3]
+
+        def terms_of(outputs, target, size):
+            cells = assign(target, size, outputs.shape[:2], *side)
+            return grid_terms(outputs, cells, target, boxes, *side)
+
+        per = per_image(terms_of, outputs, batch.target, batch.size)
+        terms, measured = ({name: mean.over(batch.valid) for name, mean in each.items()} for each in per)
+        return terms, measured, model_state
+
+    def detections(self, params: Any, model_state: Any, batch: Batch) -> DetectionPrediction:
+        """Section 2.3."""
+        settings, side = self.settings, batch.image.shape[1:3]
+
+        def of_image(outputs, size):
+            found = boxes_and_scores(outputs, settings.grid.boxes, *side)
+            valid = in_image(size, outputs.shape[:2], *side).reshape(-1).repeat(settings.grid.boxes)
+            return detections(*found, valid, size, settings.detections)
+
+        return per_image(of_image, self.outputs(params, model_state, batch), batch.size)
+
+    def ceiling(self, batch: Batch) -> DetectionPrediction:
+        """What a perfect network would find of a batch's own objects (section 2.4)."""
+        side = batch.image.shape[1:3]
+        made = lambda: self.network.init_with_output(jax.random.key(0), *self.images(batch), train=False)[0]
+        cells = jax.eval_shape(made).shape[1:3]
+        return per_image(lambda target, size: ceiling(target, size, cells, *side), batch.target, batch.size)
+
+    def matches(self, params: Any, model_state: Any, batch: Batch) -> dict[str, Matched]:
+        """The cells of objects, and their responsible boxes."""
+        boxes, side = self.settings.grid.boxes, batch.image.shape[1:3]
+
+        def of_image(outputs, target, size):
+            return matches(outputs, assign(target, size, outputs.shape[:2], *side), target, boxes, *side)
+
+        return per_image(of_image, self.outputs(params, model_state, batch), batch.target, batch.size)
+
+
 def make_task(config: Any, info: DataInfo) -> Task:
     """YOLO as the training loop sees it.
 
@@ -83,54 +149,22 @@ def make_task(config: Any, info: DataInfo) -> Task:
         info: the classes.
     """
     settings = read(Settings, config.model, "config.model")
-    backbone, boxes = make_backbone(**settings.backbone), settings.grid.boxes
+    backbone = make_backbone(**settings.backbone)
     stride = chosen_stride(settings.stride, backbone)
     inputs = inputs_of(config.data, "objects", max_objects=settings.max_objects, multiple_of=stride)
     if len(inputs.sizes) > 1 and settings.grid.hidden:
-        raise ConfigError(
-            "config.data.more_sizes: fully connected layers (config.model.grid.hidden) need inputs of one size"
-        )
+        raise ConfigError("config.data.more_sizes: fully connected layers (config.model.grid.hidden) need one size of input")
     network = YOLO(backbone, stride, GridHead(len(info.classes), settings.grid, backbone.dtype))
-    images = normalized(backbone)
-    init, apply = bind(network, images)
-
-    def outputs(params, model_state, batch):
-        return apply(params, model_state, *images(batch))[0]
-
-    def features(params, model_state, batch):
-        return apply(params, model_state, *images(batch), method="features")[0]
+    init, apply = bind(network, images := normalized(backbone))
+    stages = Stages(settings, network, apply, images)
 
     def loss(params, model_state, batch, key, train):
-        outputs, model_state = apply(params, model_state, *images(batch), key=key, train=train)
-        side = batch.image.shape[1:3]
-
-        def terms_of(outputs, target, size):
-            cells = grid_head.assign(target, size, outputs.shape[:2], *side)
-            return grid_head.grid_terms(outputs, cells, target, boxes, *side)
-
-        per = per_image(terms_of, outputs, batch.target, batch.size)
-        terms, metrics = ({name: mean.over(batch.valid) for name, mean in each.items()} for each in per)
+        terms, measured, model_state = stages.terms(params, model_state, batch, key, train)
         L = (
             settings.lambda_coord * (terms["xy"] + terms["wh"])
             + terms["object"] + settings.lambda_noobj * terms["no_object"] + terms["class"]
         )  # fmt: skip
-        return L, LossAux(model_state, {f"loss/{name}": term for name, term in terms.items()} | metrics)
-
-    def predict(params, model_state, batch):
-        side = batch.image.shape[1:3]
-
-        def of_image(outputs, size):
-            found = grid_head.boxes_and_scores(outputs, boxes, *side)
-            valid = grid_head.in_image(size, outputs.shape[:2], *side)
-            return detections(*found, valid.repeat(boxes), size, settings.detections)
-
-        return per_image(of_image, outputs(params, model_state, batch), batch.size)
-
-    def ceiling(batch):
-        side = batch.image.shape[1:3]
-        made = jax.eval_shape(lambda: network.init_with_output(jax.random.key(0), *images(batch), train=False)[0])
-        of_image = lambda target, size: grid_head.ceiling(target, size, made.shape[1:3], *side)
-        return per_image(of_image, batch.target, batch.size)
+        return L, LossAux(model_state, {f"loss/{name}": term for name, term in terms.items()} | measured)
 
     return Task(
         inputs=inputs,
@@ -138,9 +172,10 @@ def make_task(config: Any, info: DataInfo) -> Task:
         warm_start=partial(load_pretrained, settings.pretrained, settings.backbone["name"]),
         trainable=trainable_with(backbone),
         loss=loss,
-        predict=predict,
-        ceiling=ceiling,
+        predict=stages.detections,
         evaluator=lambda: DetectionEvaluator(info.classes, info.area_ranges, settings.detections.most),
         best=("AP", "max"),
-        parts={"backbone": features, "grid": outputs},
+        parts={"backbone": stages.features, "grid": stages.outputs},
+        ceiling=stages.ceiling,
+        matches=stages.matches,
     )

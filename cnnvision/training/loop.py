@@ -29,6 +29,7 @@ from cnnvision.task import Task
 from cnnvision.training.checkpoint import Checkpoints, with_layout
 from cnnvision.training.evaluate import SplitEvaluation, remarks
 from cnnvision.training.failure import fail
+from cnnvision.training.first_batch import draw_inputs
 from cnnvision.training.host_stages import Outputs, fit, remove_outputs
 from cnnvision.training.metric_log import MetricLog
 from cnnvision.training.optimizer import make_optimizer
@@ -192,8 +193,10 @@ def steps(
     due = lambda every, step: step == training.steps or (every > 0 and step % every == 0)
 
     for loaded in timed(run.train_batches(began_at, training.steps), watch):
-        if loaded.step == 0 and run.leads:
-            sheets.write_sheet(run.workdir / "pictures" / "step_0000000_inputs.png", [(loaded.batch, None)], run.classes)
+        if loaded.step == 0:
+            draw_inputs(
+                run.workdir / "pictures", run.task, run.mesh, state, loaded.batch, run.classes if run.leads else None
+            )
         faults.add(loaded, say)
         state, report = step_function(state, put_batch(loaded.batch, run.mesh), stop_flags(stop, run.mesh))
         done = loaded.step + 1

@@ -59,7 +59,8 @@ class Cost:
         name: in the table.
         programs: name of a part -> the program up to its end; the last is the whole prediction.
         proposals: seconds an image of proposals that are made ahead of the network; 0 where it makes its own, or has none.
-        times: how often the programs run for one image: once for each tile, or for each share of its proposals.
+        times: how often the programs run for one image: once for each tile, or for each share of its proposals; a share of 1
+            where several images go through them together.
     """
 
     name: str
@@ -119,9 +120,9 @@ def parts_of(costs: Iterable[Cost]) -> list[str]:
     return sorted(dict.fromkeys(itertools.chain(*names)), key=lambda part: (part in after, part == LAST))
 
 
-def on_one_device(params: Any, model_state: Any, batch: Any) -> tuple[Any, Any, Any]:
-    """The arguments of a prediction on the first row of a batch, all on the first device."""
-    batch = jax.tree.map(lambda x: x[:1], batch.replace(target=None))
+def on_one_device(params: Any, model_state: Any, batch: Any, rows: int = 1) -> tuple[Any, Any, Any]:
+    """The arguments of a prediction on the first row of a batch, repeated as often as wanted, all on the first device."""
+    batch = jax.tree.map(lambda x: np.repeat(x[:1], rows, axis=0), batch.replace(target=None))
     return jax.device_put((jax.device_get(params), jax.device_get(model_state), batch), jax.devices()[0])
 
 

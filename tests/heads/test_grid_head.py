@@ -9,6 +9,7 @@ from cnnvision.backbones.darknet import CONVOLUTIONS
 from cnnvision.errors import ConfigError
 from cnnvision.heads import grid_head
 from cnnvision.heads.grid_head import GridHead, GridSettings
+from cnnvision.ops import grid
 from cnnvision.types import ObjectTarget
 from tests.reference import yolo as reference
 
@@ -26,7 +27,7 @@ def target_of(boxes, labels=None, valid=None, crowd=None):
 
 
 def terms_of(outputs, target, size=WHOLE):
-    cells = grid_head.assign(target, size, outputs.shape[:2], HEIGHT, WIDTH)
+    cells = grid.assign(target, size, outputs.shape[:2], HEIGHT, WIDTH)
     return grid_head.grid_terms(outputs, cells, target, B, HEIGHT, WIDTH)
 
 
@@ -113,9 +114,7 @@ def test_500_random_cases_equal_a_slow_version(cells):
     outputs, boxes, labels, valid, crowd, sizes = (np.stack(each) for each in zip(*cases, strict=True))
     targets = ObjectTarget(*(jnp.array(each) for each in (boxes, labels.astype(np.int32), valid, crowd)))
     given, outputs = (jnp.array(sizes), targets), jnp.array(outputs)
-    found = jax.device_get(
-        jax.jit(jax.vmap(lambda size, target: grid_head.assign(target, size, cells, HEIGHT, WIDTH)))(*given)
-    )
+    found = jax.device_get(jax.jit(jax.vmap(lambda size, target: grid.assign(target, size, cells, HEIGHT, WIDTH)))(*given))
     terms, metrics = jax.device_get(jax.jit(jax.vmap(lambda *case: terms_of(case[0], case[2], case[1])))(outputs, *given))
     ties = lost = untouched = 0
     for i, (numbers, *case) in enumerate(cases):
@@ -139,16 +138,6 @@ def test_gradients_are_finite_at_zero_and_beyond():
     target = target_of([[0, 0, 40, 20], [0, 0, 0.5, 0.5]], valid=[True, True])
     for fill in (0.0, -1.0, 1e6):
         assert np.isfinite(SLOPES(jnp.full((2, 2, 5 * B + K), fill), target)).all()
-
-
-def test_boxes_there_and_back():
-    rng = np.random.default_rng(0)
-    middles, sides = rng.uniform(0, 1, (5, 7, 2)), rng.uniform(0.01, 1, (5, 7, 2))
-    middles = (middles + grid_head.corners((5, 7))) / [7, 5]
-    boxes = jnp.array(np.concatenate([middles - sides / 2, sides], axis=-1), jnp.float32)
-    encoded = grid_head.encode(boxes)
-    assert (np.asarray(encoded[..., :2]) >= -1e-5).all() and (np.asarray(encoded[..., :2]) <= 1 + 1e-5).all()
-    np.testing.assert_allclose(grid_head.decode(encoded[:, :, None])[:, :, 0], boxes, atol=1e-5)
 
 
 def test_scores_are_confidence_times_class():

@@ -69,7 +69,7 @@ def test_fully_connected_layers():
     loss = jax.jit(lambda key: task.loss(params, state, batch, key, True)[0].value())
     first, again, other = (float(loss(jax.random.key(seed))) for seed in (0, 0, 1))
     assert first == again != other and np.isfinite(first)
-    with pytest.raises(ConfigError, match="need inputs of one size"):
+    with pytest.raises(ConfigError, match="need one size of input"):
         task_of("yolo", grid=CONNECTED, more_sizes=((64, 96),))
 
 
