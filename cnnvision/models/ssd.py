@@ -40,6 +40,7 @@ from cnnvision.heads.ssd_head import (
     MatchingSettings,
     SSDHead,
     ceiling,
+    matched,
     ssd_detections,
     ssd_terms,
 )
@@ -50,7 +51,7 @@ from cnnvision.ops.detections import DetectionSettings
 from cnnvision.ops.images import per_image
 from cnnvision.pretrained.start import load_pretrained
 from cnnvision.settings import Count, Weight, read
-from cnnvision.task import DataInfo, LossAux, Task
+from cnnvision.task import DataInfo, LossAux, Matched, Task
 from cnnvision.types import Array, Batch, DetectionPrediction
 
 
@@ -176,6 +177,15 @@ class Stages:
 
         return self._of_each_image(of_image, batch, batch.target)
 
+    def matches(self, params: Any, model_state: Any, batch: Batch) -> dict[str, Matched]:
+        """The default boxes that stand for objects (section 2.2, "Matching strategy")."""
+
+        def of_image(boxes, inside, size, target):
+            found = matched(boxes, inside, target, self.settings.matching)
+            return Matched(boxes, found.object, found.positive)
+
+        return {"default boxes": self._of_each_image(of_image, batch, batch.target)}
+
     def _of_each_image(self, function: Callable[..., Any], batch: Batch, *rows: Any) -> Any:
         """function(default boxes, which of them take part, size of the image, *rows) of each image."""
         whole = batch.image.shape[1:3]
@@ -218,4 +228,6 @@ def make_task(config: Any, info: DataInfo) -> Task:
         evaluator=lambda: DetectionEvaluator(info.classes, info.area_ranges, settings.detections.most),
         best=("AP", "max"),
         parts={"backbone": stages.features, "SSD heads": stages.heads},
+        ceiling=stages.ceiling,
+        matches=stages.matches,
     )
