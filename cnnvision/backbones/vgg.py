@@ -1,7 +1,7 @@
 """VGG-16 (Simonyan & Zisserman 2015, "Very deep convolutional networks", table 1, column D), with or without BatchNorm.
 
 The map of a stride is what the last convolution before the next max-pool gives (conv5_3 for stride 16, the one that Fast
-R-CNN, Faster R-CNN and SSD read); stride 32 is the last max-pool, which the classifier reads. A max-pool drops an odd last
+and Faster R-CNN read); stride 32 is the last max-pool, which the classifier reads. A max-pool drops an odd last
 row or column, so sides are rounded down at each halving, and an input under 32 pixels leaves an empty map of stride 32;
 `ceil` keeps it, as the papers' own code did.
 

@@ -17,13 +17,12 @@ loss (it has no matched box that hard negatives could be three times as many as)
 objects, the last one has it (the authors' code matches one to one); default boxes are no longer than the image's sides.
 
 Deviations: default boxes whose middle lies in the padding of an image take no part in the loss, and find nothing. Default
-boxes on crowds and difficult objects are not background (ops/matching.py). Detections with a side below .01 pixels are
-dropped.
+boxes on crowds and difficult objects are not background (ops/matching.py). An object that no default box touches is matched
+to none. Detections with a side below .01 pixels are dropped.
 """
 
 import dataclasses
-import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -133,14 +132,14 @@ class Stages:
         classes: k.
         apply: of the network (models/binding.py).
         images: batch -> its normalised images, and which are valid.
-        boxes: (height, width) of the input -> its default boxes [n, 4].
+        boxes: (height, width) of each declared input -> its default boxes [n, 4].
     """
 
     settings: Settings
     classes: int
     apply: Apply
     images: Callable[[Batch], tuple[Array, Array]]
-    boxes: Callable[[tuple[int, int]], np.ndarray]
+    boxes: Mapping[tuple[int, int], np.ndarray]
 
     def features(self, params: Any, model_state: Any, batch: Batch) -> list[Array]:
         """Maps, the finest first (section 2.1)."""
@@ -189,7 +188,7 @@ class Stages:
     def _of_each_image(self, function: Callable[..., Any], batch: Batch, *rows: Any) -> Any:
         """function(default boxes, which of them take part, size of the image, *rows) of each image."""
         whole = batch.image.shape[1:3]
-        boxes = self.boxes(whole)
+        boxes = self.boxes[whole]
 
         def of_image(size, *rows):
             every = jnp.asarray(boxes)
@@ -208,10 +207,9 @@ def make_task(config: Any, info: DataInfo) -> Task:
     settings = read(Settings, config.model, "config.model")
     network = make_network(settings, len(info.classes))
     init, apply = bind(network, images := normalized(network.backbone))
-    boxes = functools.cache(partial(boxes_of, network, settings.default_boxes))
-    for key, size in named_sizes(config.data):
-        boxes_of(network, settings.default_boxes, size, key)
+    boxes = {size: boxes_of(network, settings.default_boxes, size, key) for key, size in named_sizes(config.data)}
     stages = Stages(settings, len(info.classes), apply, images, boxes)
+    named, epsilon = settings.backbone["name"], network.backbone.frozen_epsilon
 
     def loss(params, model_state, batch, key, train):
         terms, measured, model_state = stages.terms(params, model_state, batch, train)
@@ -221,7 +219,7 @@ def make_task(config: Any, info: DataInfo) -> Task:
     return Task(
         inputs=inputs_of(config.data, "objects", max_objects=settings.max_objects),
         init=init,
-        warm_start=partial(load_pretrained, settings.pretrained, settings.backbone["name"], classes=info.classes),
+        warm_start=partial(load_pretrained, settings.pretrained, named, classes=info.classes, epsilon=epsilon),
         trainable=trainable_with(network.backbone),
         loss=loss,
         predict=stages.detections,

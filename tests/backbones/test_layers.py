@@ -7,7 +7,7 @@ import pytest
 from flax import linen as nn
 
 from cnnvision.backbones.depthwise import DepthwiseConv
-from cnnvision.backbones.layers import Conv, Norm
+from cnnvision.backbones.layers import Conv, Norm, xavier_uniform
 
 SHAPE = (4, 3, 5, 6)
 
@@ -157,6 +157,16 @@ def test_initial_kernels_have_the_spread_of_he_et_al():
     assert kernel.shape == (3, 3, 64, 96) and abs(kernel.std() / np.sqrt(2 / (9 * 96)) - 1) < 0.02
     kernel = DepthwiseConv(5).init(jax.random.key(0), jnp.zeros((1, 8, 8, 512)))["params"]["kernel"]
     assert kernel.shape == (5, 5, 1, 512) and abs(kernel.std() / np.sqrt(2 / 25) - 1) < 0.02
+
+
+def test_xavier_s_kernels_are_those_of_glorot_and_bengio():
+    """As Flax's own, which draws from the same distribution: variance 2 / (pixels · (inputs + outputs)), and bounds."""
+    shape = (3, 3, 64, 96)
+    kernel, other = (init(jax.random.key(0), shape) for init in (xavier_uniform, nn.initializers.glorot_uniform()))
+    most = np.sqrt(6 / (9 * (64 + 96)))
+    for drawn_kernel in (kernel, other):
+        assert drawn_kernel.shape == shape and abs(drawn_kernel.std() / (most / np.sqrt(3)) - 1) < 0.02
+        assert 0.99 * most < jnp.abs(drawn_kernel).max() <= most * (1 + 1e-6)
 
 
 def test_biases_start_where_they_are_told_to():

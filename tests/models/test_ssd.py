@@ -16,7 +16,7 @@ from tests.models.tasks import CLASSES, make_batch, model_of, prepared, task_of
 def stages_of(**changes):
     settings = read(ssd.Settings, {**model_of("ssd").to_dict(), **changes}, "config.model")
     network = ssd.make_network(settings, len(CLASSES))
-    boxes = lambda size: ssd.boxes_of(network, settings.default_boxes, size)
+    boxes = {(64, 64): ssd.boxes_of(network, settings.default_boxes, (64, 64))}
     images = normalized(network.backbone)
     return ssd.Stages(settings, len(CLASSES), bind(network, images)[1], images, boxes)
 
@@ -85,7 +85,7 @@ def test_the_ceiling_of_a_batch():
     """All of these objects, which are default boxes; none of an image that fills up the batch. Nothing of the network is in
     it, and in the padding of an image nothing is found."""
     stages = stages_of()
-    boxes = stages.boxes((64, 64))
+    boxes = stages.boxes[64, 64]
     batch = make_batch(task_of("ssd"))
     chosen = np.clip(np.stack([boxes[[0, 300, 1100]], boxes[[5, 1000, 1300]]] * 2), 0, 64)
     target = batch.target.replace(boxes=jnp.array(chosen), labels=jnp.tile(jnp.arange(3), (4, 1)))
