@@ -28,6 +28,17 @@ def test_other_numbers_are_counted_as_the_file_counts():
         class_names(detector(4), "resnet50", "x.pth", known=True)
 
 
+def test_of_ssd_s_file_the_outputs_of_one_default_box_count():
+    head = {"classification": 4 * 6, "regression": 4 * 6}
+    heads = {f"head.{name}_head.module_list.0.bias": np.zeros(count, np.float32) for name, count in head.items()}
+    state = {"backbone.features.0.weight": np.zeros((64, 3, 3, 3), np.float32), **heads}
+    assert class_names(state, "vgg16_dilated") == ("class 1", "class 2", "class 3")
+    with pytest.raises(WeightsError, match=r"x\.pth: is for 3 classes whose names it does not say"):
+        class_names(state, "vgg16_dilated", "x.pth", known=True)
+    state["head.classification_head.module_list.0.bias"] = np.zeros(91 * 6, np.float32)
+    assert class_names(state, "vgg16_dilated", known=True) == tuple(COCO_IDS)
+
+
 @pytest.mark.parametrize(("state", "layer"), [(DETECTOR, r"roi_heads\.box_predictor\.cls_score"), ({}, "fc")])
 def test_a_file_without_a_layer_of_classes(state, layer):
     with pytest.raises(WeightsError, match=rf"x\.pth: has no layer {layer}.*--workdir=DIR"):
