@@ -29,7 +29,7 @@ from cnnvision.task import Task
 from cnnvision.training.checkpoint import Checkpoints, with_layout
 from cnnvision.training.evaluate import SplitEvaluation, remarks
 from cnnvision.training.failure import fail
-from cnnvision.training.first_batch import draw_inputs
+from cnnvision.training.first_batch import SEEN, beyond_reach, draw_inputs
 from cnnvision.training.host_stages import Outputs, fit, remove_outputs
 from cnnvision.training.metric_log import MetricLog
 from cnnvision.training.optimizer import make_optimizer
@@ -194,9 +194,10 @@ def steps(
 
     for loaded in timed(run.train_batches(began_at, training.steps), watch):
         if loaded.step == 0:
-            draw_inputs(
-                run.workdir / "pictures", run.task, run.mesh, state, loaded.batch, run.classes if run.leads else None
-            )
+            pictures, classes = run.workdir / "pictures", run.classes if run.leads else None
+            draw_inputs(pictures, run.task, run.mesh, state, loaded.batch, classes)
+            if run.task.ceiling is not None:
+                say(beyond_reach(run.task.ceiling, run.fit_batches(SEEN, 0)))
         faults.add(loaded, say)
         state, report = step_function(state, put_batch(loaded.batch, run.mesh), stop_flags(stop, run.mesh))
         done = loaded.step + 1

@@ -1,0 +1,41 @@
+"""What is said before the first step of objects that the network's targets cannot hold."""
+
+from types import SimpleNamespace
+
+import jax.numpy as jnp
+import numpy as np
+
+from cnnvision.training.first_batch import beyond_reach
+from cnnvision.types import Batch, DetectionPrediction, ObjectTarget
+
+
+def loaded(boxes, labels, crowd=None, valid=(True,)):
+    boxes, labels = np.array(boxes, np.float32), np.array(labels, np.int32)
+    alike = np.ones(labels.shape, bool)
+    target = ObjectTarget(boxes, labels, alike, ~alike if crowd is None else np.array(crowd))
+    rows = np.array(valid)
+    return SimpleNamespace(
+        batch=Batch(image=None, size=None, valid=rows, index=None, transform=None, core=None, target=target)
+    )
+
+
+def first_alone(batch):
+    """A network that can hold one object an image."""
+    target = batch.target
+    kept = jnp.zeros_like(target.valid).at[:, 0].set(True)
+    return DetectionPrediction(target.boxes, target.labels, kept.astype(jnp.float32), kept)
+
+
+def test_objects_that_nothing_can_hold_are_counted():
+    """Of six: the first of each image is held, one other lies where that of its class is; crowds and padding do not count."""
+    square = lambda x, side: [x, 0, x + side, side]
+    batches = [
+        loaded([[square(0, 10), square(1, 10), square(50, 4)]], [[0, 0, 0]]),
+        loaded([[square(0, 10), square(0, 6), square(50, 4)]], [[0, 1, 0]], [[False, False, True]]),
+        loaded([[square(0, 10), square(30, 10)]], [[0, 0]], valid=(False,)),
+    ]
+    said = beyond_reach(first_alone, batches)
+    assert said.startswith("2 of 5 objects of the first 2 training images (40.0%) cannot be learnt")
+    assert "median of their sides is 5 input pixels, that of all 10" in said
+    all_held = beyond_reach(first_alone, [loaded([[square(0, 10)]], [[0]])])
+    assert all_held == "all 1 objects of the first 1 training images can be learnt"
