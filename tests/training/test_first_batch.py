@@ -27,7 +27,7 @@ def first_alone(batch):
 
 
 def test_objects_that_nothing_can_hold_are_counted():
-    """Of six: the first of each image is held, one other lies where that of its class is; crowds and padding do not count."""
+    """The first of each image is held, one more lies where that of its class is; crowds and padding do not count."""
     square = lambda x, side: [x, 0, x + side, side]
     batches = [
         loaded([[square(0, 10), square(1, 10), square(50, 4)]], [[0, 0, 0]]),
