@@ -8,8 +8,9 @@ torchvision: then the two are measured in turns, on the same machine in the same
 printed (below 1: ours is faster). `--only` leaves out the other pass, so that the process has what this one needs.
 
 `--network` is a backbone, as a classifier of 1,000 classes, or a detector as torchvision trains it on COCO, with frozen
-norms and first stages; ten objects in each image. Both sides then have the same images and weights. These are drawn: such a
-network finds as many detections as it may, 100. Those of Mask R-CNN are counted with their masks pasted into the image.
+norms and first stages (ssd300_vgg16, of 300 pixels, as torchvision trains it without downloaded weights: all of it); ten
+objects in each image. Both sides then have the same images and weights. These are drawn: such a network finds as many
+detections as it may. Those of Mask R-CNN are counted with their masks pasted into the image.
 """
 
 import json
@@ -29,8 +30,13 @@ from cnnvision.installation import ROOT
 from .command_line import Parser, cache_compilations, main
 
 PASSES = ("forward", "train")
-DETECTORS = {"fasterrcnn_resnet50_fpn": "faster_rcnn", "maskrcnn_resnet50_fpn": "mask_rcnn"}
-"""torchvision's name -> the file of `cnnvision.models`."""
+RESNET = {"name": "resnet50", "norm": "frozen", "frozen_stages": 2}
+DETECTORS = {
+    "fasterrcnn_resnet50_fpn": ("faster_rcnn", RESNET),
+    "maskrcnn_resnet50_fpn": ("mask_rcnn", RESNET),
+    "ssd300_vgg16": ("ssd", {"name": "vgg16_dilated", "norm": "none", "frozen_stages": 0}),
+}
+"""torchvision's name -> the file of `cnnvision.models`, and the backbone."""
 OBJECTS = 10
 """In each image, of a detector's."""
 Size = tuple[int, int]
@@ -45,9 +51,9 @@ def make_task_of(network: str, size: Size, dtype: str) -> Any:
     from cnnvision.task import DataInfo
 
     if network in DETECTORS:
-        backbone = {"name": "resnet50", "norm": "frozen", "frozen_stages": 2, "dtype": dtype}
-        detector = importlib.import_module(f"cnnvision.models.{DETECTORS[network]}")
-        model, classes = detector.Settings(backbone=backbone, max_objects=OBJECTS), 90
+        file, backbone = DETECTORS[network]
+        detector = importlib.import_module(f"cnnvision.models.{file}")
+        model, classes = detector.Settings(backbone={**backbone, "dtype": dtype}, max_objects=OBJECTS), 90
     else:
         norm = "none" if network == "vgg16" else "batch"
         backbone = {"name": network, "norm": norm, "frozen_stages": 0, "dtype": dtype}
@@ -157,7 +163,7 @@ def write_shared(file: pathlib.Path, network: str, params: Any, model_state: Any
 
     shared = {"image": data.image}
     if network in DETECTORS:
-        shared |= {"boxes": data.target.boxes, **to_torchvision_detector(params, model_state, "resnet50")}
+        shared |= {"boxes": data.target.boxes, **to_torchvision_detector(params, model_state, DETECTORS[network][1]["name"])}
     np.savez(file, **shared)
 
 

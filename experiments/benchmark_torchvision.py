@@ -15,20 +15,23 @@ import time
 def detector(network: str, image, boxes, weights: dict, device: str):
     """A detector as torchvision trains it on COCO, with its two passes."""
     import torch
-    from torchvision.models.detection import FasterRCNN, MaskRCNN
+    from torchvision.models.detection import FasterRCNN, MaskRCNN, ssd300_vgg16
     from torchvision.models.detection.backbone_utils import resnet_fpn_backbone
     from torchvision.ops import FrozenBatchNorm2d
 
     height, width = image.shape[2:]
-    kind = MaskRCNN if network.startswith("maskrcnn") else FasterRCNN
-    backbone = resnet_fpn_backbone(backbone_name="resnet50", weights=None, norm_layer=FrozenBatchNorm2d, trainable_layers=3)
-    model = kind(backbone, num_classes=91, min_size=min(height, width), max_size=max(height, width))
+    if network == "ssd300_vgg16":
+        model = ssd300_vgg16(weights=None, weights_backbone=None, num_classes=91)
+    else:
+        kind, options = MaskRCNN if network.startswith("maskrcnn") else FasterRCNN, {"norm_layer": FrozenBatchNorm2d}
+        backbone = resnet_fpn_backbone(backbone_name="resnet50", weights=None, trainable_layers=3, **options)
+        model = kind(backbone, num_classes=91, min_size=min(height, width), max_size=max(height, width))
     model.load_state_dict({key: torch.from_numpy(array) for key, array in weights.items()})
     model.to(device)
     images, boxes = list(image), torch.from_numpy(boxes).to(device)
     labels = torch.ones(boxes.shape[1], dtype=torch.long, device=device)
     targets = [{"boxes": each, "labels": labels} for each in boxes]
-    if kind is MaskRCNN:
+    if network.startswith("maskrcnn"):
         for target in targets:
             target["masks"] = torch.zeros(len(labels), height, width, dtype=torch.uint8, device=device)
             for mask, (x1, y1, x2, y2) in zip(target["masks"], target["boxes"].round().int().tolist(), strict=True):

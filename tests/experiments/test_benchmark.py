@@ -15,8 +15,9 @@ def test_both_passes_run():
 
 @pytest.mark.parametrize("network", benchmark.DETECTORS)
 def test_detectors_are_those_of_torchvision_s_recipe(network):
-    inputs = benchmark.make_task_of(network, (64, 96), "float32").inputs
-    assert inputs.sizes == ((64, 96),) and (inputs.target, inputs.max_objects) == ("objects", benchmark.OBJECTS)
+    size = (300, 300) if network.startswith("ssd") else (64, 96)
+    inputs = benchmark.make_task_of(network, size, "float32").inputs
+    assert inputs.sizes == (size,) and (inputs.target, inputs.max_objects) == ("objects", benchmark.OBJECTS)
     assert inputs.mask_side == (112 if network.startswith("maskrcnn") else 0)
 
 
