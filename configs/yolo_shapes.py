@@ -28,14 +28,14 @@ def get_config(variant: Variant = "") -> ConfigDict:
     config.data.augment.flip = 0.5
     config.data.augment.flip_vertical = 0.5
     config.data.augment.translate = 0.1
-    config.data.batch_size = 16
+    config.data.batch_size = 8
     config.data.eval_batch_size = 16
     config.optimizer.learning_rate = 1e-3
     config.optimizer.clip_norm = 10.0
     config.optimizer.warmup_steps = 60
-    config.training.steps = 1500
+    config.training.steps = 1200
     config.training.log_every = 20
-    config.training.eval_every = 500
+    config.training.eval_every = 600
     config.training.save_every = 250
     if variant == "smoke":
         return smoke(config, max_objects=8, grid=dict(convolutions=((16, 1),)))

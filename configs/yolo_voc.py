@@ -30,11 +30,13 @@ def get_config(variant: Variant = "") -> ConfigDict:
     config.data.train_split, config.data.eval_split = "trainval", "test"
     config.data.size = (448, 448)
     config.data.augment.flip = 0.5
-    # "Random scaling and translations of up to 20 % of the original image size", exposure and saturation by up to 1.5.
+    # "Random scaling and translations of up to 20 % of the original image size", exposure and saturation by up to 1.5
+    # (docs/data.md, "Augmentation").
     config.data.augment.crop_area = (0.64, 1.44)
-    config.data.augment.translate = 0.2
+    config.data.augment.translate = 0.08
     config.data.augment.brightness = 0.5
     config.data.augment.saturation = 0.5
+    config.data.augment.hue = 0.1
     config.data.batch_size = 64
     config.data.eval_batch_size = 64
     config.data.threads = 8
