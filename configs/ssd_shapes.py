@@ -37,9 +37,9 @@ def get_config(variant: Variant = "") -> ConfigDict:
     config.optimizer.learning_rate = 1e-3
     config.optimizer.clip_norm = 1.0
     config.optimizer.warmup_steps = 60
-    config.training.steps = 2400
+    config.training.steps = 1650
     config.training.log_every = 20
-    config.training.eval_every = 1200
+    config.training.eval_every = 825
     config.training.save_every = 250
     if variant == "smoke":
         return smoke(

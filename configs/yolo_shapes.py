@@ -2,8 +2,9 @@
 
     python -m experiments.train --config=configs/yolo_shapes.py --workdir=runs/yolo_shapes
 
-Model       cnnvision/models/yolo.py: EfficientNet-Lite0 from ImageNet weights, whose map of stride 32 has 7×7 positions,
-            the paper's cells; two convolutions and the cells' numbers in place of fully connected layers
+Model       cnnvision/models/yolo.py: EfficientNet-Lite0 from ImageNet weights up to its map of stride 16, and two
+            convolutions, the first of stride 2, to 7×7 positions, the paper's cells; no fully connected layers. (From the map
+            of stride 32 it learns far more slowly: AP50 .177 after 300 steps, where this one has .505)
 Data        shapes: 2,000 + 500 images of 128×128 made on the spot, one to eight objects of six classes; seen at 224×224
 Hardware    two x86 cores
 Result      not yet run
@@ -22,7 +23,8 @@ def get_config(variant: Variant = "") -> ConfigDict:
     config.model.backbone = ConfigDict(dict(name="efficientnet_lite0", norm="frozen", frozen_stages=3, dtype="float32"))
     config.model.pretrained = "imagenet"
     config.model.max_objects = 8
-    config.model.grid.update(cells=None, convolutions=((256, 1), (256, 1)), norm="batch", hidden=())
+    config.model.stride = 16
+    config.model.grid.update(cells=None, convolutions=((256, 2), (256, 1)), norm="batch", hidden=())
     config.data.source = "shapes"
     config.data.size = (224, 224)
     config.data.augment.flip = 0.5
@@ -30,13 +32,13 @@ def get_config(variant: Variant = "") -> ConfigDict:
     config.data.augment.translate = 0.1
     config.data.batch_size = 8
     config.data.eval_batch_size = 16
-    config.optimizer.learning_rate = 1e-3
+    config.optimizer.learning_rate = 2e-3
     config.optimizer.clip_norm = 10.0
     config.optimizer.warmup_steps = 60
-    config.training.steps = 1200
+    config.training.steps = 1400
     config.training.log_every = 20
-    config.training.eval_every = 600
+    config.training.eval_every = 700
     config.training.save_every = 250
     if variant == "smoke":
-        return smoke(config, max_objects=8, grid=dict(convolutions=((16, 1),)))
+        return smoke(config, stride=8, max_objects=8, grid=dict(convolutions=((16, 1),)))
     return config
