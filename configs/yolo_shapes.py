@@ -3,8 +3,8 @@
     python -m experiments.train --config=configs/yolo_shapes.py --workdir=runs/yolo_shapes
 
 Model       cnnvision/models/yolo.py: EfficientNet-Lite0 from ImageNet weights up to its map of stride 16, and two
-            convolutions, the first of stride 2, to 7×7 positions, the paper's cells; no fully connected layers. (From the map
-            of stride 32 it learns far more slowly: AP50 .177 after 300 steps, where this one has .505)
+            convolutions, the first of stride 2, to 7×7 positions, the paper's cells; no fully connected layers. From the map
+            of stride 32 it learns far more slowly: AP50 .177 after 300 steps, where this one has .505
 Data        shapes: 2,000 + 500 images of 128×128 made on the spot, one to eight objects of six classes; seen at 224×224
 Hardware    two x86 cores
 Result      not yet run
