@@ -22,9 +22,9 @@ def get_config(variant: Variant = "") -> ConfigDict:
     config.model = section(Settings())
     config.model.backbone = ConfigDict(dict(name="efficientnet_lite0", norm="frozen", frozen_stages=2, dtype="float32"))
     config.model.pretrained = "imagenet"
-    config.model.strides = (8, 16, 32)
+    config.model.strides = (8, 16)
     config.model.l2_norm = False
-    config.model.extra_maps.maps = ((256, 3, 2, 1),)
+    config.model.extra_maps.update(maps=((256, 3, 2, 1), (256, 3, 2, 1)), norm="batch", width=128)
     config.model.max_objects = 32
     # Platelets, red cells, white cells, the largest of them; boxes go with the input's sides, and 1 / 1.4 makes squares.
     config.model.default_boxes.update(scales=(0.07, 0.16, 0.28, 0.42, 0.6), ratios=((1.4,),) * 4, steps=None)
@@ -49,7 +49,7 @@ def get_config(variant: Variant = "") -> ConfigDict:
         return smoke(
             config,
             strides=(4, 8),
-            extra_maps=dict(maps=((16, 3, 2, 1),)),
+            extra_maps=dict(maps=((16, 3, 2, 1),), width=16),
             max_objects=8,
             default_boxes=dict(scales=(0.15, 0.3, 0.5, 0.8), ratios=((1.5,), (1.5, 3.0), ()), steps=None),
             detections=dict(most=30, candidates=50),

@@ -106,7 +106,7 @@ def make_network(settings: Settings, classes: int) -> SSD:
     return SSD(
         backbone=backbone,
         strides=settings.strides,
-        extra_maps=ExtraMaps(extra.maps, settings.l2_norm, extra.norm, dtype),
+        extra_maps=ExtraMaps(extra.maps, settings.l2_norm, extra.norm, extra.width, dtype),
         ssd_head=SSDHead(classes, settings.default_boxes.at_position, dtype),
     )
 

@@ -43,6 +43,9 @@ class ExtraMapSettings:
     # channels.
     maps: Annotated[tuple[ExtraMap, ...], Between(0, 4096)] = SSD300
     norm: Literal["none", "batch", "group"] = "none"  # after each of their convolutions
+    # Channels of a 3×3 convolution with norm and ReLU on each map before the head sees it, for backbones whose finer maps
+    # are thin (in place of a residual block: Fu et al. 2017, "DSSD", section 3.1, "Prediction module"); None as in the paper.
+    width: Annotated[int, Between(1, 4096)] | None = None
 
     def __post_init__(self):
         for channels, size, stride, padding in self.maps:
@@ -101,12 +104,14 @@ class ExtraMaps(nn.Module):
         maps: those that are added.
         l2_norm: whether the finest map goes through `L2Norm`.
         norm: after each convolution: "none", "batch" or "group".
+        width: of a convolution on each map; None for none.
         dtype: of the arithmetic.
     """
 
     maps: Sequence[ExtraMap] = SSD300
     l2_norm: bool = True
     norm: str = "none"
+    width: int | None = None
     dtype: Any = jnp.float32
 
     @nn.compact
@@ -130,4 +135,10 @@ class ExtraMaps(nn.Module):
                 )
             last = ExtraPair(of, self.norm, self.dtype, name=f"map{i}")(last, train, valid)
             found.append(last)
-        return found
+        if self.width is None:
+            return found
+        return [self._widened(i, image, train, valid) for i, image in enumerate(found)]
+
+    def _widened(self, i: int, image: Array, train: bool, valid: Array | None) -> Array:
+        conv = Conv(self.width, use_bias=self.norm == "none", dtype=self.dtype, name=f"widen{i}")
+        return jax.nn.relu(Norm(self.norm, dtype=self.dtype, name=f"widen_norm{i}")(conv(image), train, valid))

@@ -41,6 +41,16 @@ def test_any_backbone_and_none():
     assert found == [(9, 12, 5)] and not variables
 
 
+def test_maps_may_be_widened_for_the_head():
+    """Each by a convolution of its own; the maps behind them are made of the maps themselves."""
+    features = {4: (2, 9, 12, 5), 16: (2, 3, 3, 7)}
+    found, variables = shapes_of(((4, 3, 2, 1),), features, l2_norm=False, norm="group", width=6)
+    assert found == [(9, 12, 6), (3, 3, 6), (2, 2, 6)]
+    kernels = [variables["params"][f"widen{i}"]["kernel"] for i in range(3)]
+    assert kernels == [(3, 3, 5, 6), (3, 3, 7, 6), (3, 3, 4, 6)]
+    assert variables["params"]["map0"]["conv1"]["kernel"] == (1, 1, 7, 2)
+
+
 def test_the_l2_norm_by_hand():
     """Length 1 along the channels, times a scale of 20 to begin with; zeros stay, and nothing is infinite there."""
     image = jnp.array([[3.0, 4.0], [0.0, 0.0], [1e-15, 0.0]]).reshape(1, 1, 3, 2)
