@@ -3,8 +3,9 @@
     python -m experiments.train --config=configs/ssd_bccd.py --workdir=runs/ssd_bccd \\
         --config.data.source=voc:/path/to/BCCD
 
-Model       cnnvision/models/ssd.py: EfficientNet-Lite0 from ImageNet weights, its maps of stride 8 to 32 and one behind
-            them; 11,900 default boxes, one of which has an IoU of .5 with .999 of the training cells
+Model       cnnvision/models/ssd.py: EfficientNet-Lite0 from ImageNet weights, its maps of stride 8 and 16 and two behind
+            them, each widened by a convolution; 11,900 default boxes, one of which has an IoU of .5 with .999 of the
+            training cells
 Data        a folder as PASCAL VOC has it: images of 640×480 seen at 448×320; red cells, white cells, platelets
 Hardware    two x86 cores
 Result      not yet run

@@ -44,7 +44,7 @@ class ExtraMapSettings:
     maps: Annotated[tuple[ExtraMap, ...], Between(0, 4096)] = SSD300
     norm: Literal["none", "batch", "group"] = "none"  # after each of their convolutions
     # Channels of a 3×3 convolution with norm and ReLU on each map before the head sees it, for backbones whose finer maps
-    # are thin (in place of a residual block: Fu et al. 2017, "DSSD", section 3.1, "Prediction module"); None as in the paper.
+    # are thin (Fu et al. 2017, "DSSD", section 3.1, "Prediction module", has a residual block there); None as in the paper.
     width: Annotated[int, Between(1, 4096)] | None = None
 
     def __post_init__(self):
