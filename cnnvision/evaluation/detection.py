@@ -26,7 +26,7 @@ class DetectionEvaluator:
 
     Attributes:
         images: of each image (objects, boxes, labels, scores), as they were given, the padding left out.
-        matches: of each class, after `compute()`; small: in the first range of area alone.
+        matches: of each class, after `compute()`; small: of small objects alone.
         compared: metrics of a comparison; the last is the loss's, of detectors that look at proposals.
     """
 
@@ -58,13 +58,14 @@ class DetectionEvaluator:
 
     def resampled(self) -> dict[str, np.ndarray]:
         """ "AP", "AP50", "APs" on sets of images drawn with replacement, after `compute()`; see `resampled_precisions`."""
-        small = resampled_precisions(self.small)["AP"] if self.area_ranges else None
-        return resampled_precisions(self.matches) | ({} if small is None else {"APs": small})
+        small = {"APs": resampled_precisions(self.small)["AP"]} if self.small else {}
+        return resampled_precisions(self.matches) | small
 
     def _coco(self) -> dict[str, float]:
         evaluation = coco_evaluation(self.images, len(self.classes), self.area_ranges, self.counts)
         self.matches = matches_of(evaluation)
-        self.small = matches_of(evaluation, 1) if self.area_ranges else []
+        ranges = list(self.area_ranges)
+        self.small = matches_of(evaluation, 1 + ranges.index("small")) if "small" in ranges else []
         return coco_metrics(evaluation, self.classes, self.area_ranges, self.counts)
 
     def _voc(self) -> dict[str, float]:

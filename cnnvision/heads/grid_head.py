@@ -173,8 +173,8 @@ def matches(
 
 def boxes_and_scores(
     outputs: Float[Array, "s t d"], boxes: int, height: int, width: int
-) -> tuple[Float[Array, "n k 4"], Float[Array, "n k"]]:
-    """Each box of each cell, for each class, and its class-specific confidence (equation 1): what ops/detections.py takes.
+) -> tuple[Float[Array, "n 1 4"], Float[Array, "n k"]]:
+    """Each box of each cell, the same for all classes, and its class-specific confidences (equation 1): for ops/detections.
 
     Nothing bounds the numbers of a cell: a confidence or probability below 0 counts as 0, a score above 1 as 1.
 
@@ -187,7 +187,7 @@ def boxes_and_scores(
     scores = jnp.maximum(found.confidences, 0.0)[..., None] * jnp.maximum(found.classes, 0.0)[:, :, None]
     scores = jnp.minimum(scores, 1.0).reshape(-1, found.classes.shape[-1])
     in_pixels = from_fractions(decode(found.boxes), height, width).reshape(-1, 1, 4)
-    return jnp.broadcast_to(in_pixels, (*scores.shape, 4)), scores
+    return in_pixels, scores
 
 
 def ceiling(

@@ -12,12 +12,16 @@ from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
 from cnnvision.ops.boxes import clip, iou
-from cnnvision.ops.nms import rounded_down
+from cnnvision.ops.nms import nms, rounded_down
 from cnnvision.settings import Between, Share
 from cnnvision.types import DetectionPrediction
 
 SMALLEST = 1e-2
 """Least side of a detection, pixels; shorter ones (clipped away at the border, say) are dropped."""
+
+
+AT_ONCE = 2**22
+"""Pairs of boxes, of all classes together, that are held against each other at once where the classes share their boxes."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,8 +60,12 @@ def detections(
     counts = (scores > settings.score_above) & large & valid[:, None]
     if settings.candidates is not None:
         boxes, scores, counts = _candidates(boxes, scores, counts, settings.candidates)
+    best = (scores, counts, settings.threshold, settings.most)
+    if boxes.shape[1] == 1 and scores.size * len(scores) <= AT_ONCE:
+        index, labels, scores, valid = best_of_shared_boxes(boxes[:, 0], *best)
+        return DetectionPrediction(jnp.where(valid[:, None], boxes[index, 0], 0.0), labels, scores, valid)
     boxes = jnp.broadcast_to(boxes, (*scores.shape, 4))
-    index, labels, scores, valid = best_of_classes(boxes, scores, counts, settings.threshold, settings.most)
+    index, labels, scores, valid = best_of_classes(boxes, *best)
     return DetectionPrediction(jnp.where(valid[:, None], boxes[index, labels], 0.0), labels, scores, valid)
 
 
@@ -112,3 +120,22 @@ def best_of_classes(
     valid = best >= 0
     index = jnp.where(valid, chosen.T.reshape(-1)[flat], 0)
     return index, jnp.where(valid, flat // most, 0).astype(jnp.int32), jnp.where(valid, best, 0.0), valid
+
+
+def best_of_shared_boxes(
+    boxes: Float[Array, "n 4"], scores: Float[Array, "n k"], valid: Bool[Array, "n k"], threshold: float, most: int
+) -> tuple[Int[Array, "d"], Int[Array, "d"], Float[Array, "d"], Bool[Array, "d"]]:
+    """`best_of_classes` where all classes have the same few boxes. A class is suppressed in a few rounds (`nms`), where that
+    takes a round for each detection.
+
+    Args:
+        boxes: x1 y1 x2 y2; the others as there.
+    """
+    count = len(scores)
+    keep = jax.vmap(lambda scores, valid: nms(boxes, scores, valid, threshold), in_axes=1)(scores, valid)
+    found = jnp.where(keep, scores.T.astype(jnp.float32), -1.0).reshape(-1)
+    missing = max(0, most - len(found))
+    best, flat = lax.top_k(jnp.pad(found, (0, missing), constant_values=-1.0), most)
+    there = best >= 0
+    index, labels = jnp.where(there, flat % count, 0), jnp.where(there, flat // count, 0)
+    return index.astype(jnp.int32), labels.astype(jnp.int32), jnp.where(there, best, 0.0), there

@@ -136,10 +136,14 @@ def test_without_detections_or_objects():
 def test_area_ranges_are_those_of_the_data():
     truths = [objects_of([[0, 0, 10, 10], [100, 100, 150, 150]], [0, 0])]
     found = [(np.array([[0, 0, 10, 10]]), np.array([0]), np.array([0.9]))]
-    metrics = evaluated(
-        truths, found, ranges={"small": (0.0, 200.0), "medium": (200.0, 3000.0), "large": (3000.0, 1e9)}
-    ).compute()
-    assert metrics["APs"] == pytest.approx(1.0) and metrics["APm"] == 0.0 and np.isnan(metrics["APl"])
+    ranges = {"small": (0.0, 200.0), "medium": (200.0, 3000.0), "large": (3000.0, 1e9)}
+    for ordered in (ranges, dict(sorted(ranges.items()))):  # a run folder has them by name
+        evaluator = evaluated(truths, found, ranges=ordered)
+        metrics = evaluator.compute()
+        assert metrics["APs"] == pytest.approx(1.0) and metrics["APm"] == 0.0 and np.isnan(metrics["APl"])
+        resampled = evaluator.resampled()
+        np.testing.assert_allclose(resampled["APs"], 1.0)
+        assert resampled["AP"].mean() == pytest.approx(metrics["AP"])
 
 
 def test_voc_by_hand():

@@ -144,8 +144,8 @@ def test_scores_are_confidence_times_class():
     """Equation 1, at one cell of a grid of 1×1: a box of half the input in its middle."""
     outputs = jnp.array([[[0.5, 0.5, np.sqrt(0.5), np.sqrt(0.5), 0.8, 0.5, 0.5, -1, 1, -0.5, 0.5, 2.0, -0.5]]], jnp.float32)
     boxes, scores = grid_head.boxes_and_scores(outputs, B, HEIGHT, WIDTH)
-    np.testing.assert_allclose(boxes[0], np.tile([20, 10, 60, 30], (K, 1)), rtol=1e-5)
-    np.testing.assert_allclose(boxes[1], np.tile([0, 0, 80, 40], (K, 1)), atol=1e-4)  # a negative root, squared
+    np.testing.assert_allclose(boxes[0], [[20, 10, 60, 30]], rtol=1e-5)
+    np.testing.assert_allclose(boxes[1], [[0, 0, 80, 40]], atol=1e-4)  # a negative root, squared
     np.testing.assert_allclose(scores, [[0.4, 1.0, 0], [0, 0, 0]], atol=1e-6)
 
 

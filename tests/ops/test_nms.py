@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from cnnvision.ops import nms as ops
-from cnnvision.ops.detections import DetectionSettings, best_of_classes, detections
+from cnnvision.ops.detections import DetectionSettings, best_of_classes, best_of_shared_boxes, detections
 from cnnvision.ops.images import on_mesh, per_image
 from cnnvision.programs.traffic import collectives
 from cnnvision.training.sharding import make_mesh
@@ -16,6 +16,7 @@ from tests.reference import nms as reference
 NMS = jax.jit(ops.nms, static_argnums=3)
 OVERLAPS = jax.jit(lambda a, b: ops.pairwise(ops.iou, a, b))
 DETECT = jax.jit(best_of_classes, static_argnums=(3, 4))
+SHARED = jax.jit(best_of_shared_boxes, static_argnums=(3, 4))
 
 
 def crowded(rng, count):
@@ -133,3 +134,17 @@ def test_images_stay_on_their_devices():
     program = jax.jit(on_mesh(stage, mesh)).lower(*split).compile()
     assert not collectives(program.as_text())
     jax.tree.map(np.testing.assert_array_equal, program(*split), expected)
+
+
+@pytest.mark.parametrize(("most", "threshold"), [(7, 0.5), (100, 0.3), (200, 0.0)])
+def test_boxes_that_classes_share_are_suppressed_as_if_they_did_not(most, threshold):
+    """Ties, boxes that are equal, classes without a box; more asked for than there is."""
+    rng = np.random.default_rng(most)
+    for case in range(60):
+        boxes = whole_boxes(rng, 40, side=9) if case % 2 else crowded(rng, 40)
+        scores = (rng.integers(0, 9, (40, 4)) / 9 if case % 3 else rng.random((40, 4))).astype(np.float32)
+        valid = (rng.random((40, 4)) < 0.8) & np.array([True, True, case % 5 > 0, True])
+        given = jnp.array(boxes), jnp.array(scores), jnp.array(valid)
+        wide = jnp.broadcast_to(given[0][:, None], (40, 4, 4))
+        expected, found = DETECT(wide, *given[1:], threshold, most), SHARED(*given, threshold, most)
+        jax.tree.map(np.testing.assert_array_equal, found, expected)
