@@ -145,7 +145,7 @@ def compiled(function: Callable[..., Any], arguments: tuple[Any, ...]) -> Progra
 
 @contextlib.contextmanager
 def _without_cache() -> Iterator[None]:
-    """Programs are compiled, not read from the compilation cache; JAX looks at its setting once, until the cache is reset."""
+    """Programs are compiled, not read from the compilation cache. (JAX reads its setting once, until the cache is reset.)"""
     before = jax.config.jax_enable_compilation_cache
     try:
         jax.config.update("jax_enable_compilation_cache", False)
