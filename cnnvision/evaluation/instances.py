@@ -78,7 +78,7 @@ class InstanceEvaluator(DetectionEvaluator):
         return metrics | {f"boundary_{name}": named(boundaries)[name] for name in OF_BOUNDARIES}
 
     def resampled(self) -> dict[str, np.ndarray]:
-        """As `DetectionEvaluator.resampled`, on the same drawn sets those of masks, too: "mask_AP", "mask_AP50"."""
+        """As `DetectionEvaluator.resampled`, and on the same drawn sets "mask_AP" and "mask_AP50"."""
         of_masks = resampled_precisions(self.mask_matches)
         return super().resampled() | {f"mask_{name}": values for name, values in of_masks.items()}
 
