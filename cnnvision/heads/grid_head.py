@@ -7,6 +7,7 @@ input's sides. The network gives their roots (section 2.2): an error of the same
 """
 
 import dataclasses
+from functools import partial
 from typing import Annotated, Any, Literal, NamedTuple
 
 import flax.linen as nn
@@ -73,23 +74,26 @@ class GridHead(nn.Module):
             bias = settings.norm == "none"
             x = Conv(channels, 3, stride, use_bias=bias, dtype=self.dtype, name=f"conv{i}")(x)
             x = leaky_relu(Norm(settings.norm, dtype=self.dtype, name=f"norm{i}")(x, train, valid))
-        start = np.array(START * settings.boxes + (0.0,) * self.classes, np.float32)
-        last = lambda count: {
-            "kernel_init": normal(0.01),
-            "bias_init": lambda key, shape, dtype=jnp.float32: jnp.array(np.tile(start, count), dtype),
-            "dtype": jnp.float32,
-            "name": "cells",
+        # Two layers beside each other, so that a run with other classes can start from this one's boxes.
+        start = jnp.tile(jnp.array(START, jnp.float32), settings.boxes)
+        layers = {
+            "box": (len(start), lambda key, shape, dtype=jnp.float32: jnp.resize(start, shape)),
+            "class": (self.classes, nn.initializers.zeros),
         }
         if settings.cells is None:
-            return Conv(len(start), 1, use_bias=True, **last(1))(x.astype(jnp.float32))
+            x = x.astype(jnp.float32)
+            conv = partial(Conv, size=1, use_bias=True, dtype=jnp.float32, kernel_init=normal(0.01))
+            found = [conv(numbers, bias_init=bias, name=name)(x) for name, (numbers, bias) in layers.items()]
+            return jnp.concatenate(found, axis=-1)
         x = x.reshape(len(x), -1)
         for i, width in enumerate(settings.hidden):
             rectified = normal((2.0 / ((1.0 + LEAK**2) * x.shape[-1])) ** 0.5)
             x = leaky_relu(nn.Dense(width, dtype=self.dtype, kernel_init=rectified, name=f"hidden{i}")(x))
             x = nn.Dropout(settings.dropout, deterministic=not train or i > 0)(x)
-        cells = (settings.cells, settings.cells)
-        x = nn.Dense(cells[0] * cells[1] * len(start), **last(cells[0] * cells[1]))(x.astype(jnp.float32))
-        return x.reshape(len(x), *cells, len(start))
+        x, side = x.astype(jnp.float32), settings.cells
+        dense = partial(nn.DenseGeneral, dtype=jnp.float32, kernel_init=normal(0.01))
+        found = [dense((side * side, numbers), bias_init=bias, name=name)(x) for name, (numbers, bias) in layers.items()]
+        return jnp.concatenate(found, axis=-1).reshape(len(x), side, side, -1)
 
 
 class CellOutputs(NamedTuple):

@@ -152,11 +152,9 @@ class Stages:
 
     def matches(self, params: Any, model_state: Any, batch: Batch) -> dict[str, Matched]:
         """The anchors that stand for objects (section 3.1.2)."""
-        maps = jax.eval_shape(self.features, params, model_state, batch)
-        settings = self.settings
-        anchors = np.concatenate(
-            anchors_of_maps(maps, batch.image.shape[1:3], settings.anchors.sizes, settings.anchors.ratios)
-        )
+        settings, maps = self.settings, self.features(params, model_state, batch)  # for their shapes alone
+        of_maps = anchors_of_maps(maps, batch.image.shape[1:3], settings.anchors.sizes, settings.anchors.ratios)
+        anchors = np.concatenate(of_maps)
 
         def of_image(target, size):
             found = matched(jnp.asarray(anchors), target, size, settings.rpn)

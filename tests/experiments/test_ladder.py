@@ -125,7 +125,8 @@ def test_the_segmentation_ladder_from_end_to_end(tmp_path, monkeypatch, few_shap
     rows = list(csv.DictReader((tmp_path / "ladder.csv").open()))
     assert [row["network"] for row in rows] == names
     quality = [f"{metric}{end}" for metric in ("mean_iou", "boundary_f") for end in ("", "_low", "_high")]
-    assert list(rows[0]) == ["network", "parameters", "gflop_an_image", "ms_an_image", *quality]
+    costs = ["gflop_an_image", "memory_mib", "compile_seconds", "ms_an_image"]
+    assert list(rows[0]) == ["network", "parameters", *costs, *quality]
     for row in rows:
         numbers = {key: float(value) for key, value in row.items() if key != "network"}
         assert all(0 <= numbers[f"{metric}_low"] <= numbers[f"{metric}_high"] <= 1 for metric in ("mean_iou", "boundary_f"))

@@ -153,7 +153,7 @@ def test_imagenet_weights_of_another_backbone():
 def test_a_backbone_without_weights_from_elsewhere():
     with pytest.raises(WeightsError, match="no weights from elsewhere for the backbone 'small'"):
         load_pretrained("some.pth", "small", {}, {})
-    assert set(BACKBONES) - set(NAMINGS) == {"small", "contracting_path"}
+    assert set(BACKBONES) - set(NAMINGS) == {"small", "contracting_path", "darknet_v1"}
 
 
 def test_a_file_and_its_name_in_report_and_error(tmp_path):
