@@ -7,7 +7,7 @@ Model       cnnvision/models/yolo.py: EfficientNet-Lite0 from ImageNet weights u
             of stride 32 it learns far more slowly: AP50 .177 after 300 steps, where this one has .505
 Data        shapes: 2,000 + 500 images of 128×128 made on the spot, one to eight objects of six classes; seen at 224×224
 Hardware    two x86 cores
-Result      val, 500 images: AP .344, AP50 .668, AP75 .307, APs .180, APm .330, APl .528, in 8:35 minutes; 7.6 % of the
+Result      val, 500 images: AP .343, AP50 .670, AP75 .311, APs .181, APm .347, APl .523, in 7:49 minutes; 7.6 % of the
             objects share their cell with a larger one, and cannot be found
 """
 
