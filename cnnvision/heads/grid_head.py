@@ -209,8 +209,7 @@ def ceiling(
     truth = to_fractions(target.boxes, height, width)[given.object]
     decoded = from_fractions(decode(encode(truth)[:, :, None]), height, width).reshape(-1, 4)
     of_object = (given.object.reshape(-1)[None] == jnp.arange(len(target.labels))[:, None]) & given.holds.reshape(-1)[None]
-    kept = jnp.any(of_object, axis=1)
-    boxes = decoded[jnp.argmax(of_object, axis=1)]
+    kept, boxes = target.valid & ~target.crowd & ~given.lost, decoded[jnp.argmax(of_object, axis=1)]
     return DetectionPrediction(
         jnp.where(kept[:, None], boxes, 0.0), jnp.where(kept, target.labels, 0), kept.astype(jnp.float32), kept
     )

@@ -20,7 +20,7 @@ from cnnvision.errors import ConfigError
 from cnnvision.ops import losses
 from cnnvision.ops.anchors import best_of_each, concatenated, in_image
 from cnnvision.ops.boxes import clip, decode
-from cnnvision.ops.matching import Matches, match, sample_balanced
+from cnnvision.ops.matching import Matches, match, match_inside, sample_balanced
 from cnnvision.ops.nms import nms
 from cnnvision.settings import Between, Count, Share
 from cnnvision.task import Mean
@@ -100,10 +100,7 @@ def matched(anchors: Float[Array, "n 4"], target: ObjectTarget, size: Int[Array,
     Anchors whose centre lies in the padding are neither, nor the best that an object has.
     """
     inside = in_image(anchors, size)
-    within = jnp.where(inside[:, None], anchors, 0.0)  # a box without area overlaps nothing
-    thresholds = settings.positive_from, settings.negative_below
-    matches = match(within, target.boxes, target.valid, target.crowd, *thresholds, low_quality=True)
-    return matches.replace(positive=matches.positive & inside, negative=matches.negative & inside)
+    return match_inside(anchors, inside, target, settings.positive_from, settings.negative_below, low_quality=True)
 
 
 def rpn_terms(

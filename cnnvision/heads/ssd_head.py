@@ -21,7 +21,7 @@ from cnnvision.ops import losses
 from cnnvision.ops.anchors import concatenated
 from cnnvision.ops.boxes import decode, encode
 from cnnvision.ops.detections import DetectionSettings, detections
-from cnnvision.ops.matching import Matches, hard_negatives, match
+from cnnvision.ops.matching import Matches, hard_negatives, match_inside
 from cnnvision.settings import Between, Share
 from cnnvision.task import Mean
 from cnnvision.types import DetectionPrediction, ObjectTarget
@@ -117,10 +117,7 @@ def matched(
         target: of this image: boxes [m, 4], labels, valid and crowd [m].
         settings: see there.
     """
-    within = jnp.where(inside[:, None], boxes, 0.0)  # a box without area overlaps nothing
-    threshold = settings.positive_from
-    found = match(within, target.boxes, target.valid, target.crowd, threshold, threshold, forced=True)
-    return found.replace(positive=found.positive & inside, negative=found.negative & inside)
+    return match_inside(boxes, inside, target, settings.positive_from, settings.positive_from, forced=True)
 
 
 def ssd_terms(

@@ -142,22 +142,24 @@ class Stages:
         """Maps by stride."""
         return self.apply(params, model_state, *self.images(batch), method="features")[0]
 
+    def anchors(self, maps: Mapping[int, Array], batch: Batch) -> list[np.ndarray]:
+        """Those of each map, [n, 4] x1 y1 x2 y2, input pixels (section 3.1.1)."""
+        settings = self.settings.anchors
+        return anchors_of_maps(maps, batch.image.shape[1:3], settings.sizes, settings.ratios)
+
     def propose(self, maps: Mapping[int, Array], outputs: Any, batch: Batch, train: bool) -> tuple[Any, Proposals]:
         """Anchors of each map (section 3.1.1), and the proposals of each image (section 3.3), constants of the loss."""
-        settings = self.settings
-        anchors = anchors_of_maps(maps, batch.image.shape[1:3], settings.anchors.sizes, settings.anchors.ratios)
+        settings, anchors = self.settings, self.anchors(maps, batch)
         (before, most), threshold = settings.proposals.limits(train), settings.proposals.threshold
         of_image = partial(propose, anchors=anchors, before=before, most=most, threshold=threshold)
         return anchors, per_image(of_image, *lax.stop_gradient(outputs), batch.size)
 
     def matches(self, params: Any, model_state: Any, batch: Batch) -> dict[str, Matched]:
         """The anchors that stand for objects (section 3.1.2)."""
-        settings, maps = self.settings, self.features(params, model_state, batch)  # for their shapes alone
-        of_maps = anchors_of_maps(maps, batch.image.shape[1:3], settings.anchors.sizes, settings.anchors.ratios)
-        anchors = np.concatenate(of_maps)
+        anchors = np.concatenate(self.anchors(self.features(params, model_state, batch), batch))  # of the maps' shapes alone
 
         def of_image(target, size):
-            found = matched(jnp.asarray(anchors), target, size, settings.rpn)
+            found = matched(jnp.asarray(anchors), target, size, self.settings.rpn)
             return Matched(jnp.asarray(anchors), found.object, found.positive)
 
         return {"anchors": per_image(of_image, batch.target, batch.size)}

@@ -9,6 +9,7 @@ from jaxtyping import Array, Bool, Float, Key
 
 from cnnvision import types
 from cnnvision.ops.boxes import covered, iou, pairwise
+from cnnvision.types import ObjectTarget
 
 CROWD = 0.7
 """Boxes of which a crowd covers at least this share are not negative (Detectron's value)."""
@@ -75,6 +76,28 @@ def match(
     unsure = (pairwise(covered, boxes, objects) >= CROWD) | (pairwise(iou, boxes, objects) >= negative_below)
     negative = (best < negative_below) & ~positive & ~jnp.any(unsure & (valid & crowd)[None, :], axis=1)
     return Matches(first.astype(jnp.int32), best, positive, negative)
+
+
+def match_inside(
+    boxes: Float[Array, "n 4"],
+    inside: Bool[Array, "n"],
+    target: ObjectTarget,
+    positive_from: float,
+    negative_below: float,
+    **rule: bool,
+) -> Matches:
+    """`match` of the boxes that lie in one image: the others are neither positive nor negative, nor the best that an object
+    has.
+
+    Args:
+        boxes: x1 y1 x2 y2, input pixels.
+        inside: which take part.
+        target: of this image: boxes [m, 4], labels, valid and crowd [m].
+        positive_from, negative_below, rule: as for `match`.
+    """
+    within = jnp.where(inside[:, None], boxes, 0.0)  # a box without area overlaps nothing
+    found = match(within, target.boxes, target.valid, target.crowd, positive_from, negative_below, **rule)
+    return found.replace(positive=found.positive & inside, negative=found.negative & inside)
 
 
 def hard_negatives(
