@@ -22,6 +22,7 @@ from cnnvision.models import make_task
 from cnnvision.models.binding import named_sizes
 from cnnvision.runs import config_json
 from cnnvision.runs.network import names_of
+from cnnvision.runs.reach import SEEN, beyond_reach
 from cnnvision.runs.start import with_start
 from cnnvision.settings import check_name, read
 from cnnvision.task import DataInfo, Task
@@ -178,6 +179,9 @@ def join(config: ConfigDict, workdir: epath.PathLike, mesh: jax.sharding.Mesh | 
         some = cached(first(proposing, examples), options.cache_mb)
         return pipeline.eval_batches(some, task.inputs, options, *processes, start)
 
+    def opening():
+        return [beyond_reach(task.ceiling, fit_batches(SEEN, 0))] if task.ceiling else []
+
     return Run(
         task=task,
         config=config,
@@ -189,6 +193,7 @@ def join(config: ConfigDict, workdir: epath.PathLike, mesh: jax.sharding.Mesh | 
         evaluation=evaluation_of(task, first(eval_source, config.data.eval_examples), config, mesh),
         classes=names_of(task, info),
         fit_batches=fit_batches,
+        opening=opening,
         fingerprint=fingerprint_of(selection.source, config.data.source),
         write_config=lambda: config_json.write(config, info, workdir),
         say=say,

@@ -29,7 +29,7 @@ from cnnvision.task import Task
 from cnnvision.training.checkpoint import Checkpoints, with_layout
 from cnnvision.training.evaluate import SplitEvaluation, remarks
 from cnnvision.training.failure import fail
-from cnnvision.training.first_batch import SEEN, beyond_reach, draw_inputs
+from cnnvision.training.first_batch import draw_inputs
 from cnnvision.training.host_stages import Outputs, fit, remove_outputs
 from cnnvision.training.metric_log import MetricLog
 from cnnvision.training.optimizer import make_optimizer
@@ -57,6 +57,7 @@ class Run:
         classes: names, for pictures.
         fit_batches: (examples, first batch) -> batches of the training split's first examples, without augmentation.
         fingerprint: of what is trained on: ids, classes, labels and masks.
+        opening: lines that are said before the first step.
         write_config: writes `config.json`, once the run is known to begin.
         say: prints a line.
     """
@@ -72,6 +73,7 @@ class Run:
     classes: tuple[str, ...]
     fit_batches: Callable[[int, int], Iterable[Any]]
     fingerprint: str
+    opening: Callable[[], Iterable[str]] = tuple
     write_config: Callable[[], None] = lambda: None
     say: Callable[[str], None] = print
 
@@ -196,8 +198,8 @@ def steps(
         if loaded.step == 0:
             pictures, classes = run.workdir / "pictures", run.classes if run.leads else None
             draw_inputs(pictures, run.task, run.mesh, state, loaded.batch, classes)
-            if run.task.ceiling is not None:
-                say(beyond_reach(run.task.ceiling, run.fit_batches(SEEN, 0)))
+            for line in run.opening():
+                say(line)
         faults.add(loaded, say)
         state, report = step_function(state, put_batch(loaded.batch, run.mesh), stop_flags(stop, run.mesh))
         done = loaded.step + 1

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import jax.numpy as jnp
 import numpy as np
 
-from cnnvision.training.first_batch import beyond_reach
+from cnnvision.runs.reach import beyond_reach
 from cnnvision.types import Batch, DetectionPrediction, ObjectTarget
 
 
@@ -27,7 +27,8 @@ def first_alone(batch):
 
 
 def test_objects_that_nothing_can_hold_are_counted():
-    """The first of each image is held, one more lies where that of its class is; crowds and padding do not count."""
+    """The first of each image is held, but not one that overlaps it much: one detection finds one object. Crowds and padding
+    do not count."""
     square = lambda x, side: [x, 0, x + side, side]
     batches = [
         loaded([[square(0, 10), square(1, 10), square(50, 4)]], [[0, 0, 0]]),
@@ -35,7 +36,7 @@ def test_objects_that_nothing_can_hold_are_counted():
         loaded([[square(0, 10), square(30, 10)]], [[0, 0]], valid=(False,)),
     ]
     said = beyond_reach(first_alone, batches)
-    assert said.startswith("2 of 5 objects of the first 2 training images (40.0%) cannot be learnt")
-    assert "median of their sides is 5 input pixels, that of all 10" in said
+    assert said.startswith("3 of 5 objects of the first 2 training images (60.0%) cannot be learnt")
+    assert "median of their sides is 6 input pixels, that of all 10" in said
     all_held = beyond_reach(first_alone, [loaded([[square(0, 10)]], [[0]])])
     assert all_held == "all 1 objects of the first 1 training images can be learnt"
