@@ -119,7 +119,8 @@ class Evaluator(Protocol):
     """Accumulates a metric over a split, on the host, against the original ragged examples.
 
     For comparisons of runs it may have `compared`, a tuple of metric names, the most important one first, and
-    `resampled()`, called after `compute()`: metric name -> float64 [rounds], its values on resamples of the images.
+    `resampled()`, called after `compute()`: metric name -> float64 [rounds], its values on resamples of the images; and
+    `errors()`: kind -> share.
     """
 
     def update(self, examples: Sequence[Example], predictions: Any) -> None:

@@ -5,11 +5,12 @@ import difflib
 import os
 import pathlib
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from cnnvision.errors import CnnvisionError, ConfigError, RunError
 from cnnvision.installation import typed
+from cnnvision.settings import check_name
 
 
 class Parser(argparse.ArgumentParser):
@@ -65,6 +66,22 @@ def check_output(output: str) -> None:
     """Raises RunError where what --output names is a file: it is to be a folder."""
     if os.path.isfile(output):
         raise RunError(f"--output: {output} is a file; name a folder")
+
+
+def names_in(only: str | None) -> tuple[str, ...]:
+    """The names of --only, which commas part; () where it is not given: all."""
+    return () if only is None else tuple(name.strip() for name in only.split(","))
+
+
+def chosen_of(only: Sequence[str], known: Iterable[str]) -> list[str]:
+    """The known names that --only means, however they are spelled ("Faster R-CNN", "faster_rcnn"); all of them for none.
+
+    Raises:
+        ConfigError: a name that is none of them.
+    """
+    letters, known = lambda text: "".join(filter(str.isalnum, text.lower())), list(known)
+    spelled = {letters(name): name for name in known}
+    return [check_name("--only", spelled.get(letters(name), name), known) for name in only or known]
 
 
 def add_network(parser: Parser) -> None:

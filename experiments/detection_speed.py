@@ -15,7 +15,7 @@ import os
 
 from cnnvision.errors import DataError
 
-from .command_line import Parser, cache_compilations, main
+from .command_line import Parser, cache_compilations, chosen_of, main, names_in
 
 CLASSES = 20
 SIDE, MULTIPLE = 600, 16
@@ -96,10 +96,8 @@ def run(
     from cnnvision.inputs import ProposalSpec
     from cnnvision.models import make_task
     from cnnvision.runs.join import loading
-    from cnnvision.settings import check_name
     from cnnvision.task import DataInfo
 
-    from .ladder import named
     from .reports.costs import cost_of, on_one_device, proposal_seconds
 
     if image and not os.path.isfile(image):
@@ -108,7 +106,7 @@ def run(
     pixels = photograph.read(0).image
     scale = (64 if smoke else SIDE) / min(pixels.shape[:2])
     size = tuple(max(1, round(side * scale / MULTIPLE)) * MULTIPLE for side in pixels.shape[:2])
-    chosen = [check_name("--only", named(name, NETWORKS), NETWORKS) for name in only or NETWORKS]
+    chosen = chosen_of(only, NETWORKS)
     wanted = any(name in ("R-CNN", "Fast R-CNN") for name in chosen)
     ahead = proposal_seconds([pixels] * rounds, ProposalSpec("selective_search", proposals)) if wanted else 0.0
     say(f"{pixels.shape[1]}×{pixels.shape[0]} pixels; networks that look at regions see {size[1]}×{size[0]}")
@@ -171,8 +169,7 @@ def command(arguments: list[str] | None = None) -> int:
             f"these, --rounds ({flags.rounds}) and --batch ({flags.batch}) must be at least 1"
         )
     cache_compilations()
-    only = [name.strip() for name in flags.only.split(",")] if flags.only is not None else ()
-    options = dict(only=only, together=flags.batch)
+    options = dict(only=names_in(flags.only), together=flags.batch)
     print(report(run(flags.image, proposals, crops, chunk, flags.rounds, flags.smoke, **options)))
     return 0
 

@@ -11,7 +11,7 @@ Families: segmentation, detection.
 
 import os
 
-from .command_line import Parser, cache_compilations, folder, main
+from .command_line import Parser, cache_compilations, chosen_of, folder, main, names_in
 
 FAMILIES = {
     "segmentation": {
@@ -64,7 +64,7 @@ def run(family: str, data: str, workdir, smoke: bool = False, say=print, overrid
     if any(key == "data.source" for key, _ in overrides):
         raise ConfigError("--config.data.source: the ladder takes its data from --data")
     systems, configs = FAMILIES[check_name("--family", family, FAMILIES)], {}
-    chosen = [check_name("--only", named(name, systems), systems) for name in only or systems]
+    chosen = chosen_of(only, systems)
     for name, argument in systems.items():
         if name not in chosen:
             continue
@@ -80,12 +80,6 @@ def run(family: str, data: str, workdir, smoke: bool = False, say=print, overrid
         check_data(folder(name), data)
     train.run_all(configs, folder, say)
     return comparison.compare({name: folder(name) for name in configs}, VARIANTS, workdir, say)
-
-
-def named(name: str, systems) -> str:
-    """The system that a name means, however it is spelled: "Faster R-CNN", "faster_rcnn"; else the name itself."""
-    letters = lambda text: "".join(filter(str.isalnum, text.lower()))
-    return next((system for system in systems if letters(system) == letters(name)), name)
 
 
 def check_data(workdir, data: str) -> None:
@@ -114,7 +108,7 @@ def command(arguments: list[str] | None = None) -> int:
     parser.add_argument("--smoke", action="store_true", help="seconds a system; numbers mean nothing")
     flags, overrides = parser.parse(arguments)
     cache_compilations()
-    only = [name.strip() for name in flags.only.split(",")] if flags.only is not None else ()
+    only = names_in(flags.only)
     print(run(flags.family, flags.data, flags.workdir, flags.smoke, overrides=overrides, only=only))
     return 0
 

@@ -8,6 +8,7 @@ import numpy as np
 
 from cnnvision.evaluation.coco import COUNTS, Evaluation, Matches, best_threshold, coco_evaluation, matches_of
 from cnnvision.evaluation.detection_bootstrap import resampled_precisions
+from cnnvision.evaluation.detection_errors import shares
 from cnnvision.evaluation.voc import Truth, average_precision, precision_recall
 from cnnvision.types import DetectionPrediction, Example
 
@@ -60,6 +61,10 @@ class DetectionEvaluator:
         """ "AP", "AP50", "APs" on sets of images drawn with replacement, after `compute()`; see `resampled_precisions`."""
         small = {"APs": resampled_precisions(self.small)["AP"]} if self.small else {}
         return resampled_precisions(self.matches) | small
+
+    def errors(self) -> dict[str, float]:
+        """The kinds of the best detections, in shares; see `shares`."""
+        return shares(self.images, len(self.classes))
 
     def _coco(self) -> dict[str, float]:
         evaluation = coco_evaluation(self.images, len(self.classes), self.area_ranges, self.counts)

@@ -13,7 +13,7 @@ from etils import epath
 from cnnvision.data.augment.windows import all_tiles
 from cnnvision.errors import RunError
 from cnnvision.evaluation.bootstrap import percentiles
-from cnnvision.evaluation.detection_errors import confident, shares
+from cnnvision.evaluation.detection_errors import confident
 from cnnvision.inputs import ProposalSpec
 from cnnvision.installation import typed
 from cnnvision.models import make_task
@@ -107,7 +107,7 @@ def contender(name: str, workdir: epath.Path, say: Any, ahead: dict[ProposalSpec
         ceiling = {f"ceiling_{metric}": reached[metric] for metric in ("AP", "APs")}
         metrics, compared = metrics | ceiling, (*compared, *ceiling)
     resampled = evaluation.evaluator.resampled() if hasattr(evaluation.evaluator, "resampled") else {}
-    errors = shares(evaluation.evaluator.images, len(trained.info.classes)) if spec.target == "objects" and resampled else {}
+    errors = evaluation.evaluator.errors() if hasattr(evaluation.evaluator, "errors") else {}
     say(f"{name}: " + ", ".join(f"{metric} {metrics[metric]:.4f}" for metric in resampled or compared))
     arguments = on_one_device(trained.params, trained.model_state, next(iter(evaluation.batches())).batch)
     if spec.proposals not in ahead:
