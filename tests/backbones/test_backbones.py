@@ -240,6 +240,18 @@ def test_a_residual_block_may_start_as_its_shortcut(bottleneck):
     np.testing.assert_array_equal(output, np.maximum(image, 0))
 
 
+def test_where_the_epsilon_is_0_larger_variances_give_the_same_features():
+    variables = initialised("resnet18", norm="frozen")
+    image = jax.random.normal(jax.random.key(0), (1, 32, 32, 3))
+    larger = jax.tree_util.tree_map_with_path(lambda path, x: x + 0.5 if path[-1].key == "var" else x, variables)
+    features = lambda epsilon, variables: jax.jit(
+        lambda variables: make_backbone("resnet18", norm="frozen", norm_epsilon=epsilon).apply(variables, image, False)
+    )(variables)
+    expected, found = features(0.5, variables), features(0.0, larger)
+    for stride in expected:
+        np.testing.assert_allclose(found[stride], expected[stride], rtol=1e-5, atol=1e-5)
+
+
 @pytest.mark.parametrize("name", ["resnet18", "resnet50"])
 def test_the_epsilon_reaches_each_of_a_resnet_s_norms(name):
     """Each frozen norm's variance gets it: as many additions of it stand in the program as there are variances."""

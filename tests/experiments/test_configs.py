@@ -1,5 +1,5 @@
-"""Every config: of each model and backbone, the smoke variant of one trains, evaluates, saves, goes on and predicts. Of the
-others, which differ in options alone, the first batches are read and the programs traced.
+"""Every config: of each model, neck and backbone, the smoke variant of one trains, evaluates, saves, goes on and predicts.
+Of the others, which differ in options alone, the first batches are read and the programs traced.
 """
 
 import json
@@ -22,11 +22,11 @@ CONFIGS = sorted(path.stem for path in (ROOT / "configs").glob("*.py") if path.s
 
 def parts(name):
     model = load_config(f"{ROOT}/configs/{name}.py:smoke").model
-    return model.name, model.get("backbone", {}).get("name")
+    return model.name, model.get("neck"), model.get("backbone", {}).get("name")
 
 
 FIRST = {parts(name): name for name in reversed(CONFIGS)}
-"""Model and backbone -> the first config with these."""
+"""Model, neck and backbone -> the first config with these."""
 
 
 @pytest.fixture(autouse=True)

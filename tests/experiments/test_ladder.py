@@ -33,8 +33,9 @@ def one_device(monkeypatch):
 
 
 def test_the_detection_ladder_from_end_to_end(tmp_path, few_shapes):
-    names = ["R-CNN", "Fast R-CNN", "YOLO"]  # with what the others have: crops, proposals made ahead, or none
-    only = ["rcnn", "fast_rcnn", "YOLO"]
+    # With what the others have: crops; proposals made ahead, none, or learnt; masks.
+    names = ["R-CNN", "Fast R-CNN", "YOLO", "Mask R-CNN"]
+    only = ["rcnn", "fast_rcnn", "YOLO", "Mask R-CNN"]
     report = ladder.run("detection", "shapes", tmp_path, smoke=True, say=lambda line: None, only=only)
     rows_of = lambda table: [line.split("|")[1].strip() for line in table.splitlines() if line.startswith("|")][2:]
     table, _, errors, *_ = report.split("\n\n")
@@ -63,6 +64,7 @@ def test_the_detection_ladder_from_end_to_end(tmp_path, few_shapes):
     assert 0 < rows[0]["proposal_recall"] == rows[1]["proposal_recall"]
     assert rows[0]["ms_proposals"] == rows[1]["ms_proposals"] > 0
     assert "ms_grid" in parts and rows[2]["ms_proposals"] == 0
+    assert parts[-1] == "ms_masks" and rows[0]["ms_masks"] == 0 and rows[3]["mask_AP"] >= 0
     for picture in ("ladder.png", "ladder_seconds.png", "ladder_errors.png"):
         assert (tmp_path / picture).exists()
     # A cell holds one object; the other detectors encode all of them.

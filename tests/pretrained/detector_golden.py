@@ -38,21 +38,18 @@ def state_of(name: str) -> dict[str, np.ndarray]:
 def shapes_of(model: Any = faster_rcnn, classes: int = 90, **settings: Any) -> tuple[Any, dict, dict]:
     """(network, params, model_state) of zeros; `settings` of the model, but for its backbone."""
     network = model.make_network(model.Settings(backbone=BACKBONE, **settings), classes)
-    variables = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), _shapes(model, classes, repr(settings), network))
+    variables = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), _traced(model, classes, **settings))
     params = variables.pop("params")
     return network, params, variables
 
 
-_KNOWN: dict[tuple[Any, int, str], Any] = {}
-
-
-def _shapes(model: Any, classes: int, settings: str, network: Any) -> Any:
-    """The shapes of a network's variables; traced once."""
-    if (model, classes, settings) not in _KNOWN:
-        image = jax.ShapeDtypeStruct((1, 64, 64, 3), jnp.float32)
-        init = lambda image: network.init(jax.random.key(0), image, jnp.ones(1, bool), jnp.zeros((1, 2, 4)), False)
-        _KNOWN[model, classes, settings] = jax.eval_shape(init, image)
-    return _KNOWN[model, classes, settings]
+@functools.cache
+def _traced(model: Any, classes: int, **settings: Any) -> dict:
+    """The shapes of a network's variables."""
+    network = model.make_network(model.Settings(backbone=BACKBONE, **settings), classes)
+    image = jax.ShapeDtypeStruct((1, 64, 64, 3), jnp.float32)
+    init = lambda image: network.init(jax.random.key(0), image, jnp.ones(1, bool), jnp.zeros((1, 2, 4)), False)
+    return jax.eval_shape(init, image)
 
 
 class Outputs(NamedTuple):
