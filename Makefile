@@ -2,7 +2,11 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test check clean
+# Oldest and newest versions that pyproject.toml allows; the rest of the oldest is as pinned.
+OLDEST := jax==0.7.2 jaxlib==0.7.2 flax==0.11.2
+PINNED := ^(jax|jaxlib|flax|treescope|tensorstore)==
+
+.PHONY: demo test test-oldest test-newest check clean
 
 .venv/installed: requirements.txt pyproject.toml setup.py
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "cnnvision needs Python 3.11 or newer; try: make PYTHON=python3.11 $(MAKECMDGOALS)"; exit 1; }
@@ -17,9 +21,27 @@ demo: .venv/installed  ## trains, evaluates and draws a localizer in a few minut
 test: .venv/installed  ## the whole suite
 	@$(BIN)/python -m pytest -n 2 --dist worksteal
 
+.venv-oldest/installed: requirements.txt pyproject.toml setup.py
+	$(PYTHON) -m venv .venv-oldest
+	grep -vE '$(PINNED)' requirements.txt > .venv-oldest/others.txt
+	.venv-oldest/bin/python -m pip install -q --disable-pip-version-check $(OLDEST) -r .venv-oldest/others.txt
+	.venv-oldest/bin/python -m pip install -q --disable-pip-version-check --no-deps -e .
+	@touch $@
+
+test-oldest: .venv-oldest/installed  ## the suite on the oldest JAX and Flax that are supported, in an environment of its own
+	@.venv-oldest/bin/python -m pytest -n 2 --dist worksteal
+
+.venv-newest/installed: pyproject.toml setup.py
+	$(PYTHON) -m venv .venv-newest
+	.venv-newest/bin/python -m pip install -q --disable-pip-version-check --upgrade -e '.[test]'
+	@touch $@
+
+test-newest: .venv-newest/installed  ## the suite on the newest of everything that this Python has, in an environment of its own
+	@.venv-newest/bin/python -m pytest -n 2 --dist worksteal
+
 check: .venv/installed  ## before each commit, in a minute: form, rooms, documents, settings, references of ops
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
 	@$(BIN)/python -m pytest -n 2 tests/test_layering.py tests/test_settings.py tests/ops tests/experiments/test_documents.py -k "not notebooks and not own_data"
 
 clean:
-	rm -rf .venv runs .pytest_cache
+	rm -rf .venv .venv-oldest .venv-newest runs .pytest_cache
