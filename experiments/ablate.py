@@ -11,10 +11,9 @@ from .command_line import Parser, cache_compilations, folder, main
 
 def run(config_argument: str, overrides, workdir, say=print) -> str:
     """Trains and evaluates every variant; returns the Markdown table, and writes it with a CSV into `workdir`."""
-    from etils import epath
-
     from cnnvision.errors import ConfigError
     from cnnvision.runs.configuration import load_config, load_module, split_variant
+    from cnnvision.storage import path_of, write_whole
 
     from . import train
     from .reports.tables import comma_separated, markdown
@@ -29,13 +28,13 @@ def run(config_argument: str, overrides, workdir, say=print) -> str:
         name: load_config(config_argument, [*overrides, *((key, str(value)) for key, value in keys.items())])
         for name, keys in module.sweep().items()
     }
-    workdir = epath.Path(workdir)
+    workdir = path_of(workdir)
     results = train.run_all(variants, lambda name: workdir / name, say)
     metrics = [key for key in next(iter(results.values())) if "/" not in key]
     rows = [[name, *(result[key] for key in metrics)] for name, result in results.items()]
     table = markdown(("run", *metrics), rows)
-    (workdir / "table.md").write_text(table + "\n")
-    (workdir / "table.csv").write_text(comma_separated(("run", *metrics), rows))
+    write_whole(workdir / "table.md", table + "\n")
+    write_whole(workdir / "table.csv", comma_separated(("run", *metrics), rows))
     return table
 
 

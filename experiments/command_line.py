@@ -11,6 +11,7 @@ from typing import Any
 from cnnvision.errors import CnnvisionError, ConfigError, RunError
 from cnnvision.installation import typed
 from cnnvision.settings import check_name
+from cnnvision.storage import explain
 
 
 class Parser(argparse.ArgumentParser):
@@ -130,11 +131,11 @@ def main(command: Callable[[list[str] | None], int | None], arguments: list[str]
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
-    except OSError as error:
-        if error.filename is None:
-            raise
-        print(f"error: {error.filename}: {error.strerror}", file=sys.stderr)
-        sys.exit(2)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         sys.exit(130)
+    except Exception as error:
+        if (line := explain(error)) is None:
+            raise
+        print(f"error: {line}", file=sys.stderr)
+        sys.exit(2)

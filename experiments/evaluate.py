@@ -42,7 +42,6 @@ def run(
         output: a folder; `evaluation` in the run folder by default.
     """
     import jax
-    from etils import epath
 
     from cnnvision.errors import RunError
     from cnnvision.evaluation.coco_results import results_of
@@ -50,12 +49,14 @@ def run(
     from cnnvision.pictures import sheets
     from cnnvision.runs.join import evaluation_of, names_of, open_for
     from cnnvision.runs.open import from_weights, load
+    from cnnvision.storage import check_writable, path_of, write_whole
     from cnnvision.training.evaluate import remarks
 
     if workdir is None and output is None:
         raise RunError("--config has no run folder to write into: name a folder with --output=DIR")
     if output is not None:
         check_output(output)
+    check_writable(output or workdir)
     opened = load(workdir, step) if config is None else None
     config = config or opened.config
     name, split = data or config.data.source, split or config.data.eval_split
@@ -69,7 +70,7 @@ def run(
     classes = names_of(trained.task, trained.info)
     worst = Worst(sheets.MOST, trained.threshold)
     label = split if data is None else f"{split}_of_{readable(name)}"
-    place = epath.Path(output) if output else epath.Path(workdir) / "evaluation"
+    place = path_of(output) if output else path_of(workdir) / "evaluation"
     with results_of(source, place / f"{label}_coco_results.json", say) as collect:
         network = trained.params, trained.model_state
         metrics, shown = evaluation.run(*network, keep=sheets.MOST, collect=collect, watch=worst.add)
@@ -79,8 +80,7 @@ def run(
         values = {key: value if value == value else None for key, value in metrics.items()}
         about = {"step": trained.step, "data": name, "split": split, "classes": to_json(classes)}
         about |= {"weights": config.model.pretrained} if opened is None else {}
-        place.mkdir(parents=True, exist_ok=True)
-        (place / f"{label}.json").write_text(json.dumps({**about, "metrics": values}, indent=1))
+        write_whole(place / f"{label}.json", json.dumps({**about, "metrics": values}, indent=1))
         sheets.write_sheet(place / f"{label}.png", shown, classes, metrics.get("score_threshold", 0.5))
         sheets.write_sheet(place / f"{label}_worst.png", worst.shown(), classes, worst.threshold)
         draw(evaluation.evaluator, classes, place, label)

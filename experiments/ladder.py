@@ -52,11 +52,10 @@ def run(family: str, data: str, workdir, smoke: bool = False, say=print, overrid
         ConfigError: an unknown family or system, or a key that one of the configs cannot take.
         RunError: the folder of one holds a run on other data.
     """
-    from etils import epath
-
     from cnnvision.errors import ConfigError
     from cnnvision.runs.configuration import load_config
     from cnnvision.settings import check_name
+    from cnnvision.storage import path_of
 
     from . import train
     from .reports import comparison
@@ -74,7 +73,7 @@ def run(family: str, data: str, workdir, smoke: bool = False, say=print, overrid
             configs[name] = load_config(argument, [*overrides, ("data.source", data)])
         except ConfigError as error:
             raise ConfigError(f"{error} (That is {argument}; keys are set in all configs of the ladder.)") from error
-    workdir = epath.Path(workdir)
+    workdir = path_of(workdir)
     folder = lambda name: workdir / name.lower().replace(" ", "_")
     for name in configs:
         check_data(folder(name), data)

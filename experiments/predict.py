@@ -18,7 +18,6 @@ category_id is that of the data set that was trained on, COCO's where all classe
 """
 
 import json
-import pathlib
 from typing import Any
 
 from .command_line import Parser, add_network, cache_compilations, check_output, config_of, folder, main
@@ -65,10 +64,12 @@ def run(workdir, images: str, output: str, step: int | None = None, say=print, c
     from cnnvision.runs.identities import category_ids, image_ids
     from cnnvision.runs.join import evaluation_of, names_of
     from cnnvision.runs.open import from_weights, load
+    from cnnvision.storage import check_writable, path_of, write_whole
     from cnnvision.types import DetectionPrediction, SegmentationPrediction
 
     check_output(output)
-    folder = pathlib.Path(output)
+    check_writable(output)
+    folder = path_of(output)
     source = LooseImages(images, without=folder)
     trained = load(workdir, step) if config is None else from_weights(config, say=say)
     classes, ids = names_of(trained.task, trained.info), image_ids(source.ids)
@@ -102,9 +103,7 @@ def run(workdir, images: str, output: str, step: int | None = None, say=print, c
         name = problem.file if problem.file in position else problem.record
         found[position.get(name, len(found))] = {"file": name, "error": problem.message}
     predictions = [found[index] for index in sorted(found)]
-    draft = folder / "predictions.json.draft"
-    draft.write_text(json.dumps(predictions, indent=1) + "\n")
-    draft.replace(folder / "predictions.json")
+    write_whole(folder / "predictions.json", json.dumps(predictions, indent=1) + "\n")
     say(f"{len(predictions) - len(evaluation.failures)} images predicted, {len(evaluation.failures)} not. Written: {folder}")
     return predictions
 

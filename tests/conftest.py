@@ -63,3 +63,19 @@ def shared_data() -> pathlib.Path:
     if not folder.is_dir():
         pytest.skip("needs the real data sets beside the checkout (shared/data)")
     return folder
+
+
+@pytest.fixture(scope="session")
+def storage(tmp_path_factory: pytest.TempPathFactory):
+    """A server that speaks as Google Cloud Storage does, for this process and those that it starts; the folder whose
+    subfolders are its buckets. There is one, "bucket"."""
+    from tests.storage_server import serve
+
+    with serve(tmp_path_factory.mktemp("storage")) as folder:
+        yield folder
+
+
+@pytest.fixture
+def bucket(storage: pathlib.Path, request: pytest.FixtureRequest) -> str:
+    """gs://… of an empty folder in a bucket."""
+    return f"gs://bucket/{request.node.name.replace('[', '_').replace(']', '')}"

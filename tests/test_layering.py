@@ -12,23 +12,24 @@ PACKAGE, COMMANDS, CONFIGS = ROOT / "cnnvision", ROOT / "experiments", ROOT / "c
 CODE = sorted([*PACKAGE.rglob("*.py"), *COMMANDS.rglob("*.py"), *CONFIGS.glob("*.py")])
 OF_ANOTHER_PYTHON = COMMANDS / "benchmark_torchvision.py"
 
-BASE = {"errors", "installation", "settings", "types", "inputs", "task"}
+BASE = {"errors", "installation", "settings", "storage", "types", "inputs", "task"}
 MAY_IMPORT = {
     "errors": set(),
     "installation": set(),
     "settings": {"errors"},
+    "storage": {"errors"},
     "types": set(),
     "inputs": {"errors", "settings"},
     "task": {"inputs", "types"},
-    "ops": BASE - {"task"},
-    "programs": BASE - {"task"},
+    "ops": BASE - {"task", "storage"},
+    "programs": BASE - {"task", "storage"},
     "data": BASE - {"task"} | {"ops"},
     "evaluation": BASE | {"ops"},
     "pictures": BASE | {"ops", "evaluation"},
     "training": BASE | {"ops", "pictures"},
-    "backbones": BASE | {"ops"},
-    "necks": BASE | {"ops", "backbones"},
-    "heads": BASE | {"ops", "backbones", "necks"},
+    "backbones": BASE - {"storage"} | {"ops"},
+    "necks": BASE - {"storage"} | {"ops", "backbones"},
+    "heads": BASE - {"storage"} | {"ops", "backbones", "necks"},
     "pretrained": BASE | {"ops", "backbones", "necks", "heads"},
     "models": BASE | {"ops", "backbones", "necks", "heads", "pretrained", "evaluation"},
 }

@@ -21,6 +21,7 @@ from jaxtyping import Int64
 
 from cnnvision.evaluation.overlap import code_of_runs
 from cnnvision.evaluation.pasting import pasted_runs
+from cnnvision.storage import path_of
 from cnnvision.types import DetectionPrediction, Example, InstancePrediction
 
 
@@ -82,7 +83,7 @@ class ResultsFile:
     """
 
     def __init__(self, path: epath.PathLike, image_ids: Mapping[str, int | str], category_ids: Sequence[int | None]):
-        self.path, self.image_ids, self.category_ids = epath.Path(path), image_ids, tuple(category_ids)
+        self.path, self.image_ids, self.category_ids = path_of(path), image_ids, tuple(category_ids)
         self.rows = self.left_out = 0
         self._draft, self._file = self.path.parent / f"{self.path.name}.draft", None
 

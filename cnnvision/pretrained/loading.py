@@ -18,6 +18,7 @@ from cnnvision.backbones import make_backbone
 from cnnvision.errors import WeightsError, listed, nearest
 from cnnvision.pretrained.torch_files import imagenet_file
 from cnnvision.pretrained.torch_names import COUNTER, NAMINGS, Naming, Path
+from cnnvision.storage import local_copy
 
 IMAGENET = "imagenet"
 """Instead of a file: the ImageNet weights that come as a package (EfficientNet-Lite0's)."""
@@ -32,6 +33,7 @@ def find_weights(weights: str, backbone: str) -> str:
         )
     _naming(backbone)
     if weights != IMAGENET:
+        weights = local_copy(weights)
         if not pathlib.Path(weights).is_file():
             raise WeightsError(
                 f"{weights}: there is no such file of weights. Give the path of a .pth, .pt or .safetensors file, the "

@@ -15,6 +15,7 @@ from cnnvision.errors import RunError
 from cnnvision.installation import typed
 from cnnvision.runs.configuration import differences, to_json
 from cnnvision.runs.older import as_of_now
+from cnnvision.storage import path_of, write_whole
 from cnnvision.task import DataInfo
 from cnnvision.training.checkpoint import Checkpoints
 
@@ -71,10 +72,7 @@ def write(config: ConfigDict, info: DataInfo, workdir: epath.Path) -> None:
         },
         indent=1,
     )
-    workdir.mkdir(parents=True, exist_ok=True)
-    draft = workdir / "config.json.draft"
-    draft.write_text(text)
-    draft.replace(path)
+    write_whole(path, text)
 
 
 def read(workdir: epath.PathLike) -> dict[str, Any]:
@@ -85,7 +83,7 @@ def read(workdir: epath.PathLike) -> dict[str, Any]:
     """
     from cnnvision.runs.defaults import base
 
-    path = epath.Path(workdir) / "config.json"
+    path = path_of(workdir) / "config.json"
     if not path.exists():
         raise RunError(f"{workdir} is no run folder: it has no config.json. `{typed('train')}` makes one.")
     try:

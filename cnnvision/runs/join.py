@@ -25,6 +25,7 @@ from cnnvision.runs.network import names_of
 from cnnvision.runs.reach import SEEN, beyond_reach
 from cnnvision.runs.start import with_start
 from cnnvision.settings import check_name, read
+from cnnvision.storage import check_writable, path_of
 from cnnvision.task import DataInfo, Task
 from cnnvision.training.evaluate import SplitEvaluation
 from cnnvision.training.loop import Run
@@ -146,7 +147,8 @@ def join(config: ConfigDict, workdir: epath.PathLike, mesh: jax.sharding.Mesh | 
     mesh = mesh or make_mesh()
     check_config(config, mesh)
     jax.config.update("jax_default_matmul_precision", config.training.matmul_precision)
-    workdir = epath.Path(workdir)
+    workdir = path_of(workdir)
+    check_writable(workdir)
     train_source = open_source(config.data.source, config.data.train_split)
     info = data_info(train_source)
     config_json.check(config, info, workdir)

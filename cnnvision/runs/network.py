@@ -12,6 +12,7 @@ from cnnvision.errors import RunError
 from cnnvision.models import make_task
 from cnnvision.runs import config_json
 from cnnvision.runs.configuration import from_json
+from cnnvision.storage import path_of
 from cnnvision.task import DataInfo, Task
 from cnnvision.training.checkpoint import Checkpoints, with_layout
 
@@ -51,7 +52,7 @@ def read_network(workdir: epath.PathLike, step: int | None, mesh: jax.sharding.M
     ids = tuple(facts.get("category_ids", ()))  # runs of before had none
     info = DataInfo(tuple(facts["classes"]), tuple(facts["semantic_classes"]), ranges, ids)
     task = make_task(config, info)
-    if not (epath.Path(workdir) / "checkpoints").exists():
+    if not (path_of(workdir) / "checkpoints").exists():
         raise RunError(f"{workdir} has no checkpoint yet: go on with the command that began to train it")
     checkpoints = Checkpoints(workdir, task.best, read_only=True)
     step = checkpoints.best_step() if step is None else step

@@ -18,6 +18,7 @@ from cnnvision.pretrained.torch_files import read_weights
 from cnnvision.pretrained.trained import layers_in_words
 from cnnvision.runs.join import check_config, check_size, empty_batch, first, open_for
 from cnnvision.runs.network import Network, read_network
+from cnnvision.storage import path_of
 from cnnvision.task import DataInfo
 from cnnvision.training.checkpoint import with_layout
 from cnnvision.training.metric_log import read_entries
@@ -88,7 +89,7 @@ def from_weights(
             f"config.model.pretrained = {weights}: the network would be untrained; --config.model.pretrained=FILE names its "
             f"weights. {CURE}"
         )
-    if epath.Path(weights).is_dir():
+    if path_of(weights).is_dir():
         raise ConfigError(
             f"config.model.pretrained = {weights}: is a folder, and here a file of weights is needed; a run is opened with "
             f"--workdir={weights}, without --config"

@@ -12,6 +12,7 @@ from cnnvision.errors import CnnvisionError, RunError
 from cnnvision.pretrained.trained import backbone_fault, from_trained
 from cnnvision.runs.configuration import differences, to_json
 from cnnvision.runs.network import names_of, read_network
+from cnnvision.storage import path_of
 from cnnvision.task import DataInfo, Task
 
 KEY = "config.model.pretrained"
@@ -20,7 +21,7 @@ KEY = "config.model.pretrained"
 def with_start(task: Task, config: ConfigDict, info: DataInfo, mesh: jax.sharding.Mesh) -> Task:
     """The task; where its config names a folder, one whose `warm_start` is from the run in it."""
     folder = config.model.get("pretrained")
-    if not folder or not epath.Path(folder).is_dir():
+    if not folder or not path_of(folder).is_dir():
         return task
     backbone, classes = to_json(config.model.get("backbone")), names_of(task, info)
     start = lambda params, model_state: from_run(folder, backbone, classes, params, model_state, mesh)

@@ -16,6 +16,7 @@ from etils import epath
 from orbax.checkpoint import checkpoint_managers as policies
 
 from cnnvision.errors import RunError
+from cnnvision.storage import absolute, path_of
 from cnnvision.training.sharding import state_layout
 from cnnvision.training.state import TrainState
 
@@ -71,7 +72,7 @@ class Checkpoints:
             create=not read_only,
             cleanup_tmp_directories=not read_only,
         )
-        self.folder = epath.Path(workdir).absolute() / "checkpoints"
+        self.folder = absolute(path_of(workdir)) / "checkpoints"
         try:
             self.manager = ocp.CheckpointManager(self.folder, options=options)
         except (ValueError, KeyError, TypeError) as error:  # Orbax reads every step's metrics at once
@@ -83,7 +84,7 @@ class Checkpoints:
     @staticmethod
     def exist(workdir: epath.PathLike) -> bool:
         """Whether a run folder has the checkpoint of any step."""
-        folder = epath.Path(workdir) / "checkpoints"
+        folder = path_of(workdir) / "checkpoints"
         return folder.is_dir() and any(path.name.isdigit() for path in folder.iterdir())
 
     def steps(self) -> list[int]:

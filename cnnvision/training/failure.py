@@ -12,6 +12,7 @@ from jax.sharding import Mesh
 from cnnvision.errors import RunError
 from cnnvision.installation import typed
 from cnnvision.ops.images import on_mesh
+from cnnvision.storage import path_of, write_whole
 from cnnvision.task import Task
 from cnnvision.training.checkpoint import Checkpoints
 from cnnvision.training.state import TrainState
@@ -21,12 +22,11 @@ from cnnvision.types import Batch
 
 def save_failure(workdir: epath.PathLike, step: int, batch: Batch) -> epath.Path:
     """Writes this process's rows of a batch to `failure/step_N_process_I.npz`, one array a field, and returns the path."""
-    path = epath.Path(workdir) / "failure" / f"step_{step}_process_{jax.process_index()}.npz"
-    path.parent.mkdir(parents=True, exist_ok=True)
+    path = path_of(workdir) / "failure" / f"step_{step}_process_{jax.process_index()}.npz"
     leaves = jax.tree_util.tree_leaves_with_path(batch)
     buffer = io.BytesIO()
     np.savez_compressed(buffer, **{jax.tree_util.keystr(key).strip("."): np.asarray(leaf) for key, leaf in leaves})
-    path.write_bytes(buffer.getvalue())
+    write_whole(path, buffer.getvalue())
     return path
 
 

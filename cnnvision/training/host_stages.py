@@ -16,6 +16,7 @@ from etils import epath
 from jax.experimental import multihost_utils
 
 from cnnvision.ops.images import on_mesh
+from cnnvision.storage import path_of, write_whole
 from cnnvision.task import HostStage
 from cnnvision.training.sharding import from_first, gather, local_rows, put_batch
 from cnnvision.training.state import TrainState
@@ -50,7 +51,7 @@ class Outputs:
         digest = hashlib.sha256(f"{stage.name} {stage.examples} {data} {mesh.size} {jax.process_count()}".encode())
         for leaf in jax.tree.leaves(gather((state.best_params(), state.model_state))):
             digest.update(np.ascontiguousarray(leaf).tobytes())
-        self.folder = epath.Path(folder) / "outputs" / f"{stage.name}_{digest.hexdigest()[:16]}"
+        self.folder = path_of(folder) / "outputs" / f"{stage.name}_{digest.hexdigest()[:16]}"
 
     def collect(self, stop: StopRequest, say: Callable[[str], None]) -> bool:
         """Computes what is not there yet; False where a process was asked to stop before the end."""
@@ -68,9 +69,7 @@ class Outputs:
             outputs = jax.tree.map(local_rows, program(params, model_state, put_batch(loaded.batch, self.mesh)))
             buffer = io.BytesIO()
             np.savez(buffer, **{name: rows[loaded.batch.valid] for name, rows in outputs.items()})
-            draft = self.folder / (self._file(loaded.step).name + ".draft")
-            draft.write_bytes(buffer.getvalue())
-            draft.replace(self._file(loaded.step))
+            write_whole(self._file(loaded.step), buffer.getvalue())
             if loaded.step % SPOKEN == SPOKEN - 1:
                 say(f"{self.stage.name}: outputs of {loaded.step + 1} batches")
             if _asked(stop):
@@ -93,7 +92,7 @@ class Outputs:
 
 def remove_outputs(folder: epath.PathLike) -> None:
     """Deletes the outputs in a run folder, those of a stage begun with other weights, too. All processes call it."""
-    outputs = epath.Path(folder) / "outputs"
+    outputs = path_of(folder) / "outputs"
     _of_all(True)  # all have read
     if jax.process_index() == 0 and outputs.exists():
         outputs.rmtree()

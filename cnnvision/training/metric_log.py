@@ -7,6 +7,7 @@ from typing import Any
 from etils import epath
 
 from cnnvision.errors import RunError
+from cnnvision.storage import is_remote, path_of, write_whole
 
 
 class MetricLog:
@@ -22,18 +23,14 @@ class MetricLog:
     """
 
     def __init__(self, workdir: epath.PathLike, resumed_step: int, write: bool = True):
-        self.path = epath.Path(workdir) / "metrics.jsonl"
-        self.write, self.remote = write, "://" in str(workdir)
+        self.path = path_of(workdir) / "metrics.jsonl"
+        self.write, self.remote = write, is_remote(workdir)
         before = _complete_lines(self.path) if resumed_step else []
         self.lines = [line for line in before if json.loads(line)["step"] <= resumed_step]
         self.tensorboard = None
         if write:
-            _replace(self.path, "".join(line + "\n" for line in self.lines))
-            if not self.remote:
-                import tensorboardX
-
-                folder = epath.Path(workdir) / "tensorboard"
-                self.tensorboard = tensorboardX.SummaryWriter(str(folder), purge_step=resumed_step + 1, flush_secs=30)
+            write_whole(self.path, "".join(line + "\n" for line in self.lines))
+            self.tensorboard = _tensorboard(path_of(workdir) / "tensorboard", resumed_step + 1)
 
     def add(self, step: int, split: str, metrics: dict[str, float]) -> None:
         """Logs the metrics of a split at a step, at once (nothing is buffered)."""
@@ -43,7 +40,7 @@ class MetricLog:
         if not self.write:
             return
         if self.remote:
-            _replace(self.path, "".join(line + "\n" for line in self.lines))
+            write_whole(self.path, "".join(line + "\n" for line in self.lines))
         else:
             with open(self.path, "a") as file:
                 file.write(line + "\n")
@@ -73,9 +70,46 @@ class MetricLog:
         self.close()
 
 
+class _EventsInBucket:
+    """TensorBoard's file of a run in a bucket: written whole, where there is something new, at each flush."""
+
+    def __init__(self, path: str):
+        self.path, self.content, self.written = epath.Path(path), bytearray(), 0
+
+    def write(self, content: bytes) -> None:
+        """Adds to what the next flush writes."""
+        self.content += content
+
+    def flush(self) -> None:
+        """Writes the file."""
+        if len(self.content) > self.written:
+            self.path.write_bytes(bytes(self.content))
+            self.written = len(self.content)
+
+    close = flush
+
+
+class _EventFilesInBucket:
+    """What tensorboardX asks of the maker of a scheme's files."""
+
+    open = staticmethod(_EventsInBucket)
+
+    def directory_check(self, path: str) -> None:
+        """A bucket needs no folders."""
+
+
+def _tensorboard(folder: epath.Path, first_step: int) -> Any:
+    """The writer of a folder of events; those from `first_step` on that are there already are void."""
+    import tensorboardX
+    from tensorboardX.record_writer import register_writer_factory
+
+    register_writer_factory("gs", _EventFilesInBucket())  # its own asks for another package, and for a project
+    return tensorboardX.SummaryWriter(str(folder), purge_step=first_step, flush_secs=30)
+
+
 def read_entries(workdir: epath.PathLike) -> list[dict[str, Any]]:
     """The entries of a run folder, without a last line that was cut off."""
-    return [json.loads(line) for line in _complete_lines(epath.Path(workdir) / "metrics.jsonl")]
+    return [json.loads(line) for line in _complete_lines(path_of(workdir) / "metrics.jsonl")]
 
 
 def _complete_lines(path: epath.Path) -> list[str]:
@@ -91,10 +125,3 @@ def _complete_lines(path: epath.Path) -> list[str]:
         if not whole:
             raise RunError(f"{path}, line {number}: this is no entry of a run's log ({line[:40]!r}). Delete the line.")
     return lines
-
-
-def _replace(path: epath.Path, text: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.parent / (path.name + ".draft")
-    draft.write_text(text)
-    draft.replace(path)

@@ -7,6 +7,8 @@ from typing import Any
 
 from etils import epath
 
+from cnnvision.storage import write_whole
+
 
 def markdown(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
     """A Markdown table with aligned columns; floats with four decimals."""
@@ -27,9 +29,8 @@ def comma_separated(header: Sequence[str], rows: Sequence[Sequence[object]]) -> 
 
 def write_ladder(folder: epath.Path, report: str, figures: Sequence[Mapping[str, Any]]) -> None:
     """Writes a comparison's report as ladder.md and its rows, numbers by name, as ladder.csv."""
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "ladder.md").write_text(report + "\n")
-    (folder / "ladder.csv").write_text(comma_separated(tuple(figures[0]), [tuple(each.values()) for each in figures]))
+    write_whole(folder / "ladder.md", report + "\n")
+    write_whole(folder / "ladder.csv", comma_separated(tuple(figures[0]), [tuple(each.values()) for each in figures]))
 
 
 def order_line(metric: str, first: tuple[str, float], second: tuple[str, float], low: float, high: float) -> str:

@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 from cnnvision.data.sources import coco, csv_boxes, folders, instances, masks, tfds, voc
 from cnnvision.errors import DataError, nearest
+from cnnvision.storage import local_copy
 from cnnvision.types import Source
 
 
@@ -47,7 +48,7 @@ def open_source(name: str, split: str, classes: tuple[str, ...] | None = None) -
     """Opens a data set: reads its annotations, and checks each record as far as that goes without decoding pixels.
 
     Args:
-        name: ``shapes``, ``voc:DIR`` … (the forms of `KINDS`).
+        name: ``shapes``, ``voc:DIR`` … (the forms of `KINDS`). A DIR in a bucket, gs://…, is copied to this machine.
         split: for example "train". Where there is no such split, an alias stands for it (`SPLIT_ALIASES`: for "val",
             for example, "validation" or "test"), which `problems` says.
         classes: the class list to use, for example that of the train split or of a checkpoint; labels are mapped to it by
@@ -74,9 +75,9 @@ def split_names(name: str) -> tuple[str, ...]:
 def _kind(name: str) -> tuple[Kind, str]:
     word, _, rest = name.partition(":")
     if word in KINDS:
-        return KINDS[word], rest
+        return KINDS[word], local_copy(rest)
     forms = ", ".join(kind.form for kind in KINDS.values())
-    folder = pathlib.Path(name).expanduser()
+    folder = pathlib.Path(local_copy(name)).expanduser()
     if folder.is_dir():
         fitting = [known for known, kind in KINDS.items() if kind.looks_right and kind.looks_right(folder)]
         guess = f"it looks like {fitting[0]}:{name}" if fitting else "and it looks like none"

@@ -6,6 +6,7 @@ import pathlib
 
 from cnnvision.data.decode import SUFFIXES, decode_image
 from cnnvision.errors import DataError
+from cnnvision.storage import is_remote, local_copy
 from cnnvision.types import Example, Masks
 
 
@@ -14,7 +15,7 @@ class LooseImages:
 
     Args:
         images: a folder (searched with its subfolders for files that are named like images and not hidden), one file, or a
-            glob pattern.
+            glob pattern, here or in a bucket.
         without: a folder whose files are left out, or None.
 
     Attributes:
@@ -29,7 +30,8 @@ class LooseImages:
     classes: tuple[str, ...] = ()
     semantic_classes: tuple[str, ...] = ()
 
-    def __init__(self, images: str, without: pathlib.Path | None = None):
+    def __init__(self, images: str, without: os.PathLike | None = None):
+        images = local_copy(images)
         # Not resolved: a link to an image has the name that its owner gave it.
         path = pathlib.Path(os.path.abspath(pathlib.Path(images).expanduser()))
         if path.is_dir():
@@ -38,7 +40,7 @@ class LooseImages:
         else:
             found = [path] if path.is_file() else [pathlib.Path(file) for file in glob.glob(str(path), recursive=True)]
             what = f"{images} is no folder, no file, and no pattern that matches a file"
-        own = None if without is None else os.path.abspath(without)
+        own = None if without is None or is_remote(without) else os.path.abspath(without)
         found = [file for file in found if file.is_file() and not (own and file.is_relative_to(own))]
         if not found:
             raise DataError(f"--images: {what}")

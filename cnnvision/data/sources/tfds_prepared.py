@@ -10,6 +10,7 @@ import re
 from etils import epath
 
 from cnnvision.errors import DataError, nearest
+from cnnvision.storage import local_copy, path_of
 
 _VERSION = re.compile(r"\d+\.\d+\.\d+")
 _NAME = re.compile(r"(?P<name>\w+)(/(?P<config>[^/:]+))?(:(?P<version>\d+\.\d+\.\d+))?")
@@ -17,11 +18,11 @@ _NAME = re.compile(r"(?P<name>\w+)(/(?P<config>[^/:]+))?(:(?P<version>\d+\.\d+\.
 
 def data_dir() -> epath.Path:
     """TFDS's folder of prepared data sets: the environment's TFDS_DATA_DIR, else ~/tensorflow_datasets."""
-    return epath.Path(os.environ.get("TFDS_DATA_DIR", "~/tensorflow_datasets")).expanduser()
+    return path_of(os.environ.get("TFDS_DATA_DIR", "~/tensorflow_datasets"))
 
 
 def find(reference: str) -> epath.Path:
-    """The folder of a prepared data set.
+    """The folder of a prepared data set; of one in a bucket, that of its copy on this machine.
 
     Args:
         reference: NAME[/CONFIG][:VERSION]; without a version the newest, without a config the only one.
@@ -53,7 +54,7 @@ def find(reference: str) -> epath.Path:
     versions = _versions(base)
     if version and version not in versions:
         raise DataError(f"tfds:{reference}: {base} has no version {version}.{nearest(version, versions)}")
-    return base / (version or versions[-1])
+    return epath.Path(local_copy(base / (version or versions[-1])))
 
 
 def conversion_commands(folder: epath.Path) -> str:

@@ -26,6 +26,7 @@ from jaxtyping import Float, UInt8
 from cnnvision.data.wrappers import Wrapped
 from cnnvision.errors import DataError, RunError
 from cnnvision.inputs import ProposalSpec
+from cnnvision.storage import path_of, write_whole
 from cnnvision.types import Example, Masks, Source
 
 VERSION = 2
@@ -119,7 +120,7 @@ class ProposalStore:
         folder = folder or os.environ.get("CNNVISION_PROPOSALS") or os.path.join(cache, "cnnvision", "proposals")
         settings = repr((VERSION, sorted(dataclasses.asdict(spec).items()), cv2.__version__))
         self.spec = spec
-        self.folder = epath.Path(folder) / hashlib.sha256(settings.encode()).hexdigest()[:16]
+        self.folder = path_of(folder) / hashlib.sha256(settings.encode()).hexdigest()[:16]
 
     def of(self, image: UInt8[np.ndarray, "H W 3"]) -> Float[np.ndarray, "p 4"]:
         """The boxes of an image: read, or computed and kept.
@@ -133,12 +134,10 @@ class ProposalStore:
         if kept is not None:
             return kept
         boxes = propose(image, self.spec)
-        draft = path.parent / f"{name}.{os.getpid()}.{id(boxes)}.draft"
+        content = io.BytesIO()
+        np.save(content, boxes, allow_pickle=False)
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with draft.open("wb") as file:
-                np.save(file, boxes, allow_pickle=False)
-            draft.replace(path)
+            write_whole(path, content.getvalue())
         except OSError as error:
             raise RunError(
                 f"{path}: proposals cannot be kept there ({error}). Make room, or "
