@@ -2,6 +2,7 @@
 
 import math
 import re
+from collections.abc import Callable
 
 _COMPUTATION = re.compile(r"^(?:ENTRY )?%?([\w.\-]+) \(.*\{$")
 _CALLED = re.compile(r"(?:body|condition|to_apply|calls|true_computation|false_computation)=%?([\w.\-]+)")
@@ -9,6 +10,13 @@ _BRANCHES = re.compile(r"branch_computations=\{([^}]*)\}")
 _TRIPS = re.compile(r'"known_trip_count":\{"n":"(\d+)"\}')
 _INSTRUCTION = re.compile(r"^\s*(?:ROOT )?%?([\w.\-]+) = (\([^=]*?\)|\S+) ([\w\-]+)\((.*)$")
 _SHAPE = re.compile(r"\b([a-z]+\d*)\[([\d,]*)\]")
+
+BYTES = {"pred": 1, "s8": 1, "u8": 1, "s16": 2, "u16": 2, "f16": 2, "bf16": 2, "s32": 4, "u32": 4, "f32": 4}
+BYTES |= {"s64": 8, "u64": 8, "f64": 8}
+"""Of one number, by its type."""
+
+UNMOVED = ("parameter", "constant", "tuple", "get-tuple-element", "bitcast", "while", "call", "conditional", "after-all")
+"""Operations that move nothing by themselves."""
 
 ELEMENTWISE = ("add", "subtract", "multiply", "divide", "maximum", "minimum", "exponential", "log", "rsqrt", "sqrt", "tanh")
 """Operations that count one for each element of their result."""
@@ -60,19 +68,41 @@ def operations(text: str, undecided: int | None = None) -> float:
     Raises:
         ValueError: a loop does not say how often it runs.
     """
+    # What these call is counted by their operands, or moves data.
+    closed = re.compile(r" (?:reduce|reduce-window|sort|scatter|all-reduce|select-and-scatter)\(")
+    return _total(text, _operations_of, lambda line: not closed.search(line), undecided)
+
+
+def memory_traffic(text: str, undecided: int | None = None) -> float:
+    """Bytes that one run of a program reads from memory and writes to it: operands and results of every instruction that is
+    no part of another one (what a fusion computes inside stays inside); of an array that is updated in place, the update.
+
+    Arguments and errors: see `operations`.
+    """
+    opens = re.compile(r" (?:while|call|conditional)\(")
+    return _total(text, _traffic_of, lambda line: opens.search(line) is not None, undecided)
+
+
+def _total(
+    text: str,
+    of_instruction: Callable[[str, dict[str, str]], float],
+    enters: Callable[[str], bool],
+    undecided: int | None,
+) -> float:
+    """The sum over the instructions of a program, and of the computations that they call where `enters` says so."""
     lines_of, _, _ = computations(text)
     known: dict[str, float] = {}
 
     def count(name: str) -> float:
         if name not in known:
             types: dict[str, str] = {}
-            known[name] = sum(_of_instruction(line, types) + _of_calls(line) for line in lines_of.get(name, ()))
+            known[name] = sum(of_instruction(line, types) + _of_calls(line) for line in lines_of.get(name, ()))
         return known[name]
 
     def _of_calls(line: str) -> float:
         called = called_by(line)
-        if not called or re.search(r" (?:reduce|reduce-window|sort|scatter|all-reduce|select-and-scatter)\(", line):
-            return 0.0  # counted by their operands, or moves of data
+        if not called or not enters(line):
+            return 0.0
         inside = sum(count(each) for each in called)
         if not re.search(r"\bwhile\(", line) or not inside:
             return inside
@@ -87,7 +117,31 @@ def operations(text: str, undecided: int | None = None) -> float:
     return count(entry)
 
 
-def _of_instruction(line: str, types: dict[str, str]) -> float:
+def _bytes(types: str) -> float:
+    return float(sum(BYTES.get(kind, 4) * math.prod(sides) for kind, sides in shapes(types)))
+
+
+def _traffic_of(line: str, types: dict[str, str]) -> float:
+    """Bytes that one instruction reads and writes; notes its type in `types`, by name, for those that come after it."""
+    match = _INSTRUCTION.match(line)
+    if not match:
+        return 0.0
+    name, kind, operation, rest = match.groups()
+    types[name] = kind
+    if operation in UNMOVED or operation.endswith("-done"):
+        return 0.0
+    operands = [_bytes(_type_of(operand, types)) for operand in _operands(rest)]
+    if "dynamic-update-slice" in operation or "dynamic-update-slice" in name:
+        return 2.0 * (sum(operands) - max(operands, default=0.0))
+    return _bytes(kind) + sum(operands)
+
+
+def _type_of(operand: str, types: dict[str, str]) -> str:
+    """The type of an operand as the text has it: by its name, or with its type before it."""
+    return types.get(operand.strip().lstrip("%").split(" ")[-1].lstrip("%"), operand)
+
+
+def _operations_of(line: str, types: dict[str, str]) -> float:
     """Operations of one instruction by itself; notes its type in `types`, by name, for those that come after it."""
     match = _INSTRUCTION.match(line)
     if not match:
@@ -96,7 +150,7 @@ def _of_instruction(line: str, types: dict[str, str]) -> float:
     types[name] = kind
     found = shapes(kind)
     elements = math.prod(found[0][1]) if found else 0
-    operands = [types.get(operand.strip().lstrip("%").split(" ")[-1].lstrip("%"), operand) for operand in _operands(rest)]
+    operands = [_type_of(operand, types) for operand in _operands(rest)]
     labels = re.search(r"dim_labels=(\w+)_(\w+)->(\w+)", line)
     if labels and len(operands) > 1:
         kernel = shapes(operands[1])[0][1]

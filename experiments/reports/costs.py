@@ -1,20 +1,18 @@
 """What predictions cost: operations, and seconds measured in turns with other networks."""
 
-import contextlib
 import dataclasses
 import itertools
 import statistics
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import jax
 import numpy as np
-from jax.experimental.compilation_cache import compilation_cache
 
 from cnnvision.data.wrappers.proposals import propose
 from cnnvision.inputs import ProposalSpec
-from cnnvision.programs.text import operations
+from cnnvision.programs.compiling import needs_of
 from cnnvision.task import Task
 
 AHEAD, LAST = "proposals", "post-processing"
@@ -131,29 +129,9 @@ def on_one_device(params: Any, model_state: Any, batch: Any, rows: int = 1) -> t
 def compiled(function: Callable[..., Any], arguments: tuple[Any, ...]) -> Program:
     """Compiles a function, runs it once, and counts its operations; loops that end when the data say so (suppressions) count
     once."""
-    lowered = jax.jit(function).lower(*arguments)
-    with _without_cache():
-        began = time.perf_counter()
-        program = lowered.compile()
-        seconds = time.perf_counter() - began
+    program, needs = needs_of(jax.jit(function).lower(*arguments))
     jax.block_until_ready(program(*arguments))
-    plan = program.memory_analysis()
-    planned = 0 if plan is None else plan.argument_size_in_bytes + plan.output_size_in_bytes + plan.temp_size_in_bytes
-    gflops = operations(program.as_text(), undecided=1) / 1e9
-    return Program(program, arguments, gflops, planned / 2**20, seconds)
-
-
-@contextlib.contextmanager
-def _without_cache() -> Iterator[None]:
-    """Programs are compiled, not read from the compilation cache. (JAX reads its setting once, until the cache is reset.)"""
-    before = jax.config.jax_enable_compilation_cache
-    try:
-        jax.config.update("jax_enable_compilation_cache", False)
-        compilation_cache.reset_cache()
-        yield
-    finally:
-        jax.config.update("jax_enable_compilation_cache", before)
-        compilation_cache.reset_cache()
+    return Program(program, arguments, needs.flops / 1e9, needs.memory / 2**20, needs.compile_seconds)
 
 
 def cost_of(name: str, task: Task, arguments: tuple[Any, ...], proposals: float = 0.0, times: float = 1.0) -> Cost:

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import pytest
 from jax import lax
 
-from cnnvision.programs.text import operations
+from cnnvision.programs.text import memory_traffic, operations
 
 
 def count(function, *arguments):
@@ -49,3 +49,27 @@ def test_a_loop_that_ends_by_its_data_is_refused():
     grow = lambda x: lax.while_loop(lambda y: jnp.sum(y) < 1e6, lambda y: y @ y, x)
     with pytest.raises(ValueError, match="does not say how often"):
         count(grow, jnp.ones((4, 4)))
+
+
+def moved(function, *arguments):
+    return memory_traffic(jax.jit(function).lower(*arguments).compile().as_text())
+
+
+def test_memory_traffic_is_what_goes_in_and_comes_out():
+    a, b = jnp.ones((30, 20)), jnp.ones((20, 10), jnp.float32)
+    assert moved(lambda a, b: a @ b, a, b) == 4 * (30 * 20 + 20 * 10 + 30 * 10)
+    assert moved(lambda a: jnp.tanh(a * 2.0 + 1.0), a) == 4 * 2 * 30 * 20  # inside a fusion nothing moves
+
+
+def test_memory_traffic_of_a_loop_counts_as_often_as_it_runs():
+    body = lambda x, _: (x @ x, None)
+    loop = lambda length: lambda x: lax.scan(body, x, None, length=length)[0]
+    once = moved(loop(5), jnp.ones((64, 64))) - moved(loop(4), jnp.ones((64, 64)))
+    assert 3 * 4 * 64**2 <= once <= 3 * 4 * 64**2 * 2  # and what carries the loop on
+
+
+def test_memory_traffic_of_an_update_in_place_is_the_update():
+    def fill(x):
+        return lax.fori_loop(0, 10, lambda i, y: lax.dynamic_update_slice(y, jnp.ones((1, 100)) * i, (i, 0)), x)
+
+    assert moved(fill, jnp.zeros((1000, 100))) < 10 * 4 * 100 * 4 + 4 * 4 * 1000 * 100
