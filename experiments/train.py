@@ -8,16 +8,19 @@ goes on after an interruption. On several hosts, start it on each (a Cloud TPU p
 
 from .command_line import Parser, cache_compilations, folder, main
 
+START_PATIENCE, PATIENCE = 110, 50
+"""Seconds that processes wait for each other at the start, and for a sign of life later."""
+
 
 def run(config, workdir, say=print) -> dict[str, float]:
     """Trains `config` (a ConfigDict) in `workdir`; returns the metrics of the last evaluation.
 
     The function behind the command, for notebooks: `run(load_config("configs/NAME.py"), "runs/NAME")`.
     """
-    from cnnvision.runs.join import join
+    from cnnvision.runs.agreement import join_together
     from cnnvision.training.loop import train
 
-    return train(join(config, workdir, say=say))
+    return train(join_together(config, workdir, say=say))
 
 
 def run_all(configs, folder_of, say=print) -> dict[str, dict[str, float]]:
@@ -62,7 +65,8 @@ def command(arguments: list[str] | None = None) -> int:
     if flags.distributed or flags.coordinator:
         import jax
 
-        jax.distributed.initialize(flags.coordinator, flags.processes, flags.process)
+        together = (flags.coordinator, flags.processes, flags.process)
+        jax.distributed.initialize(*together, initialization_timeout=START_PATIENCE, heartbeat_timeout_seconds=PATIENCE)
     metrics = run(config, flags.workdir)
     if not metrics:
         return 75

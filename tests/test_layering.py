@@ -26,7 +26,7 @@ MAY_IMPORT = {
     "data": BASE - {"task"} | {"ops"},
     "evaluation": BASE | {"ops"},
     "pictures": BASE | {"ops", "evaluation"},
-    "training": BASE | {"ops", "pictures"},
+    "training": BASE | {"ops", "pictures", "programs"},
     "backbones": BASE - {"storage"} | {"ops"},
     "necks": BASE - {"storage"} | {"ops", "backbones"},
     "heads": BASE - {"storage"} | {"ops", "backbones", "necks"},

@@ -19,7 +19,8 @@ from cnnvision.storage import path_of, write_whole
 from cnnvision.task import DataInfo
 from cnnvision.training.checkpoint import Checkpoints
 
-MAY_CHANGE = ("data.source", "data.threads", "data.workers", "data.prefetch", "data.cache_mb", "training.keep")
+MAY_CHANGE = ("data.source", "data.threads", "data.workers", "data.prefetch", "data.cache_mb")
+MAY_CHANGE += ("training.keep", "training.profile_steps")
 """Keys that change nothing of a run's result, so that a run may go on with other values: a folder of data may have moved.
 What is in it is compared by its fingerprint (cnnvision/data/fingerprint.py)."""
 
@@ -61,18 +62,23 @@ def write(config: ConfigDict, info: DataInfo, workdir: epath.Path) -> None:
     path = workdir / "config.json"
     if path.exists() or jax.process_index() != 0:
         return
-    names = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "grain")
-    versions = {name: metadata.version(name) for name in names}
     text = json.dumps(
         {
             "config": to_json(config),
             "data": to_json(dataclasses.asdict(info)),
-            "versions": {"cnnvision": cnnvision.__version__, "python": platform.python_version(), **versions},
+            "versions": versions(),
             "devices": [jax.device_count(), jax.devices()[0].device_kind],
         },
         indent=1,
     )
     write_whole(path, text)
+
+
+def versions() -> dict[str, str]:
+    """Of what makes a run."""
+    names = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "grain")
+    installed = {name: metadata.version(name) for name in names}
+    return {"cnnvision": cnnvision.__version__, "python": platform.python_version(), **installed}
 
 
 def read(workdir: epath.PathLike) -> dict[str, Any]:

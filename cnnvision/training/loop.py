@@ -19,7 +19,6 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 import jax
-import numpy as np
 from etils import epath
 
 from cnnvision.errors import RunError
@@ -33,11 +32,12 @@ from cnnvision.training.first_batch import draw_inputs
 from cnnvision.training.host_stages import Outputs, fit, remove_outputs
 from cnnvision.training.metric_log import MetricLog
 from cnnvision.training.optimizer import make_optimizer
+from cnnvision.training.profile import Profile, utilisation
 from cnnvision.training.progress import InputFaults, Stopwatch, memory_line, progress_line, timed
 from cnnvision.training.sharding import everywhere, put_batch, state_layout
 from cnnvision.training.state import TrainState, begin
 from cnnvision.training.step import CompiledOnce, StepReport, make_train_step
-from cnnvision.training.stopping import StopRequest
+from cnnvision.training.stopping import StopRequest, stop_flags
 from cnnvision.types import Batch
 
 
@@ -119,15 +119,19 @@ def first_state(run: Run, checkpoints: Checkpoints) -> TrainState:
     latest = checkpoints.latest()
     if latest is None:
         return new_state(run)
-    make = _make(run)
-    abstract = jax.eval_shape(lambda batch: make(*run.task.init(jax.random.key(0), batch)), run.example_batch)
     if checkpoints.info(latest).get("fingerprint") != run.fingerprint:
         raise RunError(
             f"{run.workdir}: the training data are not those that this run began with (the ids, the classes, the labels "
             "or the masks differ), so it cannot go on as the same run. Restore the data, or train in another folder."
         )
     run.say(f"Going on from step {latest} in {run.workdir}")
-    return checkpoints.restore(latest, with_layout(abstract, run.mesh, run.config.training.split_parameters))
+    return checkpoints.restore(latest, abstract_state(run))
+
+
+def abstract_state(run: Run) -> TrainState:
+    """Shapes, dtypes and layout of a run's state, without values."""
+    state = jax.eval_shape(lambda batch: _make(run)(*run.task.init(jax.random.key(0), batch)), run.example_batch)
+    return with_layout(state, run.mesh, run.config.training.split_parameters)
 
 
 def compile_step(run: Run, state: TrainState) -> CompiledOnce:
@@ -192,6 +196,7 @@ def steps(
     began_at, info = int(state.step), {"fingerprint": run.fingerprint}
     step_function, schedule = compile_step(run, state), make_optimizer(run.config.optimizer, training.steps, {})[1]
     watch, faults, metrics, pending = Stopwatch(), InputFaults(), {}, None
+    profile = Profile(run.workdir / "profile", training.profile_steps)
     due = lambda every, step: step == training.steps or (every > 0 and step % every == 0)
 
     for loaded in timed(run.train_batches(began_at, training.steps), watch):
@@ -201,9 +206,12 @@ def steps(
             for line in run.opening():
                 say(line)
         faults.add(loaded, say)
+        profile.before(loaded.step + 1, state)
         state, report = step_function(state, put_batch(loaded.batch, run.mesh), stop_flags(stop, run.mesh))
         done = loaded.step + 1
         watch.steps += 1
+        if traced := profile.after(done, state):
+            say(traced)
         if done == began_at + 1 or len(step_function.compilations) > 1:
             say(f"{step_function.compilations[-1]}; {memory_line(step_function)}")
             del step_function.compilations[1:]
@@ -218,7 +226,7 @@ def steps(
         if fails or ((logs or evaluates or saves) and bool(report.failed)):
             fail(run, state, checkpoints, info)
         if logs:
-            log_step(run, log, done, report, float(schedule(done - 1)), watch, faults, say)
+            log_step(run, log, done, report, float(schedule(done - 1)), watch, faults, step_function, say)
         evaluated, began = {}, time.perf_counter()
         if evaluates:
             evaluated = metrics = evaluate(run, state, log, done, say)
@@ -239,12 +247,14 @@ def log_step(
     learning_rate: float,
     watch: Stopwatch,
     faults: InputFaults,
+    step_function: CompiledOnce,
     say: Callable[[str], None],
 ) -> None:
     """Logs and prints the window of metrics that ends with a step, and begins the watch's next window."""
     values = {name: float(mean.value()) for name, mean in jax.device_get(report.window).items()}
     values["learning_rate"] = learning_rate
     figures = watch.figures(run.batch_size)
+    figures |= utilisation(step_function, figures["time/step"], run.config)
     log.add(step, "train", {**values, **figures, **faults.figures()})
     say(progress_line(step, run.config.training.steps, values, figures))
     watch.reset()
@@ -271,12 +281,6 @@ def host_stages(
     return metrics
 
 
-def stop_flags(stop: StopRequest, mesh: jax.sharding.Mesh) -> jax.Array:
-    """One bool a device: whether its process was asked to stop. The step reduces them, so that all processes agree."""
-    layout = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec("data"))
-    return jax.make_array_from_process_local_data(layout, np.full(len(mesh.local_devices), bool(stop.name)))
-
-
 def evaluate(run: Run, state: TrainState, log: MetricLog, step: int, say: Callable[[str], None]) -> dict[str, float]:
     """Evaluates, logs, prints and draws."""
     metrics, shown = run.evaluation.run(state.best_params(), state.model_state, keep=sheets.MOST)
@@ -286,11 +290,10 @@ def evaluate(run: Run, state: TrainState, log: MetricLog, step: int, say: Callab
     say(f"step {step} val  " + "  ".join(f"{name} {value:.4g}" for name, value in metrics.items() if "/" not in name))
     if run.leads:
         pictures = run.workdir / "pictures"
-        threshold = metrics.get("score_threshold", 0.5)
-        sheets.write_sheet(pictures / f"step_{step:07}_val.png", shown, run.classes, threshold)
+        sheets.write_sheet(pictures / f"step_{step:07}_val.png", shown, run.classes, metrics.get("score_threshold", 0.5))
         sheets.curves(log.all(), pictures / "curves.png")
     return metrics
 
 
 def _silent(line: str) -> None:
-    """Says nothing: for all processes but the first."""
+    """For all processes but the first."""

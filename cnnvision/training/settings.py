@@ -3,6 +3,7 @@
 import dataclasses
 from typing import Annotated, Literal
 
+from cnnvision.errors import ConfigError
 from cnnvision.settings import Between
 
 MOST_STEPS = 2**31 - 1
@@ -23,4 +24,9 @@ class TrainingSettings:
     ema_decay: Annotated[float, Between(0, 0.999999)] = 0.0  # of the parameters' exponential moving average, with which
     # the run evaluates and predicts; 0 for none
     split_parameters: bool = False  # over the devices (FSDP), instead of a copy on each
+    profile_steps: tuple[Steps, ...] = ()  # (first, last) steps that are traced into profile/ of the run folder; () for none
     matmul_precision: Literal["default", "high", "highest"] = "default"  # of float32 products on accelerators
+
+    def __post_init__(self):
+        if self.profile_steps and (len(self.profile_steps) != 2 or self.profile_steps[0] > self.profile_steps[1]):
+            raise ConfigError(f"profile_steps = {self.profile_steps}: must be (first, last), two numbers of steps, or ()")

@@ -4,6 +4,10 @@ import signal
 import threading
 from types import FrameType
 
+import jax
+import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
 
 class StopRequest:
     """Notices SIGTERM (and SIGINT, once) while it is open; the second SIGINT interrupts as usual.
@@ -32,3 +36,9 @@ class StopRequest:
         if self.name and number == signal.SIGINT:
             raise KeyboardInterrupt
         self.name = signal.Signals(number).name
+
+
+def stop_flags(stop: StopRequest, mesh: Mesh) -> jax.Array:
+    """One bool a device: whether its process was asked to stop. The step reduces them, so that all processes agree."""
+    layout = NamedSharding(mesh, PartitionSpec("data"))
+    return jax.make_array_from_process_local_data(layout, np.full(len(mesh.local_devices), bool(stop.name)))

@@ -9,8 +9,9 @@ import pytest
 
 from cnnvision.runs.configuration import load_config
 from cnnvision.runs.join import join
-from cnnvision.training.loop import compile_step, new_state, stop_flags
+from cnnvision.training.loop import compile_step, new_state
 from cnnvision.training.sharding import make_mesh, put_batch
+from cnnvision.training.stopping import stop_flags
 from cnnvision.types import COCO_AREA_RANGES, Example, Objects
 from tests.conftest import ROOT
 

@@ -54,11 +54,13 @@ def train_together(tmp_path):
     """Starts two processes of four devices each on the smoke config; kills what is left of them at the end."""
     started = []
 
-    def begin(workdir, *overrides, config="localizer_shapes"):
+    def begin(workdir, *overrides, config="localizer_shapes", second=()):
+        """`second`: flags of the second process alone."""
         address = free_address()
         flags = ("experiments.train", f"--config={ROOT}/configs/{config}.py:smoke", f"--workdir={workdir}")
         together = (f"--coordinator={address}", "--processes=2")
-        started.extend(start(*flags, *together, f"--process={i}", *overrides) for i in range(2))
+        for i in range(2):
+            started.append(start(*flags, *together, f"--process={i}", *overrides, *(second if i else ())))
         return started[-2:]
 
     yield begin
@@ -98,3 +100,22 @@ def test_two_processes_stop_together_when_one_is_asked_to(train_together, tmp_pa
     assert [process.returncode for process in processes] == [75, 75], outputs
     assert "Asked to stop (by another process): saved step" in outputs[0]
     assert max(int(path.name) for path in (tmp_path / "checkpoints").iterdir()) >= 2
+
+
+@pytest.mark.parametrize(
+    ("second", "said"),
+    [
+        (("--config.training.seed=1", "--config.optimizer.learning_rate=0.5"),
+         ("config.optimizer.learning_rate: 0.", "0.5 on process 1", "config.training.seed: 0 on process 0, 1 on process")),
+        (("--config.data.source=coco:/nowhere/at/all",), ("there is no folder 'nowhere'",)),
+    ],
+    ids=["config", "data"],
+)  # fmt: skip
+def test_processes_that_differ_are_told_so_before_a_step(train_together, tmp_path, few_shapes, second, said):
+    processes = train_together(tmp_path / "run", second=second)
+    outputs = [process.communicate(timeout=120)[0] for process in processes]
+    assert [process.returncode for process in processes] == [2, 2], outputs
+    for output in outputs:
+        assert all(words in output for words in said), output
+        assert "Traceback" not in output
+    assert not (tmp_path / "run" / "config.json").exists()
