@@ -27,6 +27,14 @@ STEPS = 5
 
 PIPELINE_SECONDS = 10.0
 
+DESCRIBED = {
+    "JAX_PLATFORMS": "cpu",
+    "TPU_SKIP_MDS_QUERY": "1",
+    "TPU_WORKER_HOSTNAMES": "localhost",
+    "TPU_ACCELERATOR_TYPE": "v5litepod-4",
+}
+"""Environment in which libtpu describes chips, and looks for none on this machine or in its cloud."""
+
 
 def run(
     config: Any,
@@ -44,7 +52,6 @@ def run(
         price: dollars for an hour of a chip.
         say: prints a line.
     """
-    os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")  # no cloud machine is asked which TPU it has
     from cnnvision.programs.chips import of_topology
     from cnnvision.runs.plan import plan, smaller, topology_mesh
 
@@ -236,6 +243,8 @@ def command(arguments: list[str] | None = None) -> int:
     parser.add_argument("--classes", type=int, metavar="N", help="of the data, where they are not on this machine")
     parser.add_argument("--price", type=float, metavar="DOLLARS", help="of an hour of a chip")
     flags, overrides = parser.parse(arguments)
+    if flags.topology != "here":
+        os.environ.update({name: os.environ.get(name, value) for name, value in DESCRIBED.items()})
     from cnnvision.runs.configuration import load_config
 
     figures = run(load_config(flags.config, overrides), flags.topology, flags.classes, flags.price)
