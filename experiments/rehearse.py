@@ -125,7 +125,7 @@ def run(
         workdir = workdir or os.path.join(place, "run")
         keys = {"training.steps": STEPS, "training.save_every": SAVED, "training.log_every": 1, "training.eval_every": STEPS}
         given = [f"--config.{key}={value}" for key, value in {**keys, **dict(overrides)}.items()]
-        command = [f"{__package__}.train", f"--config={config}", f"--workdir={workdir}", *given]
+        command = [*train_command(config), f"--workdir={workdir}", *given]
         try:
             for parts in (("start, steps", until_steps), ("one is killed", kill_one)), (("start again, end", to_the_end),):
                 running = Processes(command, processes, devices, place, flags or {})
@@ -144,6 +144,11 @@ def run(
             pass  # it is in the table
     say(markdown((f"{processes} processes of {devices} devices", "what happened", "after"), rows))
     return not any(found.startswith("FAULT") for _, found, _ in rows)
+
+
+def train_command(config: str) -> list[str]:
+    """What follows `python -m`."""
+    return [f"{__package__}.train", f"--config={config}"]
 
 
 def logged(workdir: str) -> list[dict[str, Any]]:
