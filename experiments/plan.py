@@ -11,6 +11,7 @@ steps take longer. Loops that end when the data say so (suppressions) count as o
 suffice, changes that need less are tried, and the first that fits is named.
 """
 
+import math
 import os
 import tempfile
 import time
@@ -111,8 +112,10 @@ def table(config: Any, made: Any, chip: Any, price: float | None, say: Callable[
     hours = config.training.steps * seconds["step"] / 3600
     gib = lambda size: f"{size / 2**30:.2f} GiB"
     megabytes = lambda size: f"{size / 1e6:,.1f} MB"
+    several = f", the largest of {len(made.sizes)} sizes, each a program of its own" if len(made.sizes) > 1 else ""
     rows = [
         ("chips, hosts", f"{made.devices} × {chip.name}, {made.hosts}"),
+        ("input", "×".join(map(str, max(made.sizes, key=math.prod))) + several),
         ("memory a chip", f"{gib(made.memory)} of {gib(chip.memory)}{'' if made.memory <= chip.memory else ': TOO MUCH'}"),
         ("- state, batch, temporaries", f"{gib(made.state)}, {gib(made.batch)}, {gib(made.step.temporaries)}"),
         ("- prediction's temporaries", gib(made.prediction.temporaries)),

@@ -36,12 +36,14 @@ class Plan:
 
     Attributes:
         devices, hosts: how many.
+        sizes: (height, width) of inputs that a step may have, each a program of its own; the largest is what is planned.
         state, network, batch: bytes of the train state, of the part of it that predicts, and of a batch, on each device.
         step, prediction: what the two programs need; a batch of `eval_batch_size` goes through the second.
     """
 
     devices: int
     hosts: int
+    sizes: tuple[tuple[int, int], ...]
     state: int
     network: int
     batch: int
@@ -92,6 +94,9 @@ def plan(config: ConfigDict, info: DataInfo, mesh: jax.sharding.Mesh) -> Plan:
     jax.config.update("jax_default_matmul_precision", config.training.matmul_precision)
     task = make_task(config, info)
     check_size(task, config)
+    sizes = task.inputs.sizes
+    largest = max(sizes, key=math.prod)
+    task = dataclasses.replace(task, inputs=dataclasses.replace(task.inputs, sizes=(largest,)))
     run = _run(task, config, mesh)
     rows = NamedSharding(mesh, PartitionSpec("data"))
     split = lambda tree: jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=rows), tree)
@@ -102,7 +107,7 @@ def plan(config: ConfigDict, info: DataInfo, mesh: jax.sharding.Mesh) -> Plan:
     whole = with_layout((state.best_params(), state.model_state), mesh, split_parameters=False)
     _, prediction = needs_of(predict.lower(*whole, split(empty_batch(task.inputs, config.data.eval_batch_size))))
     hosts = len({device.process_index for device in mesh.devices.flat})
-    return Plan(mesh.size, hosts, on_each(state), on_each(whole), on_each(batch), step, prediction)
+    return Plan(mesh.size, hosts, sizes, on_each(state), on_each(whole), on_each(batch), step, prediction)
 
 
 def _run(task: Task, config: ConfigDict, mesh: jax.sharding.Mesh) -> Run:

@@ -52,7 +52,7 @@ def test_products_are_of_bfloat16_unless_asked_for_in_full():
 
 
 def test_the_plan_s_memory_is_that_of_the_larger_program():
-    of = lambda step, prediction: Plan(4, 1, 2**29, 2**28, 2**20, step, prediction).memory
+    of = lambda step, prediction: Plan(4, 1, ((32, 32), (64, 48)), 2**29, 2**28, 2**20, step, prediction).memory
     assert of(needs(), needs(temporaries=0)) == 2**30 + 2**30 + 2**20
     assert of(needs(temporaries=0), needs()) == 2**29 - 2**28 + 2**30 + 2**30 + 2**20
 
@@ -74,15 +74,16 @@ def test_changes_that_need_less_memory_keep_the_batch_divided():
 def test_what_a_plan_says():
     said, config = [], load_config(SMOKE)
     config.data.batch_size, config.training.steps = 64, 3600
-    made = Plan(4, 1, 2**29, 2**28, 2**20, needs(), needs(flops=1e10, traffic=1e8, crossing=()))
+    made = Plan(4, 1, ((32, 32), (64, 48)), 2**29, 2**28, 2**20, needs(), needs(flops=1e10, traffic=1e8, crossing=()))
     figures = plan.table(config, made, of_topology("v5e:2x2"), 1.2, said.append)
     text = said[0]
     assert "4 × TPU v5e, 1" in text and "2.25 GiB of 16.00 GiB" in text and "TOO MUCH" not in text
+    assert "64×48, the largest of 2 sizes" in text
     assert "2 all-reduce of 10.0 MB" in text and "5.1 ms, bound by compute (products in bf16)" in text
     assert figures["fits"] and figures["step_seconds"] == pytest.approx(1 / 197)
     assert figures["images_per_second"] == pytest.approx(64 * 197)
     assert figures["dollars"] == pytest.approx(3600 / 197 / 3600 * 4 * 1.2)
-    large = Plan(4, 1, 2**29, 2**28, 2**20, needs(temporaries=2**34), needs())
+    large = Plan(4, 1, ((32, 32), (64, 48)), 2**29, 2**28, 2**20, needs(temporaries=2**34), needs())
     assert not plan.table(config, large, of_topology("v5e:2x2"), None, said.append)["fits"]
     assert "17.00 GiB of 16.00 GiB: TOO MUCH" in said[-1]
 
