@@ -29,6 +29,7 @@ COMMANDS = {name: importlib.import_module(f"experiments.{name}") for name in exp
 RESULTS = {
     "doctor": types.SimpleNamespace(healthy=True), "predict": [], "convert": [], "detection_speed": [],
     "proposals": {10: {"AR": 0.5}}, "benchmark": [{"pass": "train"}],
+    "plan": {"fits": True},
 }  # fmt: skip
 """What a command's `run` returns, as far as the rest of the command reads it."""
 DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -75,7 +76,7 @@ def test_documented_commands_are_understood(line, monkeypatch):
     for module in COMMANDS.values():
         monkeypatch.setattr(module, "run", lambda *a, **k: ran.append(a) or done)
     monkeypatch.setattr(doctor, "describe", lambda report: "")
-    monkeypatch.setattr(jax.distributed, "initialize", lambda *a: None)
+    monkeypatch.setattr(jax.distributed, "initialize", lambda *a, **k: None)
     assert COMMANDS[name].command(flags) in (0, None)
     assert len(ran) == 1
     if name in ("train", "proposals"):
