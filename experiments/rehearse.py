@@ -34,6 +34,10 @@ PATIENCE = 90.0
 """Seconds within which the other processes must end once one was killed."""
 
 
+TERMINATES = "Terminating process because the JAX distributed service detected fatal errors"
+"""What JAX's runtime says, before a stack of calls, of a process that waits for one that is gone."""
+
+
 class Fault(Exception):
     """What was not as it should be; said in the table."""
 
@@ -83,11 +87,12 @@ class Processes:
         return True
 
     def last_line(self, index: int) -> str:
-        """The last thing that a process said, or of a stack of calls the first."""
+        """A process's word of its end: its last error, else JAX's that another process is gone, else its last line."""
         with open(self.logs[index]) as file:
             lines = [line.strip() for line in file if line.strip()]
         said = [line for line in lines if line.startswith(("error:", "config error:"))]
-        return (said or lines or ["nothing"])[-1]
+        gone = [line[line.index(TERMINATES) :] for line in lines if TERMINATES in line]
+        return (said or gone or lines or ["nothing"])[-1]
 
     def end(self) -> None:
         """Kills what still runs."""
