@@ -4,6 +4,7 @@ TPUs can be compiled for without having one: libtpu describes any topology (`jax
 """
 
 import dataclasses
+import importlib.util
 import math
 from typing import Any
 
@@ -63,12 +64,10 @@ def topology_mesh(topology: str) -> jax.sharding.Mesh:
         ConfigError: there is no such topology. RunError: libtpu is not installed.
     """
     chip = topology.partition(":")[0]
+    if importlib.util.find_spec("libtpu") is None:
+        raise RunError("compiling for TPUs needs libtpu, which is not installed: pip install libtpu (no TPU is needed)")
     try:
         return make_mesh(topologies.get_topology_desc(topology, "tpu").devices)
-    except ValueError as error:
-        raise RunError(
-            "compiling for TPUs needs libtpu, which is not installed: pip install libtpu (no TPU is needed)"
-        ) from error
     except Exception as error:  # what libtpu raises is of many kinds
         near = nearest(topology, known_topologies(chip)).split(" Known:")[0]
         why = str(error).splitlines()[0]

@@ -3,7 +3,7 @@
 import jax
 import pytest
 
-from cnnvision.errors import ConfigError
+from cnnvision.errors import ConfigError, RunError
 from cnnvision.programs.chips import of_device, of_topology, product_type
 from cnnvision.programs.compiling import Needs
 from cnnvision.programs.traffic import Collective
@@ -102,6 +102,12 @@ def test_data_that_are_elsewhere_need_the_number_of_their_classes():
     with pytest.raises(ConfigError, match=r"there is no folder .* give it with --classes=N"):
         plan.info_of(config, None)
     assert len(plan.info_of(config, 80).classes) == 80
+
+
+def test_without_libtpu_the_cure_is_said(monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(RunError, match="pip install libtpu"):
+        plan.run(load_config(SMOKE), "v5e:2x2", 6)
 
 
 def test_a_topology_that_is_compiled_for():
