@@ -65,7 +65,7 @@ def file_system() -> Any:
 
 def explain(error: BaseException) -> str | None:
     """What an error of the file system says, in a line; None for an error of another kind."""
-    if type(error).__module__.split(".")[0] in ("gcsfs", "google", "aiohttp"):
+    if type(error).__module__.startswith(("gcsfs.", "google.auth.", "google.api_core.", "aiohttp.")):
         code = str(getattr(error, "code", ""))
         cure = f" {RIGHTS}" if code in ("401", "403") or "redentials" in type(error).__name__ else ""
         return f"Google Cloud Storage: {str(error).splitlines()[0] if str(error) else type(error).__name__}.{cure}"

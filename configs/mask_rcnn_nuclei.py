@@ -9,7 +9,7 @@ Data        a folder of images and one of maps of instance ids (docs/data.md): i
             longer side is seen at 384; 3 to 199 nuclei an image
 Hardware    two x86 cores
 Result      val, 44 images, up to 200 detections an image: box AP .580, AP50 .867; mask AP .593, AP50 .858, AP75 .650;
-            boundary AP .573; on another machine .576, .868; .589, .860, .641; .570, in 28:40 minutes with other work beside.
+            boundary AP .573; at another time .576, .868; .589, .860, .641; .570, in 28:40 minutes with other work beside.
             torchvision's Mask R-CNN on the same backbone, given 26 minutes of the same hour: box AP .482, mask AP .480, mask
             AP50 .815. With torchvision's alignment: box AP .583; mask AP .551, AP50 .866; boundary AP .528; in 24:53
             minutes on free cores, compilation and evaluation included

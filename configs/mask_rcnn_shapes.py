@@ -7,8 +7,9 @@ Model       cnnvision/models/mask_rcnn.py: EfficientNet-Lite0 from ImageNet weig
 Data        shapes: 2,000 + 500 images of 128×128 made on the spot, one to eight objects of six classes; seen at 192×192
 Hardware    two x86 cores
 Result      val, 500 images, after 1,200 steps: box AP .622, AP50 .866; mask AP .594, AP50 .830, AP75 .673, of small objects
-            .476, boundary AP .443; a step takes .93 s on free cores, about 21 minutes in all. With torchvision's alignment
-            of masks: box AP .611, mask AP .536, of small objects .400, boundary AP .372
+            .476, boundary AP .443; in 41 minutes with other work on the cores (on free ones the first 140 steps took .93 s
+            each, which would make about 20 minutes). With torchvision's alignment of masks: box AP .611, mask AP .536, of
+            small objects .400, boundary AP .372
 """
 
 from ml_collections import ConfigDict

@@ -24,10 +24,14 @@ def run(data: str, output: str, suffix: str = "", progress: bool = True, say=pri
     """
     from cnnvision.data.sources import open_source, split_names
     from cnnvision.data.sources.coco.writer import write_coco
+    from cnnvision.storage import is_remote
 
     kind, _, folder = output.partition(":")
     if kind != "coco" or not folder:
         raise DataError(f"--output={output}: should read coco:DIR.{nearest(kind, ['coco'])}")
+    if is_remote(folder):
+        there = f"`gcloud storage cp -r DIR {folder}` copies it there"
+        raise DataError(f"--output={output}: convert writes to this machine. Name a folder here; {there}.")
     sources = []
     for split in split_names(data):
         sources.append(open_source(data, split, sources[0].classes if sources else None))

@@ -11,17 +11,14 @@ steps take longer. Loops that end when the data say so (suppressions) count as o
 suffice, changes that need less are tried, and the first that fits is named.
 """
 
-import math
 import os
+import statistics
 import tempfile
 import time
 from collections.abc import Callable
 from typing import Any
 
 from .command_line import Parser, main
-
-TRIED = 3
-"""Changes of a config that are compiled where it does not fit."""
 
 STEPS = 5
 """Steps that are run here, after the first."""
@@ -54,7 +51,9 @@ def run(
         say: prints a line.
     """
     from cnnvision.programs.chips import of_topology
-    from cnnvision.runs.plan import plan, smaller, topology_mesh
+    from cnnvision.runs.plan import changed, plan, smaller, topology_mesh
+
+    from .reports.plans import table
 
     if topology == "here":
         return here(config, price, say)
@@ -64,8 +63,8 @@ def run(
     made = plan(config, info, mesh)
     figures = table(config, made, chip, price, say)
     if made.memory > chip.memory:
-        for flag, other in list(smaller(config, mesh).items())[:TRIED]:
-            needed = plan(other, info, mesh).memory
+        for key, value in smaller(config, made):
+            needed, flag = plan(changed(config, {key: value}), info, mesh).memory, f"--config.{key}={str(value).lower()}"
             fits = needed <= chip.memory
             say(f"- With {flag}: {needed / 2**30:.2f} GiB a chip{': it fits' if fits else ''}")
             if fits:
@@ -91,58 +90,6 @@ def info_of(config: Any, classes: int | None) -> Any:
         raise ConfigError(
             f"{str(error).splitlines()[0]} A plan needs no more than the number of their classes: give it with --classes=N."
         ) from error
-
-
-def table(config: Any, made: Any, chip: Any, price: float | None, say: Callable[[str], None]) -> dict[str, Any]:
-    """Says what a plan holds, as a table; returns its figures."""
-    from cnnvision.programs.chips import product_type
-    from cnnvision.runs.plan import least_seconds
-    from cnnvision.training.progress import duration
-
-    from .reports.tables import markdown
-
-    product = product_type(config, chip.name)
-    least = {
-        name: least_seconds(needs, chip, made.devices, product)
-        for name, needs in (("step", made.step), ("prediction", made.prediction))
-    }
-    bound = {name: max(seconds, key=seconds.get) for name, seconds in least.items()}
-    seconds = {name: each[bound[name]] for name, each in least.items()}
-    rate = config.data.batch_size / seconds["step"]
-    hours = config.training.steps * seconds["step"] / 3600
-    gib = lambda size: f"{size / 2**30:.2f} GiB"
-    megabytes = lambda size: f"{size / 1e6:,.1f} MB"
-    several = f", the largest of {len(made.sizes)} sizes, each a program of its own" if len(made.sizes) > 1 else ""
-    rows = [
-        ("chips, hosts", f"{made.devices} × {chip.name}, {made.hosts}"),
-        ("input", "×".join(map(str, max(made.sizes, key=math.prod))) + several),
-        ("memory a chip", f"{gib(made.memory)} of {gib(chip.memory)}{'' if made.memory <= chip.memory else ': TOO MUCH'}"),
-        ("- state, batch, temporaries", f"{gib(made.state)}, {gib(made.batch)}, {gib(made.step.temporaries)}"),
-        ("- prediction's temporaries", gib(made.prediction.temporaries)),
-        ("compilation here", f"step {made.step.compile_seconds:.0f} s, prediction {made.prediction.compile_seconds:.0f} s"),
-        ("a step and chip", f"{made.step.flops / 1e12:.3f} TFLOP, {made.step.traffic / 1e9:.1f} GB of memory traffic"),
-        ("between chips", crossing(made.step, megabytes)),
-        ("least time of a step", f"{seconds['step'] * 1e3:.1f} ms, bound by {bound['step']} (products in {product})"),
-        ("- by each", ", ".join(f"{name} {value * 1e3:.1f} ms" for name, value in least["step"].items())),
-        ("images a second at most", f"{rate:,.0f} in training, "
-                                    f"{config.data.eval_batch_size / seconds['prediction']:,.0f} in prediction"),
-        (f"{config.training.steps:,} steps at least", duration(hours * 3600)),
-    ]  # fmt: skip
-    figures = {"memory": made.memory, "fits": made.memory <= chip.memory, "step_seconds": seconds["step"]}
-    figures |= {"images_per_second": rate, "hours": hours, "compile_seconds": made.step.compile_seconds}
-    if price is not None:
-        figures["dollars"] = hours * made.devices * price
-        rows.append(("cost at least", f"${figures['dollars']:,.2f}, at ${price} for an hour of a chip"))
-    say(markdown(("a run", "needs"), rows))
-    return figures
-
-
-def crossing(needs: Any, megabytes: Callable[[float], str]) -> str:
-    """What moves between devices in one run, in words."""
-    kinds: dict[str, list[int]] = {}
-    for each in needs.collectives:
-        kinds.setdefault(each.kind + (" in a loop" if each.in_loop else ""), []).append(each.bytes)
-    return ", ".join(f"{len(sizes)} {kind} of {megabytes(sum(sizes))}" for kind, sizes in kinds.items()) or "nothing"
 
 
 def input_line(config: Any, wanted: float, hosts: int) -> str:
@@ -187,7 +134,7 @@ def _for_here(config: Any) -> Any:
     from cnnvision.runs.plan import changed
 
     size = max(1, min(config.data.batch_size, 8) // jax.device_count()) * jax.device_count()
-    return changed(config, lambda c: (c.data.update(batch_size=size), c.training.update(accumulate=1)))
+    return changed(config, {"data.batch_size": size, "training.accumulate": 1})
 
 
 def here(config: Any, price: float | None, say: Callable[[str], None]) -> dict[str, Any]:
@@ -197,11 +144,10 @@ def here(config: Any, price: float | None, say: Callable[[str], None]) -> dict[s
     from cnnvision.programs.compiling import needs_of
     from cnnvision.runs.join import join
     from cnnvision.training.loop import compile_step, new_state
-    from cnnvision.training.progress import duration, peak_memory_gib
     from cnnvision.training.sharding import put_batch
     from cnnvision.training.stopping import StopRequest, stop_flags
 
-    from .reports.tables import markdown
+    from .reports.plans import table_here
 
     with tempfile.TemporaryDirectory() as folder:
         made = join(config, folder, say=say)
@@ -216,24 +162,8 @@ def here(config: Any, price: float | None, say: Callable[[str], None]) -> dict[s
             began = time.perf_counter()
             state, _ = jax.block_until_ready(program(state, batch, stop))
             seconds.append(time.perf_counter() - began)
-    step = sorted(seconds[1:])[len(seconds[1:]) // 2]
-    devices, hours = jax.devices(), config.training.steps * step / 3600
-    figures = {"memory": peak_memory_gib() * 2**30, "step_seconds": step, "hours": hours, "fits": True}
-    figures |= {"images_per_second": config.data.batch_size / step, "compile_seconds": needs.compile_seconds}
-    rows = [
-        ("devices", f"{len(devices)} × {devices[0].device_kind}"),
-        ("memory", f"{peak_memory_gib():.2f} GiB at most so far; the step's plan: {needs.memory / 2**30:.2f} GiB a device"),
-        ("compilation", f"{needs.compile_seconds:.0f} s"),
-        ("a step and device", f"{needs.flops / 1e12:.3f} TFLOP, {needs.traffic / 1e9:.1f} GB of memory traffic"),
-        ("between devices", crossing(needs, lambda size: f"{size / 1e6:,.1f} MB")),
-        ("time of a step", f"{step * 1e3:.1f} ms, measured: the median of {STEPS}"),
-        ("images a second", f"{config.data.batch_size / step:,.1f}"),
-        (f"{config.training.steps:,} steps", duration(hours * 3600)),
-    ]
-    if price is not None:
-        figures["dollars"] = hours * len(devices) * price
-        rows.append(("cost", f"${figures['dollars']:,.2f}, at ${price} for an hour of a device"))
-    say(markdown(("a run", "needs"), rows))
+    step = statistics.median(seconds[1:])
+    figures = table_here(config, needs, step, price, say)
     say(input_line(config, figures["images_per_second"], 1))
     return figures
 

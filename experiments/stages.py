@@ -39,11 +39,14 @@ def run(
     from cnnvision.pictures.stages import draw_stages
     from cnnvision.runs.join import loading, names_of
     from cnnvision.runs.open import from_weights, load
+    from cnnvision.storage import check_writable, local_copy, path_of
     from cnnvision.training.sharding import make_mesh, put_batch
 
+    image = local_copy(image)
     if not pathlib.Path(image).expanduser().is_file():
         raise DataError(f"--image: {image} is no file; name one photograph")
     check_output(output)
+    check_writable(output)
     if threshold is not None and not 0 <= threshold <= 1:
         raise ConfigError(f"--threshold = {threshold}: must be from 0 to 1, as scores are")
     mesh = make_mesh(jax.devices()[:1])  # one image
@@ -74,7 +77,7 @@ def run(
     )
     files = {}
     for number, (name, picture) in enumerate(drawn.items(), start=1):
-        files[name] = pathlib.Path(output) / f"{number}_{name}.png"
+        files[name] = path_of(output) / f"{number}_{name}.png"
         write_png(files[name], picture)
     say(f"Written: {', '.join(str(file) for file in files.values())}")
     return files

@@ -14,6 +14,7 @@ from cnnvision.data.sources.loose import LooseImages
 from cnnvision.errors import DataError, RunError
 from cnnvision.pictures.sheets import write_png
 from cnnvision.storage import absolute, check_writable, is_remote, local_copy, path_of, write_whole
+from experiments import convert
 
 
 @pytest.fixture
@@ -137,6 +138,24 @@ def test_data_and_images_of_a_bucket_are_opened(bucket, copies):
     assert LooseImages(f"{bucket}/*/cat/*.png").ids == ("train/cat/1.png", "val/cat/3.png")
     with pytest.raises(DataError, match="it looks like folder:"):
         open_source(bucket, "train")
+
+
+def test_errors_of_the_storage_are_told_in_a_line_and_others_are_not():
+    class Refused(Exception):
+        code = 403
+
+    Refused.__module__ = "gcsfs.retry"
+    assert storage.explain(Refused("no access\nat all")).startswith("Google Cloud Storage: no access. Log in")
+    Refused.__module__ = "google.protobuf.message"
+    assert storage.explain(Refused("truncated")) is None and storage.explain(ValueError("a bug")) is None
+    assert storage.explain(OSError(28, "No space left on device", "a/b")) == "a/b: No space left on device"
+
+
+def test_convert_writes_nothing_that_looks_like_a_bucket(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(DataError, match=r"convert writes to this machine. .*`gcloud storage cp -r DIR gs://bucket/x`"):
+        convert.run("coco:anything", "coco:gs://bucket/x")
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_bucket_that_is_not_there_is_said_before_anything_is_written(bucket):

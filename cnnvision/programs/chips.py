@@ -37,15 +37,13 @@ def _gpu(name: str, bf16: float, f32: float, gib: float, bandwidth: float, netwo
 
 
 CHIPS = (
-    # cloud.google.com/tpu/docs, "System architecture" of each version: a chip, bfloat16
-    _tpu("TPU v2", 46, 16, 700, 62, "v2"),
-    _tpu("TPU v3", 123, 32, 900, 82, "v3"),
-    _tpu("TPU v4", 275, 32, 1200, 300, "v4"),
-    _tpu("TPU v5e", 197, 16, 819, 200, "v5e"),
-    _tpu("TPU v5p", 459, 95, 2765, 600, "v5p"),
-    _tpu("TPU v6e", 918, 32, 1640, 448, "v6e"),
-    _tpu("TPU7x", 2307, 192, 7380, 1200, "tpu7x"),
-    # nvidia.com, data sheets: dense, without sparsity; float32 on its own cores
+    # docs.cloud.google.com/tpu/docs/v4, v5e, v5p, v6e: bfloat16; links in both directions together. Of v4 the page has what
+    # an all-reduce reaches on all chips together (1.1 PB/s of 4,096), which is half of the links.
+    _tpu("TPU v4", 275, 32, 1200, 2 * 1.1e6 / 4096, "v4"),
+    _tpu("TPU v5e", 197, 16, 819, 400, "v5e"),
+    _tpu("TPU v5p", 459, 95, 2765, 1200, "v5p"),
+    _tpu("TPU v6e", 918, 32, 1638, 800, "v6e"),
+    # nvidia.com, data sheets: dense, without sparsity; float32 on its own cores. Of the T4 float16: it has no bfloat16.
     _gpu("NVIDIA H200", 989, 67, 141, 4800, 900),
     _gpu("NVIDIA H100", 989, 67, 80, 3350, 900),
     _gpu("NVIDIA A100", 312, 19.5, 80, 2039, 600),
@@ -53,7 +51,7 @@ CHIPS = (
     _gpu("Tesla T4", 65, 8.1, 16, 320, 32),
 )
 
-KINDS = {"TPU v5 lite": "TPU v5e", "TPU v6 lite": "TPU v6e", "TPU v5": "TPU v5p", "TPU v7x": "TPU7x", "TPU7x": "TPU7x"}
+KINDS = {"TPU v5 lite": "TPU v5e", "TPU v6 lite": "TPU v6e", "TPU v5": "TPU v5p"}
 """What a device calls itself (`device_kind`) -> the chip's name, where they differ."""
 
 

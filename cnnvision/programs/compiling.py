@@ -52,11 +52,12 @@ def needs_of(lowered: Any) -> tuple[Any, Needs]:
         program = lowered.compile()
         seconds = time.perf_counter() - began
     plan, text = program.memory_analysis(), program.as_text()
+    results = max(plan.output_size_in_bytes - plan.alias_size_in_bytes, 0) if plan else 0  # None where nobody plans
     return program, Needs(
         seconds,
-        plan.argument_size_in_bytes,
-        plan.temp_size_in_bytes,
-        max(plan.output_size_in_bytes - plan.alias_size_in_bytes, 0),
+        plan.argument_size_in_bytes if plan else 0,
+        plan.temp_size_in_bytes if plan else 0,
+        results,
         operations(text, undecided=1),
         memory_traffic(text, undecided=1),
         tuple(collectives(text)),

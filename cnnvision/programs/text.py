@@ -2,9 +2,11 @@
 
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from typing import NamedTuple
 
 _COMPUTATION = re.compile(r"^(?:ENTRY )?%?([\w.\-]+) \(.*\{$")
+_COMMENT = re.compile(r"/\*.*?\*/")
 _CALLED = re.compile(r"(?:body|condition|to_apply|calls|true_computation|false_computation)=%?([\w.\-]+)")
 _BRANCHES = re.compile(r"branch_computations=\{([^}]*)\}")
 _TRIPS = re.compile(r'"known_trip_count":\{"n":"(\d+)"\}')
@@ -28,7 +30,7 @@ def computations(text: str) -> tuple[dict[str, list[str]], dict[str, set[str]], 
     calls: dict[str, set[str]] = {}
     looped: set[str] = set()
     current = ""
-    for line in text.splitlines():
+    for line in _COMMENT.sub("", text).splitlines():  # long tuples have their positions in comments
         header = _COMPUTATION.match(line)
         if header:
             current = header[1]
@@ -83,11 +85,26 @@ def memory_traffic(text: str, undecided: int | None = None) -> float:
     return _total(text, _traffic_of, lambda line: opens.search(line) is not None, undecided)
 
 
+class Instruction(NamedTuple):
+    """One line of a program.
+
+    Attributes:
+        name: of the instruction.
+        type: of its result.
+        operation: what it does.
+        operands: the types of its operands.
+        line: the text.
+    """
+
+    name: str
+    type: str
+    operation: str
+    operands: list[str]
+    line: str
+
+
 def _total(
-    text: str,
-    of_instruction: Callable[[str, dict[str, str]], float],
-    enters: Callable[[str], bool],
-    undecided: int | None,
+    text: str, of_instruction: Callable[[Instruction], float], enters: Callable[[str], bool], undecided: int | None
 ) -> float:
     """The sum over the instructions of a program, and of the computations that they call where `enters` says so."""
     lines_of, _, _ = computations(text)
@@ -95,8 +112,8 @@ def _total(
 
     def count(name: str) -> float:
         if name not in known:
-            types: dict[str, str] = {}
-            known[name] = sum(of_instruction(line, types) + _of_calls(line) for line in lines_of.get(name, ()))
+            found = _instructions(lines_of.get(name, ()))
+            known[name] = sum(of_instruction(each) + _of_calls(each.line) for each in found)
         return known[name]
 
     def _of_calls(line: str) -> float:
@@ -117,40 +134,37 @@ def _total(
     return count(entry)
 
 
+def _instructions(lines: Iterable[str]) -> Iterator[Instruction]:
+    """The instructions of a computation, in their order: operands stand before those that use them."""
+    types: dict[str, str] = {}
+    for line in lines:
+        if match := _INSTRUCTION.match(line):
+            name, kind, operation, rest = match.groups()
+            types[name] = kind
+            # An operand is named, or has its type before its name.
+            of = lambda operand: types.get(operand.strip().lstrip("%").split(" ")[-1].lstrip("%"), operand)
+            yield Instruction(name, kind, operation, list(map(of, _operands(rest))), line)
+
+
 def _bytes(types: str) -> float:
     return float(sum(BYTES.get(kind, 4) * math.prod(sides) for kind, sides in shapes(types)))
 
 
-def _traffic_of(line: str, types: dict[str, str]) -> float:
-    """Bytes that one instruction reads and writes; notes its type in `types`, by name, for those that come after it."""
-    match = _INSTRUCTION.match(line)
-    if not match:
+def _traffic_of(instruction: Instruction) -> float:
+    """Bytes that one instruction reads and writes."""
+    if instruction.operation in UNMOVED or instruction.operation.endswith("-done"):
         return 0.0
-    name, kind, operation, rest = match.groups()
-    types[name] = kind
-    if operation in UNMOVED or operation.endswith("-done"):
-        return 0.0
-    operands = [_bytes(_type_of(operand, types)) for operand in _operands(rest)]
-    if "dynamic-update-slice" in operation or "dynamic-update-slice" in name:
+    operands = list(map(_bytes, instruction.operands))
+    if "dynamic-update-slice" in instruction.operation or "dynamic-update-slice" in instruction.name:
         return 2.0 * (sum(operands) - max(operands, default=0.0))
-    return _bytes(kind) + sum(operands)
+    return _bytes(instruction.type) + sum(operands)
 
 
-def _type_of(operand: str, types: dict[str, str]) -> str:
-    """The type of an operand as the text has it: by its name, or with its type before it."""
-    return types.get(operand.strip().lstrip("%").split(" ")[-1].lstrip("%"), operand)
-
-
-def _operations_of(line: str, types: dict[str, str]) -> float:
-    """Operations of one instruction by itself; notes its type in `types`, by name, for those that come after it."""
-    match = _INSTRUCTION.match(line)
-    if not match:
-        return 0.0
-    name, kind, operation, rest = match.groups()
-    types[name] = kind
+def _operations_of(instruction: Instruction) -> float:
+    """Operations of one instruction by itself."""
+    _, kind, operation, operands, line = instruction
     found = shapes(kind)
     elements = math.prod(found[0][1]) if found else 0
-    operands = [_type_of(operand, types) for operand in _operands(rest)]
     labels = re.search(r"dim_labels=(\w+)_(\w+)->(\w+)", line)
     if labels and len(operands) > 1:
         kernel = shapes(operands[1])[0][1]

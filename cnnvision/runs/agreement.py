@@ -15,7 +15,7 @@ from ml_collections import ConfigDict
 
 import cnnvision
 from cnnvision.data.order import fingerprint
-from cnnvision.errors import CnnvisionError, RunError
+from cnnvision.errors import RunError
 from cnnvision.runs import config_json
 from cnnvision.runs.configuration import differences, to_json
 from cnnvision.runs.join import join
@@ -29,13 +29,13 @@ def join_together(config: ConfigDict, workdir: epath.PathLike, say=print) -> Run
     """The run of a config (`join`), once all processes have found the same. All processes call it.
 
     Raises:
-        CnnvisionError: on all processes, where one cannot join (its own error on that one), or where one has another config,
-            other data, code or versions, or another number of devices.
+        RunError: one has another config, other data, code or versions, or another number of devices; or another one cannot
+            join. Where this one cannot, its own error.
     """
     run, error = None, None
     try:
         run = join(config, workdir, say=say)
-    except CnnvisionError as found:
+    except Exception as found:  # of whatever kind: the others are not to wait for this one
         error = found
     if jax.process_count() > 1:
         agree(facts_of(config, workdir, run) if run else {}, error)
@@ -65,8 +65,7 @@ def agree(facts: dict[str, Any], error: Exception | None = None) -> None:
     """Compares what the processes know.
 
     Raises:
-        RunError: on every process but one with an error of its own, where there is such a process, or where the facts of one
-            are not those of the first.
+        RunError: another process has an error, and this one has none; or the facts of one are not those of the first.
     """
     found = _of_all({"facts": facts, "error": None if error is None else str(error)})
     failed = [index for index, each in enumerate(found) if each["error"] is not None]
@@ -94,9 +93,9 @@ def _of_all(value: Any) -> list[Any]:
 
 
 @functools.cache
-def code_digest() -> str:
-    """Of the package's own files."""
-    root, digest = pathlib.Path(cnnvision.__file__).parent, hashlib.sha256()
+def code_digest(root: pathlib.Path = pathlib.Path(cnnvision.__file__).parent) -> str:
+    """Of the Python files of a package, this one by default."""
+    digest = hashlib.sha256()
     for file in sorted(root.rglob("*.py")):
         digest.update(file.relative_to(root).as_posix().encode() + b"\0" + file.read_bytes())
     return digest.hexdigest()[:16]

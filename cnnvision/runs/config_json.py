@@ -19,8 +19,10 @@ from cnnvision.storage import path_of, write_whole
 from cnnvision.task import DataInfo
 from cnnvision.training.checkpoint import Checkpoints
 
-MAY_CHANGE = ("data.source", "data.threads", "data.workers", "data.prefetch", "data.cache_mb")
-MAY_CHANGE += ("training.keep", "training.profile_steps")
+MAY_CHANGE = (
+    *("data.source", "data.threads", "data.workers", "data.prefetch", "data.cache_mb"),
+    *("training.keep", "training.profile_steps"),
+)
 """Keys that change nothing of a run's result, so that a run may go on with other values: a folder of data may have moved.
 What is in it is compared by its fingerprint (cnnvision/data/fingerprint.py)."""
 

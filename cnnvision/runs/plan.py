@@ -27,7 +27,7 @@ from cnnvision.training.evaluate import make_predict_step
 from cnnvision.training.loop import Run, abstract_state, compile_step
 from cnnvision.training.sharding import make_mesh
 
-SIDES = {"v5e": 2, "v6e": 2, "v2": 2, "v3": 2, "v4": 3, "v5p": 3, "tpu7x": 3}
+SIDES = {"v5e": 2, "v6e": 2, "v4": 3, "v5p": 3}
 """Chip -> dimensions of its topologies."""
 
 
@@ -80,7 +80,7 @@ def known_topologies(chip: str) -> list[str]:
     """Some topologies of a chip, small ones first."""
     flat = ("1x1", "2x2", "2x4", "4x4", "4x8", "8x8", "8x16", "16x16")
     deep = ("1x1x1", "2x2x1", "2x2x2", "2x2x4", "2x4x4", "4x4x4", "4x4x8", "4x8x8", "8x8x8")
-    return [f"{chip}:{sides}" for sides in (deep if SIDES.get(chip) == 3 else flat)]
+    return [f"{chip}:{sides}" for sides in (deep if SIDES[chip] == 3 else flat)]
 
 
 def plan(config: ConfigDict, info: DataInfo, mesh: jax.sharding.Mesh) -> Plan:
@@ -140,29 +140,21 @@ def least_seconds(needs: Needs, chip: Chip, devices: int, product: str) -> dict[
     }
 
 
-def smaller(config: ConfigDict, mesh: jax.sharding.Mesh) -> dict[str, ConfigDict]:
-    """Changes of a config that need less memory: as flags -> the changed config, the one that changes least first."""
-    found = {}
-    size = config.data.batch_size
-    for slices in (2, 4, 8):
-        if size % (mesh.size * slices * config.training.accumulate) == 0:
-            found[f"--config.training.accumulate={slices * config.training.accumulate}"] = changed(
-                config, lambda c, slices=slices: c.training.update(accumulate=slices * c.training.accumulate)
-            )
-    if not config.training.split_parameters and mesh.size > 1:
-        found["--config.training.split_parameters=true"] = changed(
-            config, lambda c: c.training.update(split_parameters=True)
-        )
-    for part in (2, 4, 8):
-        if size % (mesh.size * part) == 0:
-            found[f"--config.data.batch_size={size // part}"] = changed(
-                config, lambda c, part=part: c.data.update(batch_size=size // part)
-            )
-    return found
+def smaller(config: ConfigDict, made: Plan) -> list[tuple[str, Any]]:
+    """(key, value) that need less memory each, the one that changes least first: of the program that needs the most."""
+    parts = (2, 4, 8)
+    if made.step.memory < made.memory:
+        size = config.data.eval_batch_size
+        return [("data.eval_batch_size", size // part) for part in parts if size % (made.devices * part) == 0]
+    size, slices = config.data.batch_size, config.training.accumulate
+    found = [("training.accumulate", slices * n) for n in parts if size % (made.devices * slices * n) == 0]
+    if made.devices > 1 and not config.training.split_parameters:
+        found.append(("training.split_parameters", True))
+    return found + [("data.batch_size", size // n) for n in parts if size % (made.devices * slices * n) == 0]
 
 
-def changed(config: ConfigDict, change: Any) -> ConfigDict:
-    """A copy of a config, changed."""
+def changed(config: ConfigDict, values: dict[str, Any]) -> ConfigDict:
+    """A copy of a config with other values of some keys (dotted, without "config.")."""
     copy = config.copy_and_resolve_references()
-    change(copy)
+    copy.update_from_flattened_dict(values)
     return copy

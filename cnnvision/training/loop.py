@@ -296,4 +296,4 @@ def evaluate(run: Run, state: TrainState, log: MetricLog, step: int, say: Callab
 
 
 def _silent(line: str) -> None:
-    """For all processes but the first."""
+    """Says nothing: for all processes but the first."""

@@ -1,5 +1,6 @@
 """A trace of some training steps, for TensorBoard's profiler and xprof; and how much of a chip's arithmetic a step uses."""
 
+import functools
 import pathlib
 import tempfile
 from typing import Any
@@ -22,7 +23,7 @@ class Profile:
     """
 
     def __init__(self, folder: epath.Path, steps: tuple[int, ...]):
-        self.folder, self.steps, self._place = folder, steps, None
+        self.folder, self.steps, self._begun, self._place = folder, steps, False, None
 
     def before(self, step: int, state: Any) -> None:
         """Called before each step is computed, `step` is its number; begins the trace before the first."""
@@ -30,10 +31,11 @@ class Profile:
             jax.block_until_ready(state)
             self._place = tempfile.TemporaryDirectory() if is_remote(self.folder) else None
             jax.profiler.start_trace(self._place.name if self._place else str(self.folder))
+            self._begun = True
 
     def after(self, step: int, state: Any) -> str:
         """Called after each step; ends the trace after the last, and says where it is, else "" ."""
-        if not self.steps or step != self.steps[1]:
+        if not self._begun or step != self.steps[1]:  # a run that goes on from a step between the two has no trace
             return ""
         jax.block_until_ready(state)
         jax.profiler.stop_trace()
@@ -57,11 +59,11 @@ def utilisation(step_function: CompiledOnce, seconds: float, config: Any) -> dic
     chip = of_device(jax.devices()[0].device_kind)
     if chip is None:
         return {}
-    program = next(reversed(step_function.programs.values()))
-    if program not in _flops:
-        _flops.clear()
-        _flops[program] = operations(program.as_text(), undecided=1)
-    return {"time/flop_utilisation": _flops[program] / seconds / chip.flops[product_type(config, chip.name)]}
+    flops = _flops_of(next(reversed(step_function.programs.values())))
+    return {"time/flop_utilisation": flops / seconds / chip.flops[product_type(config, chip.name)]}
 
 
-_flops: dict[Any, float] = {}
+@functools.lru_cache(maxsize=1)
+def _flops_of(program: Any) -> float:
+    """Operations of a compiled program, which is read once, not at each logged step."""
+    return operations(program.as_text(), undecided=1)

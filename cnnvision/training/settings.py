@@ -28,5 +28,6 @@ class TrainingSettings:
     matmul_precision: Literal["default", "high", "highest"] = "default"  # of float32 products on accelerators
 
     def __post_init__(self):
-        if self.profile_steps and (len(self.profile_steps) != 2 or self.profile_steps[0] > self.profile_steps[1]):
-            raise ConfigError(f"profile_steps = {self.profile_steps}: must be (first, last), two numbers of steps, or ()")
+        traced = self.profile_steps
+        if traced and (len(traced) != 2 or not traced[0] <= traced[1] <= self.steps):
+            raise ConfigError(f"profile_steps = {traced}: must be (first, last), two of the {self.steps} steps, or ()")

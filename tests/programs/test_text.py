@@ -40,6 +40,16 @@ def test_loops_count_as_often_as_they_run():
     assert count(nested, jnp.ones((16, 16))) == 15 * once
 
 
+def test_loops_over_many_arrays_are_read():
+    """The text numbers the parts of long tuples in comments."""
+    body = lambda arrays, _: (tuple(x @ x for x in arrays), None)
+    loop = jax.jit(lambda x: lax.scan(body, tuple(x + float(i) for i in range(7)), None, length=5)[0])
+    text = loop.lower(jnp.ones((64, 64))).compile().as_text()
+    assert "/*index=5*/" in text
+    assert operations(text) == pytest.approx(5 * 7 * 2 * 64**3, rel=0.02)
+    assert memory_traffic(text) >= 5 * 7 * 2 * 4 * 64**2
+
+
 def test_elementwise_arithmetic_counts_its_results():
     assert count(lambda a, b: a * b + a, jnp.ones((50, 40)), jnp.ones((50, 40))) == 2 * 50 * 40
     assert count(lambda a: a + 1, jnp.ones((50, 40), jnp.int32)) == 0

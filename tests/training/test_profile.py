@@ -26,6 +26,13 @@ def test_steps_are_traced_where_it_is_asked_for(tmp_path):
     assert any(line.startswith("steps 3 to 4 are traced in") for line in said)
 
 
+def test_a_run_that_goes_on_from_between_the_traced_steps_has_no_trace(tmp_path):
+    written = profile.Profile(profile.epath.Path(tmp_path), (3, 5))
+    written.before(4, jnp.zeros(3))
+    assert written.after(4, jnp.zeros(3)) == written.after(5, jnp.zeros(3)) == ""
+    assert not list(tmp_path.iterdir())
+
+
 def test_steps_of_a_run_in_a_bucket_are_traced(bucket, tmp_path):
     written = profile.Profile(profile.epath.Path(f"{bucket}/profile"), (1, 1))
     written.before(1, jnp.zeros(3))
@@ -33,7 +40,7 @@ def test_steps_of_a_run_in_a_bucket_are_traced(bucket, tmp_path):
     assert [path.name for path in profile.epath.Path(f"{bucket}/profile/plugins").iterdir()] == ["profile"]
 
 
-@pytest.mark.parametrize("steps", [(3,), (4, 3), (1, 2, 3)])
+@pytest.mark.parametrize("steps", [(3,), (4, 3), (1, 2, 3), (12, 13)])
 def test_what_is_no_range_of_steps_is_refused(steps):
     config = toy.make_config(profile_steps=steps)
     with pytest.raises(ConfigError, match=r"profile_steps = .*: must be \(first, last\)"):
