@@ -24,13 +24,13 @@ from cnnvision.runs.join import evaluation_of, names_of
 from cnnvision.runs.open import Trained, evaluated, load
 from cnnvision.types import DetectionPrediction, InstancePrediction, SegmentationPrediction
 
-from .costs import Cost, cost_of, on_one_device, parts_of, proposal_seconds, steps
+from .costs import Cost, cost_of, on_one_device, parts_of, proposal_seconds, speed_orders, steps
 from .tables import markdown, order_line, write_ladder
 
 SHOWN = 6
 """Images in the picture; on them proposals that are made ahead of the network are timed, too."""
-ROUNDS = 5
-"""Measurements of each program's time, in turns; the median counts."""
+ROUNDS, FEWER = 25, 5
+"""Measurements of each program's time, in turns, and those of variants among them; the median counts."""
 
 Variants = Mapping[str, tuple[str, Mapping[str, Any]]]
 """Name of a contender -> another way to compute the same prediction: its name, and the keys of config.model that it sets."""
@@ -219,7 +219,7 @@ class Comparison:
         """One line for each variant."""
         costs = {each.name: each.cost for each in self.contenders}
         return [
-            f"- {name}, {other.name}: {other.gflops:.4g} GFLOP and {other.seconds:.3g} s an image (median of {ROUNDS}), "
+            f"- {name}, {other.name}: {other.gflops:.4g} GFLOP and {other.seconds:.3g} s an image (median of {FEWER}), "
             f"{other.gflops / costs[name].gflops:.0f} and {other.seconds / costs[name].seconds:.0f} times as much."
             for name, other in self.variants.items()
         ]
@@ -246,7 +246,7 @@ class Comparison:
         """Writes ladder.md, .csv and .png, with parts ladder_seconds.png, and of detectors ladder_errors.png; returns the
         report."""
         rows, costs = [self.figures(each) for each in self.contenders], [each.cost for each in self.contenders]
-        lines = [*(steps(costs) if self.parts else ()), *self.orders(), *self.other_ways()]
+        lines = [*(steps(costs) if self.parts else ()), *speed_orders(costs), *self.orders(), *self.other_ways()]
         report = "\n".join([self.table(rows), self.errors_table(), "", *lines])
         write_ladder(folder, report, rows)
         sheets.write_png(folder / "ladder.png", self.picture())
@@ -292,6 +292,7 @@ def compare(workdirs: Mapping[str, epath.Path], variants: Variants, folder: epat
     contenders = [contender(name, workdir, say, ahead) for name, workdir in workdirs.items()]
     others = {each.name: variant(each, *variants[each.name]) for each in contenders if each.name in variants}
     comparison = Comparison(contenders, others)
-    for cost in [*(each.cost for each in contenders), *others.values()] * ROUNDS:
-        cost.measure()
+    for turn in range(ROUNDS):
+        for cost in [*(each.cost for each in contenders), *(others.values() if turn < FEWER else ())]:
+            cost.measure()
     return comparison.write(folder, say)

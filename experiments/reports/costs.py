@@ -2,6 +2,7 @@
 
 import dataclasses
 import itertools
+import math
 import statistics
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -102,6 +103,11 @@ class Cost:
         return self.whole.median * self.times
 
     @property
+    def rounds(self) -> list[float]:
+        """Seconds in all, of each time that the programs were measured."""
+        return [self.proposals + seconds * self.times for seconds in self.whole.seconds]
+
+    @property
     def gflops(self) -> float:
         """On the network's side."""
         return self.whole.gflops * self.times
@@ -160,3 +166,27 @@ def steps(costs: Sequence[Cost]) -> list[str]:
         f"{before.gflops / each.gflops:.3g} times fewer operations"
         for before, each in itertools.pairwise(costs)
     ]
+
+
+def median_interval(values: Sequence[float]) -> tuple[float, float]:
+    """An interval that covers the median of what the values were drawn from in at least 95 of 100 cases: from the k-th least
+    to the k-th greatest, with the largest k of which a fair coin allows it. NaN where the values are too few (five or less).
+    """
+    ordered, rank, outside = sorted(values), 0, 0.5 ** len(values)
+    while outside <= 0.025:
+        rank += 1
+        outside += math.comb(len(values), rank) * 0.5 ** len(values)
+    return (ordered[rank - 1], ordered[-rank]) if rank else (math.nan, math.nan)
+
+
+def speed_orders(costs: Sequence[Cost]) -> list[str]:
+    """One line for each pair: which is faster, if the interval of the differences within the same round excludes 0."""
+    lines = []
+    for first, second in itertools.combinations(costs, 2):
+        differences = [(b - a) * 1e3 for a, b in zip(first.rounds, second.rounds, strict=True)]
+        if statistics.median(differences) < 0:
+            first, second, differences = second, first, [-each for each in differences]
+        low, high = median_interval(differences)
+        said = f"{first.name} faster than {second.name}" if low > 0 else f"{first.name} and {second.name}: no order"
+        lines.append(f"- ms an image: {said} ({statistics.median(differences):.3g}, 95 % {low:.3g} … {high:.3g})")
+    return lines

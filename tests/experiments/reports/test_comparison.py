@@ -11,7 +11,7 @@ from cnnvision.evaluation.bootstrap import percentiles
 from cnnvision.evaluation.segmentation import SegmentationEvaluator, SegmentedImage
 from cnnvision.task import DataInfo
 from experiments.reports.comparison import Comparison, Contender
-from experiments.reports.costs import Cost, Program
+from experiments.reports.costs import Cost, Program, median_interval, speed_orders
 
 
 def contender_of(name, metrics, resampled, cost=None, ids=("a",), target="semantic", errors=()):
@@ -116,3 +116,26 @@ def test_contenders_on_other_images_or_classes_are_not_compared():
     other.trained.info = DataInfo((), ("ground", "dog"))
     with pytest.raises(RunError, match="other and first: only one of them was evaluated on 'cat'"):
         Comparison([first, other])
+
+
+def test_the_interval_of_a_median_is_what_a_fair_coin_allows():
+    """Of six values, all lie on one side of the median with a chance of 2/64; of 25, eight or fewer lie under it with .054,
+    seven or fewer with .022."""
+    assert median_interval([6, 1, 5, 2, 4, 3]) == (1, 6)
+    assert median_interval(range(25)) == (7, 17)
+    assert all(map(math.isnan, median_interval([1, 2, 3, 4, 5])))
+    rng = np.random.default_rng(0)
+    found = [median_interval(rng.exponential(size=25)) for _ in range(2000)]
+    assert 0.94 < np.mean([low <= math.log(2) <= high for low, high in found]) < 0.97
+
+
+def test_one_is_faster_where_it_is_so_within_the_same_round():
+    """The machine drifts by far more than the two differ; a third is above the first in half of the rounds."""
+    drift = np.linspace(0.01, 0.05, 8)
+    cost = lambda name, seconds, **more: Cost(name, {"whole": Program(None, (), 1.0, seconds=list(seconds))}, **more)
+    first, slower = cost("first", drift), cost("slower", drift + np.linspace(1e-3, 2e-3, 8))
+    third = cost("third", drift + np.tile([1e-3, -1e-3], 4))
+    tiles = cost("tiles", drift / 2, times=2.0, proposals=0.005)
+    assert speed_orders([slower, first]) == ["- ms an image: first faster than slower (1.5, 95 % 1 … 2)"]
+    assert ": no order (" in speed_orders([first, third])[0]
+    assert speed_orders([first, tiles]) == ["- ms an image: first faster than tiles (5, 95 % 5 … 5)"]
