@@ -33,7 +33,7 @@ def conv(
     dilation: int = 1,
 ) -> Float[Array, "b _ _ o"]:
     """Cross-correlation of every channel with every channel; `dilation` is the spacing of a kernel's elements, pixels."""
-    around = pads(image.shape, (kernel.shape[0] - 1) * dilation + 1, stride, padding)
+    around = pads(image.shape[1:3], (kernel.shape[0] - 1) * dilation + 1, stride, padding)
     library = lambda image, kernel: library_conv(image, kernel, stride, around, dilation)
     if kernel.shape[:2] == (1, 1) and not any(map(any, around)):
         cpu = lambda image, kernel: matrix_product(image[:, ::stride, ::stride], kernel[0, 0])
@@ -55,7 +55,7 @@ def matrix_product(image: Float[Array, "b h w i"], matrix: Float[Array, "i o"]) 
 
 def max_pool(image: Float[Array, "b h w c"], size: int, stride: int, padding: Padding = "VALID") -> Float[Array, "b _ _ c"]:
     """Largest value of each size x size window; padding never wins. Of equals, the first gets the gradient."""
-    around = pads(image.shape, size, stride, padding)
+    around = pads(image.shape[1:3], size, stride, padding)
     return lax.platform_dependent(
         image,
         cpu=lambda image: _shifted_max_pool(image, size, stride, around),
@@ -63,15 +63,15 @@ def max_pool(image: Float[Array, "b h w c"], size: int, stride: int, padding: Pa
     )
 
 
-def pads(shape: tuple[int, ...], size: int, stride: int, padding: Padding) -> Around:
-    """Pixels that `padding` adds around an image of [b, h, w, c] = `shape` for windows of `size` x `size`."""
+def pads(sides: tuple[int, int], size: int, stride: int, padding: Padding) -> Around:
+    """Pixels that `padding` adds around an image of `sides` (height, width) for windows of `size` x `size`."""
     if padding == "torch":
         return ((size // 2, size // 2), (size // 2, size // 2))
     if padding == "VALID":
         return ((0, 0), (0, 0))
     if isinstance(padding, int):
         return ((padding, padding), (padding, padding))
-    missing = [max((-(-side // stride) - 1) * stride + size - side, 0) for side in shape[1:3]]
+    missing = [max((-(-side // stride) - 1) * stride + size - side, 0) for side in sides]
     top, left = (pixels // 2 for pixels in missing)
     return ((top, missing[0] - top), (left, missing[1] - left))
 

@@ -39,7 +39,7 @@ def depthwise_conv(
     image: Float[Array, "b h w c"], kernel: Float[Array, "k k 1 c"], stride: int = 1, padding: Padding = "torch"
 ) -> Float[Array, "b _ _ c"]:
     """Cross-correlation of each channel with its own kernel."""
-    around = pads(image.shape, kernel.shape[0], stride, padding)
+    around = pads(image.shape[1:3], kernel.shape[0], stride, padding)
     return lax.platform_dependent(
         image,
         kernel,

@@ -85,7 +85,7 @@ class GridHead(nn.Module):
             conv = partial(Conv, size=1, use_bias=True, dtype=jnp.float32, kernel_init=normal(0.01))
             found = [conv(numbers, bias_init=bias, name=name)(x) for name, (numbers, bias) in layers.items()]
             return jnp.concatenate(found, axis=-1)
-        x = x.reshape(len(x), -1)
+        x = x.reshape(x.shape[0], -1)
         for i, width in enumerate(settings.hidden):
             rectified = normal((2.0 / ((1.0 + LEAK**2) * x.shape[-1])) ** 0.5)
             x = leaky_relu(nn.Dense(width, dtype=self.dtype, kernel_init=rectified, name=f"hidden{i}")(x))
@@ -93,7 +93,7 @@ class GridHead(nn.Module):
         x, side = x.astype(jnp.float32), settings.cells
         dense = partial(nn.DenseGeneral, dtype=jnp.float32, kernel_init=normal(0.01))
         found = [dense((side * side, numbers), bias_init=bias, name=name)(x) for name, (numbers, bias) in layers.items()]
-        return jnp.concatenate(found, axis=-1).reshape(len(x), side, side, -1)
+        return jnp.concatenate(found, axis=-1).reshape(x.shape[0], side, side, -1)
 
 
 class CellOutputs(NamedTuple):

@@ -90,4 +90,4 @@ def concatenated(outputs: Sequence[Float[Array, "b _ _ _"]], *last: int) -> Floa
         outputs: of each map [b, height, width, anchors · numbers].
         last: shape of one anchor's numbers; none where there is one.
     """
-    return jnp.concatenate([each.astype(jnp.float32).reshape(len(each), -1, *last) for each in outputs], axis=1)
+    return jnp.concatenate([each.astype(jnp.float32).reshape(each.shape[0], -1, *last) for each in outputs], axis=1)

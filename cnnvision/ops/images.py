@@ -170,8 +170,8 @@ def _chunks(regions: Any, used: Bool[Array, "b r"], chunk: int) -> tuple[Int[Arr
     return needed, filled[1], part_of
 
 
-def _zeros(shape: tuple[int, ...], dtype: Any, used: Array) -> Array:
-    """Zeros that vary over devices as `used` does: what a loop adds to."""
+def _zeros(shape: tuple[Any, ...], dtype: Any, used: Array) -> Array:
+    """Zeros that vary over devices as `used` does: what a loop adds to. A side may be a symbol (a batch of any size)."""
     return jnp.zeros(shape, dtype) + (0 * jnp.sum(used, dtype=jnp.int32)).astype(dtype)
 
 

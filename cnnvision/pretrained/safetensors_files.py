@@ -1,4 +1,4 @@
-"""Reads `.safetensors` files: the length of a JSON header (uint64, little-endian), the header, the elements.
+"""Reads and writes `.safetensors` files: the length of a JSON header (uint64, little-endian), the header, the elements.
 
 The format's rules are those of https://huggingface.co/docs/safetensors: each entry has a dtype, a shape and a range of bytes
 behind the header; the ranges cover these bytes without gap or overlap.
@@ -7,6 +7,7 @@ behind the header; the ranges cover these bytes without gap or overlap.
 import json
 import math
 import mmap
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -67,6 +68,20 @@ def read_safetensors(data: mmap.mmap) -> dict[str, np.ndarray]:
         name: finished(np.frombuffer(data[start + begin : start + end], stored_dtype(dtype)).reshape(shape), dtype)
         for name, (dtype, shape, begin, end) in entries.items()
     }
+
+
+def safetensors_of(tensors: Mapping[str, np.ndarray]) -> bytes:
+    """The content of a file with these tensors, in their order. Raises WeightsError for a dtype that the format lacks."""
+    names, header, reached = {dtype: name for name, dtype in DTYPES.items()}, {}, 0
+    arrays = {name: np.asarray(tensor) for name, tensor in tensors.items()}
+    for name, array in arrays.items():
+        if str(array.dtype) not in names:
+            raise WeightsError(f"tensor {name!r} has dtype {array.dtype}, which no .safetensors file holds")
+        offsets, reached = [reached, reached + array.nbytes], reached + array.nbytes
+        header[name] = {"dtype": names[str(array.dtype)], "shape": list(array.shape), "data_offsets": offsets}
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)  # tensors begin at a multiple of 8, as the format asks
+    return b"".join([len(text).to_bytes(8, "little"), text, *(array.tobytes() for array in arrays.values())])
 
 
 def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -80,10 +80,10 @@ def test_conv_of_one_pixel(inputs, outputs, stride, padding):
 
 POOLS = {
     "shifted": lambda image, size, stride, padding: convolution._shifted_max_pool(
-        image, size, stride, convolution.pads(image.shape, size, stride, padding)
+        image, size, stride, convolution.pads(image.shape[1:3], size, stride, padding)
     ),
     "window": lambda image, size, stride, padding: convolution._reduce_window_max(
-        image, size, stride, convolution.pads(image.shape, size, stride, padding)
+        image, size, stride, convolution.pads(image.shape[1:3], size, stride, padding)
     ),
 }
 

@@ -13,10 +13,10 @@ from tests.reference import convolution as reference
 
 DEPTHWISE = {
     "shifted": lambda image, kernel, stride, padding: depthwise._shifted_depthwise_conv(
-        image, kernel, stride, pads(image.shape, len(kernel), stride, padding)
+        image, kernel, stride, pads(image.shape[1:3], len(kernel), stride, padding)
     ),
     "grouped": lambda image, kernel, stride, padding: depthwise._grouped_conv(
-        image, kernel, stride, pads(image.shape, len(kernel), stride, padding)
+        image, kernel, stride, pads(image.shape[1:3], len(kernel), stride, padding)
     ),
 }
 
