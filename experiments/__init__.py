@@ -6,8 +6,8 @@ import sys
 from cnnvision.errors import nearest
 
 COMMANDS = (
-    "train", "evaluate", "predict", "stages", "doctor", "convert", "proposals", "plan", "rehearse", "ladder", "ablate",
-    "replay", "benchmark", "detection_speed",
+    "train", "evaluate", "predict", "stages", "doctor", "convert", "proposals", "plan", "rehearse", "launch", "ladder",
+    "ablate", "replay", "benchmark", "detection_speed",
 )  # fmt: skip
 """All of them, in the order in which a newcomer meets them."""
 
