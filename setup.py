@@ -5,5 +5,8 @@ from setuptools import find_packages, setup
 INSIDE = {"cnnvision.experiments": "experiments", "cnnvision.configs": "configs"}
 """Package in the wheel -> folder of the checkout."""
 
-reports = [f"cnnvision.{name}" for name in find_packages(include=["experiments.*"])]
-setup(packages=[*find_packages(include=["cnnvision*"]), *INSIDE, *reports], package_dir=INSIDE)
+rooms = [f"cnnvision.{name}" for name in find_packages(include=["experiments.*"])]
+TEMPLATES = {"cnnvision.experiments.launching": ["templates/*.sh", "templates/*/*"]}
+"""Package in the wheel -> its files that are no Python."""
+
+setup(packages=[*find_packages(include=["cnnvision*"]), *INSIDE, *rooms], package_dir=INSIDE, package_data=TEMPLATES)

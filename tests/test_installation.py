@@ -48,7 +48,7 @@ def test_a_wheel_installs_one_top_level_package_with_all_there_is(wheel):
     of_checkout = {
         str(path.relative_to(ROOT / start)): folder
         for start, folder in ((".", "cnnvision"), (".", "experiments"), (".", "configs"))
-        for path in (ROOT / folder).rglob("*.py")
+        for path in [*(ROOT / folder).rglob("*.py"), *(ROOT / folder).rglob("templates/**/*.*")]
     }
     expected = {name if folder == "cnnvision" else f"cnnvision/{name}" for name, folder in of_checkout.items()}
     assert {name for name in files if ".dist-info/" not in name} == expected
@@ -70,6 +70,12 @@ def test_an_installed_config_is_found_by_name(installed):
     assert done.returncode == 2 and "there is no variant 'smokey'. Did you mean 'smoke'?" in done.stderr
     done = installed("cnnvision", "train", "--config=localiser_shapes", "--workdir=x")
     assert done.returncode == 2 and "there is no config localiser_shapes. Did you mean 'localizer_shapes'?" in done.stderr
+
+
+def test_an_installed_launch_finds_its_templates(installed):
+    flags = "--route=gke --topology=v6e:2x2 --config=localizer_shapes:smoke --workdir=gs://bucket/run --zone=us-central1-b"
+    done = installed("cnnvision", "launch", *flags.split(), "--project=some-project")
+    assert done.returncode == 0 and "kind: JobSet" in done.stdout, done.stderr
 
 
 def test_the_console_lists_its_commands(installed):

@@ -56,8 +56,8 @@ def check_config(config: ConfigDict, mesh: jax.sharding.Mesh) -> None:
     data, training = loading(config), read(TrainingSettings, config.training, "config.training")
     data.augment.check_resize(data.resize)
     make_optimizer(config.optimizer, training.steps, {})
-    check_batch_size(data.batch_size, mesh, training.accumulate)
-    check_batch_size(data.eval_batch_size, mesh, key="config.data.eval_batch_size")
+    check_batch_size(data.batch_size, mesh.size, training.accumulate)
+    check_batch_size(data.eval_batch_size, mesh.size, key="config.data.eval_batch_size")
 
 
 def check_size(task: Task, config: ConfigDict) -> None:

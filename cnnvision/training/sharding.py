@@ -28,13 +28,13 @@ def everywhere(mesh: Mesh) -> NamedSharding:
     return NamedSharding(mesh, PartitionSpec())
 
 
-def check_batch_size(batch_size: int, mesh: Mesh, accumulate: int = 1, key: str = "config.data.batch_size") -> None:
-    """Raises ConfigError where `batch_size` cannot be split evenly into `accumulate` slices over the devices of `mesh`."""
-    parts = mesh.size * accumulate
+def check_batch_size(batch_size: int, devices: int, accumulate: int = 1, key: str = "config.data.batch_size") -> None:
+    """Raises ConfigError where `batch_size` cannot be split evenly into `accumulate` slices over a number of devices."""
+    parts = devices * accumulate
     if batch_size < 1 or batch_size % parts:
         nearest = max(parts, round(batch_size / parts) * parts)
         slices = f" × {accumulate} accumulated slices" if accumulate > 1 else ""
-        raise ConfigError(f"{key}: {batch_size} is no multiple of {mesh.size} devices{slices}; {nearest} would be")
+        raise ConfigError(f"{key}: {batch_size} is no multiple of {devices} devices{slices}; {nearest} would be")
 
 
 def put_batch(batch: Batch, mesh: Mesh) -> Batch:

@@ -29,7 +29,7 @@ COMMANDS = {name: importlib.import_module(f"experiments.{name}") for name in exp
 RESULTS = {
     "doctor": types.SimpleNamespace(healthy=True), "predict": [], "convert": [], "detection_speed": [],
     "proposals": {10: {"AR": 0.5}}, "benchmark": [{"pass": "train"}],
-    "plan": {"fits": True},
+    "plan": {"fits": True}, "launch": {},
 }  # fmt: skip
 """What a command's `run` returns, as far as the rest of the command reads it."""
 DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]

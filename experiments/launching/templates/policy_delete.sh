@@ -1,0 +1,1 @@
+gcloud compute resource-policies delete @{name} --project=@{project} --region=@{region} --quiet
