@@ -6,7 +6,7 @@ BIN := .venv/bin
 OLDEST := jax==0.7.2 jaxlib==0.7.2 flax==0.11.2
 PINNED := ^(jax|jaxlib|flax|treescope|tensorstore)==
 
-.PHONY: demo test test-oldest test-newest check clean
+.PHONY: demo test test-oldest test-newest test-onnx check clean
 
 .venv/installed: requirements.txt pyproject.toml setup.py
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "cnnvision needs Python 3.11 or newer; try: make PYTHON=python3.11 $(MAKECMDGOALS)"; exit 1; }
@@ -39,9 +39,17 @@ test-oldest: .venv-oldest/installed  ## the suite on the oldest JAX and Flax tha
 test-newest: .venv-newest/installed  ## the suite on the newest of everything that this Python has, in an environment of its own
 	@.venv-newest/bin/python -m pytest -n 2 --dist worksteal
 
+.venv-onnx/installed: pyproject.toml setup.py
+	$(PYTHON) -m venv .venv-onnx
+	.venv-onnx/bin/python -m pip install -q --disable-pip-version-check -e '.[test,onnx]'
+	@touch $@
+
+test-onnx: .venv-onnx/installed  ## what is exported to ONNX, in an environment of its own
+	@.venv-onnx/bin/python -m pytest tests/runs/test_onnx.py
+
 check: .venv/installed  ## before each commit, in a minute: form, rooms, documents, settings, references of ops
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
 	@$(BIN)/python -m pytest -n 2 tests/test_layering.py tests/test_settings.py tests/ops tests/experiments/test_documents.py -k "not notebooks and not own_data"
 
 clean:
-	rm -rf .venv .venv-oldest .venv-newest runs .pytest_cache
+	rm -rf .venv .venv-oldest .venv-newest .venv-onnx runs .pytest_cache

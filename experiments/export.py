@@ -7,8 +7,9 @@ Writes predict.bin (jax.export; CPUs, CUDA GPUs and TPUs, batches of any size), 
 sizes, outputs) and predict.py, which needs `pip install jax flatbuffers numpy pillow` and not this package. JAX reads such a
 program for six months; the date is printed, and export.json has the command that writes it again.
 
---onnx writes network.onnx instead of them, of classifiers, localizers and segmenters (`pip install jax2onnx onnxruntime`, in
-an environment of its own): image and size to the prediction, for one image at a time.
+--onnx writes network.onnx instead, of classifiers, localizers and segmenters, for one image at a time (`pip install
+cnnvision[onnx]`, which brings older versions of other packages: in an environment of its own). ONNX's runtime must predict
+what JAX does, or nothing is written.
 """
 
 from typing import Any
@@ -19,7 +20,7 @@ from .command_line import Parser, add_network, check_output, config_of, folder, 
 
 
 def run(workdir, output: str, step: int | None = None, onnx: bool = False, say=print, config: Any = None) -> dict[str, Any]:
-    """Exports; returns the content of export.json.
+    """Exports; returns the content of export.json, or of each output in ONNX how far it is from JAX's.
 
     Args:
         workdir: a run folder; None where `config` is given, a ConfigDict whose weights are a file of a whole network.
@@ -30,12 +31,19 @@ def run(workdir, output: str, step: int | None = None, onnx: bool = False, say=p
         config: see `workdir`.
     """
     from cnnvision.runs.export import write
+    from cnnvision.runs.onnx import onnx_of
     from cnnvision.runs.open import from_weights, load
-    from cnnvision.storage import check_writable
+    from cnnvision.storage import check_writable, path_of, write_whole
 
     check_output(output)
     check_writable(output)
     trained = load(workdir, step) if config is None else from_weights(config, say=say)
+    if onnx:
+        content, differences = onnx_of(trained)
+        write_whole(path_of(output) / "network.onnx", content)
+        listed = ", ".join(f"{name} {difference:.1e}" for name, difference in differences.items())
+        say(f"Written: {output}/network.onnx. Its outputs differ from JAX's on a drawn image by (shares): {listed}")
+        return differences
     again = typed(f"export --workdir={workdir} --step={trained.step} --output={output}")
     content = write(trained, output, again)
     say(f"Written: {output}/predict.bin, parameters.safetensors, export.json, predict.py")
