@@ -28,6 +28,14 @@ class RunError(CnnvisionError):
     """A run folder that cannot be used for what was asked."""
 
 
+TRY_AGAIN = 75
+"""Exit code of a run that stopped before its end, through no fault of its own: the same command goes on."""
+
+
+class OtherProcessError(CnnvisionError):
+    """Another process of the same run did not come, or is gone; commands exit with TRY_AGAIN."""
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
     """Ends an error message: `` Did you mean 'x'?`` where one known name is near, and the list of the known names.
 

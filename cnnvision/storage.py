@@ -69,6 +69,8 @@ def explain(error: BaseException) -> str | None:
         code = str(getattr(error, "code", ""))
         cure = f" {RIGHTS}" if code in ("401", "403") or "redentials" in type(error).__name__ else ""
         return f"Google Cloud Storage: {str(error).splitlines()[0] if str(error) else type(error).__name__}.{cure}"
+    if isinstance(error, OSError) and str(error).startswith("Forbidden: "):  # gcsfs's; the right is in its next line
+        return f"Google Cloud Storage: {str(error).splitlines()[-1]} {RIGHTS}"
     if isinstance(error, OSError) and error.strerror:
         return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
     return str(error).splitlines()[0] if isinstance(error, OSError) and str(error) else None

@@ -5,10 +5,11 @@ import difflib
 import os
 import pathlib
 import sys
+import traceback
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from cnnvision.errors import CnnvisionError, ConfigError, RunError
+from cnnvision.errors import TRY_AGAIN, CnnvisionError, ConfigError, OtherProcessError, RunError
 from cnnvision.installation import typed
 from cnnvision.settings import check_name
 from cnnvision.storage import explain
@@ -120,22 +121,29 @@ def cache_compilations() -> None:
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
 
 
+def told(error: BaseException) -> int:
+    """Prints an error on stderr, in one message where the user can mend it; returns the exit code."""
+    if isinstance(error, CnnvisionError):
+        print(f"{'config error' if isinstance(error, ConfigError) else 'error'}: {error}", file=sys.stderr)
+        return TRY_AGAIN if isinstance(error, OtherProcessError) else 2
+    if isinstance(error, BrokenPipeError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    if isinstance(error, KeyboardInterrupt):
+        print("interrupted", file=sys.stderr)
+        return 130
+    if (line := explain(error)) is None:
+        traceback.print_exception(error)
+        return 1
+    print(f"error: {line}", file=sys.stderr)
+    return 2
+
+
 def main(command: Callable[[list[str] | None], int | None], arguments: list[str] | None = None) -> None:
     """Runs a command as the program: errors that the user can mend are one message on stderr and exit code 2."""
     sys.stdout.reconfigure(line_buffering=True)
     try:
-        sys.exit(command(arguments) or 0)
-    except CnnvisionError as error:
-        print(f"{'config error' if isinstance(error, ConfigError) else 'error'}: {error}", file=sys.stderr)
-        sys.exit(2)
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(1)
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        sys.exit(130)
-    except Exception as error:
-        if (line := explain(error)) is None:
-            raise
-        print(f"error: {line}", file=sys.stderr)
-        sys.exit(2)
+        code = command(arguments) or 0
+    except (Exception, KeyboardInterrupt) as error:
+        code = told(error)
+    sys.exit(code)

@@ -6,10 +6,9 @@ Everything ends up in the run folder: config.json, metrics.jsonl, tensorboard/, 
 goes on after an interruption. On several hosts, start it on each (a Cloud TPU pod needs `--distributed` alone).
 """
 
-from .command_line import Parser, cache_compilations, folder, main
+from cnnvision.errors import TRY_AGAIN
 
-START_PATIENCE, PATIENCE = 110, 50
-"""Seconds that processes wait for each other at the start, and for a sign of life later."""
+from .command_line import Parser, cache_compilations, folder, main, told
 
 
 def run(config, workdir, say=print) -> dict[str, float]:
@@ -45,7 +44,7 @@ def run_all(configs, folder_of, say=print) -> dict[str, dict[str, float]]:
 
 
 def command(arguments: list[str] | None = None) -> int:
-    """Parses and runs; returns the exit code (75, "try again", where the run was asked to stop before its end)."""
+    """Parses and runs; returns the exit code (TRY_AGAIN where the run was asked to stop before its end)."""
     parser = Parser("train", __doc__)
     parser.add_argument("--config", required=True, metavar="FILE[:VARIANT]", help="configs/NAME.py or NAME, and a variant")
     parser.add_argument("--workdir", required=True, type=folder, metavar="DIR", help="the run folder, local or gs://")
@@ -53,23 +52,38 @@ def command(arguments: list[str] | None = None) -> int:
     parser.add_argument("--coordinator", metavar="HOST:PORT", help="join the others at this address, where nothing tells it")
     parser.add_argument("--processes", type=int, metavar="N", help="how many processes; with --coordinator")
     parser.add_argument("--process", type=int, metavar="I", help="which of them this one is, from 0; with --coordinator")
+    parser.add_argument(
+        "--patience",
+        type=int,
+        default=50,
+        metavar="SECONDS",
+        help="how long processes wait for a sign of life of another one, and half as long as at the start; 50 by default",
+    )
     flags, overrides = parser.parse(arguments)
     together = (flags.coordinator, flags.processes, flags.process)
     if any(value is not None for value in together) and None in together:
         parser.error("--coordinator, --processes and --process go together")
+    if flags.patience < 1:
+        parser.error(f"--patience={flags.patience}: at least a second")
 
     from cnnvision.runs.configuration import load_config
 
     config = load_config(flags.config, overrides)
     cache_compilations()
-    if flags.distributed or flags.coordinator:
-        import jax
+    import jax
 
-        together = (flags.coordinator, flags.processes, flags.process)
-        jax.distributed.initialize(*together, initialization_timeout=START_PATIENCE, heartbeat_timeout_seconds=PATIENCE)
-    metrics = run(config, flags.workdir)
+    from cnnvision.runs import hosts
+
+    if flags.distributed or flags.coordinator:
+        hosts.come_together(*together, flags.patience)
+    try:
+        metrics = run(config, flags.workdir)
+    except (Exception, KeyboardInterrupt) as error:
+        if jax.process_count() > 1:
+            hosts.end(told(hosts.explained(error)))
+        raise
     if not metrics:
-        return 75
+        return TRY_AGAIN
     from .reports.tables import markdown
 
     print(markdown(("metric", "value"), list(metrics.items())))

@@ -148,6 +148,10 @@ def test_errors_of_the_storage_are_told_in_a_line_and_others_are_not():
     assert storage.explain(Refused("no access\nat all")).startswith("Google Cloud Storage: no access. Log in")
     Refused.__module__ = "google.protobuf.message"
     assert storage.explain(Refused("truncated")) is None and storage.explain(ValueError("a bug")) is None
+    denied = OSError("Forbidden: https://storage/b/bucket/o\nx@y does not have storage.objects.create access.")
+    assert storage.explain(denied).startswith(
+        "Google Cloud Storage: x@y does not have storage.objects.create access. Log in"
+    )
     assert storage.explain(OSError(28, "No space left on device", "a/b")) == "a/b: No space left on device"
 
 

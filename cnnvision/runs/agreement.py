@@ -5,6 +5,8 @@ import functools
 import hashlib
 import json
 import pathlib
+from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -19,7 +21,8 @@ from cnnvision.errors import RunError
 from cnnvision.runs import config_json
 from cnnvision.runs.configuration import differences, to_json
 from cnnvision.runs.join import join
-from cnnvision.training.loop import Run
+from cnnvision.training.loop import Run, abstract_state
+from cnnvision.training.sharding import check_split
 
 LISTED = 4
 """Differences that are named."""
@@ -32,9 +35,12 @@ def join_together(config: ConfigDict, workdir: epath.PathLike, say=print) -> Run
         RunError: one has another config, other data, code or versions, or another number of devices; or another one cannot
             join. Where this one cannot, its own error.
     """
+    check_devices([device.process_index for device in jax.devices()])
     run, error = None, None
     try:
         run = join(config, workdir, say=say)
+        if config.training.split_parameters:
+            check_split(abstract_state(run), run.mesh)
     except Exception as found:  # of whatever kind: the others are not to wait for this one
         error = found
     if jax.process_count() > 1:
@@ -42,6 +48,22 @@ def join_together(config: ConfigDict, workdir: epath.PathLike, say=print) -> Run
     if error:
         raise error
     return run
+
+
+def check_devices(owners: Sequence[int]) -> None:
+    """Raises RunError where processes have unequal numbers of devices.
+
+    Args:
+        owners: of all devices of the run, the process that each belongs to.
+    """
+    counts = Counter(owners)
+    usual = Counter(counts.values()).most_common(1)[0][0]
+    different = [f"process {index} has {count}" for index, count in sorted(counts.items()) if count != usual]
+    if different:
+        raise RunError(
+            f"the processes of this run have different numbers of devices: {'; '.join(different[:LISTED])}; the usual "
+            f"number is {usual}. Each gets an equal share of a batch: start all on hosts with equally many devices."
+        )
 
 
 def facts_of(config: ConfigDict, workdir: epath.PathLike, run: Run) -> dict[str, Any]:
@@ -55,7 +77,6 @@ def facts_of(config: ConfigDict, workdir: epath.PathLike, run: Run) -> dict[str,
         "config": values,
         "the training data": run.fingerprint,
         "the evaluation data": fingerprint([*run.evaluation.source.classes, "", *map(str, run.evaluation.source.ids)]),
-        "devices": jax.local_device_count(),
         "versions": config_json.versions(),
         "the code of cnnvision": code_digest(),
     }

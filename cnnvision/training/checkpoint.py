@@ -19,6 +19,7 @@ from cnnvision.errors import RunError
 from cnnvision.storage import absolute, path_of
 from cnnvision.training.sharding import state_layout
 from cnnvision.training.state import TrainState
+from cnnvision.training.stopping import another_is_gone
 
 NETWORK = {"params": "params", "model_state": "model_state", "average": "ema_params"}
 TRAINING = {name: name for name in ("step", "opt_state", "window", "failed")}
@@ -176,5 +177,6 @@ class Checkpoints:
     def __enter__(self) -> "Checkpoints":
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self.close()
+    def __exit__(self, kind: object, error: BaseException | None, *_: object) -> None:
+        if error is None or not another_is_gone(error):  # processes end their writing together: one that is gone never does
+            self.close()

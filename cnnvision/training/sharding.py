@@ -62,6 +62,16 @@ def state_layout(state: Any, mesh: Mesh, split_parameters: bool, least: int = LE
     return jax.tree.map(layout, state)
 
 
+def check_split(state: Any, mesh: Mesh, least: int = LEAST_SPLIT) -> None:
+    """Raises ConfigError where a state has leaves of at least `least` numbers, and `state_layout` can split none of them."""
+    large = [leaf for leaf in jax.tree.leaves(state) if leaf.size >= least]
+    if large and not any(side % mesh.size == 0 for leaf in large for side in leaf.shape):
+        raise ConfigError(
+            f"config.training.split_parameters: no side of the {len(large)} large arrays of this network is a multiple of "
+            f"{mesh.size} devices, so none is split. Take another number of devices (a power of two, mostly), or False"
+        )
+
+
 def local_rows(x: jax.Array) -> np.ndarray:
     """The rows that this process has of an array that is split along its first axis, each once, in their order."""
     shards = sorted(x.addressable_shards, key=lambda shard: shard.index[0].start or 0)

@@ -1,4 +1,4 @@
-"""How a run notices that it is asked to stop."""
+"""How a run notices that it is asked to stop, or that another of its processes is gone."""
 
 import signal
 import threading
@@ -42,3 +42,11 @@ def stop_flags(stop: StopRequest, mesh: Mesh) -> jax.Array:
     """One bool a device: whether its process was asked to stop. The step reduces them, so that all processes agree."""
     layout = NamedSharding(mesh, PartitionSpec("data"))
     return jax.make_array_from_process_local_data(layout, np.full(len(mesh.local_devices), bool(stop.name)))
+
+
+def another_is_gone(error: BaseException) -> bool:
+    """Whether an error is that of a process of several whose connection to another one broke.
+
+    So it is between CPUs. On GPUs and TPUs, JAX ends the process once the other one gives no sign of life.
+    """
+    return jax.process_count() > 1 and "Gloo" in str(error)

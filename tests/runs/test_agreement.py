@@ -5,7 +5,7 @@ import pytest
 from cnnvision.errors import DataError, RunError
 from cnnvision.runs import agreement
 
-SAME = {"config": {"training": {"seed": 0}}, "versions": {"jax": "0.10.2"}, "the code of cnnvision": "a1", "devices": 4}
+SAME = {"config": {"training": {"seed": 0}}, "versions": {"jax": "0.10.2"}, "the code of cnnvision": "a1"}
 
 
 def told(monkeypatch, facts, errors=(None, None), error=None):
@@ -24,12 +24,17 @@ def test_processes_that_are_alike_go_on(monkeypatch):
         ({"config": {"training": {"seed": 7}}}, r"config\.training\.seed: 0 on process 0, 7 on process 1\."),
         ({"versions": {"jax": "0.7.2"}}, r"versions\.jax: '0\.10\.2' on process 0, '0\.7\.2' on process 1"),
         ({"the code of cnnvision": "b2"}, "the code of cnnvision: 'a1' on process 0, 'b2' on process 1"),
-        ({"devices": 8}, "devices: 4 on process 0, 8 on process 1"),
     ],
 )
 def test_what_differs_is_named(monkeypatch, other, words):
     with pytest.raises(RunError, match=words):
         told(monkeypatch, (SAME, {**SAME, **other}))
+
+
+def test_unequal_numbers_of_devices_are_named():
+    agreement.check_devices([0, 0, 1, 1, 2, 2])
+    with pytest.raises(RunError, match=r"devices: process 1 has 1; process 2 has 3; the usual number is 2\."):
+        agreement.check_devices([0, 0, 1, 2, 2, 2, 3, 3])
 
 
 def test_many_differences_are_counted(monkeypatch):

@@ -12,7 +12,7 @@ import pytest
 from cnnvision.errors import ConfigError
 from cnnvision.runs.defaults import base
 from cnnvision.training.optimizer import make_optimizer, make_schedule
-from cnnvision.training.sharding import make_mesh, put_batch, state_layout
+from cnnvision.training.sharding import check_split, make_mesh, put_batch, state_layout
 from cnnvision.training.step import CompiledOnce, loss_and_gradient, make_train_step
 from tests.training import toy
 
@@ -169,6 +169,14 @@ def test_split_parameters_change_nothing():
         gradients, _, _, loss = run(params, model_state, put_batch(batch, mesh), jax.random.key(0))
         results.append((jax.device_get(gradients), float(loss)))
     assert difference(results[0], results[1]) < 1e-5
+
+
+def test_parameters_that_no_device_count_divides_are_not_left_whole_without_a_word():
+    state, three = {"kernel": np.zeros((8, 16))}, make_mesh(jax.devices()[:3])
+    check_split(state, make_mesh(), least=8)
+    check_split(state, three, least=1000)
+    with pytest.raises(ConfigError, match=r"split_parameters: no side of the 1 large arrays .* multiple of 3 devices"):
+        check_split(state, three, least=8)
 
 
 def test_compiled_once_says_which_shape_is_new():
