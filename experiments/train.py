@@ -57,7 +57,7 @@ def command(arguments: list[str] | None = None) -> int:
         type=int,
         default=50,
         metavar="SECONDS",
-        help="how long processes wait for a sign of life of another one, and half as long as at the start; 50 by default",
+        help="after which another process that gives no sign of life counts as gone, 50 by default; twice that at the start",
     )
     flags, overrides = parser.parse(arguments)
     together = (flags.coordinator, flags.processes, flags.process)
