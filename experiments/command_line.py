@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from cnnvision.errors import TRY_AGAIN, CnnvisionError, ConfigError, OtherProcessError, RunError
-from cnnvision.installation import typed
+from cnnvision.installation import typed, version_faults
 from cnnvision.settings import check_name
 from cnnvision.storage import explain
 
@@ -142,6 +142,9 @@ def told(error: BaseException) -> int:
 def main(command: Callable[[list[str] | None], int | None], arguments: list[str] | None = None) -> None:
     """Runs a command as the program: errors that the user can mend are one message on stderr and exit code 2."""
     sys.stdout.reconfigure(line_buffering=True)
+    if faults := version_faults():
+        print("\n".join(f"error: {line}" for line in faults), file=sys.stderr)
+        sys.exit(2)
     try:
         code = command(arguments) or 0
     except (Exception, KeyboardInterrupt) as error:

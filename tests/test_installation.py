@@ -1,5 +1,6 @@
 """What a wheel installs, and that commands and configs are found in it as they are in a checkout."""
 
+import importlib.metadata
 import os
 import shutil
 import subprocess
@@ -9,7 +10,7 @@ import zipfile
 import pytest
 
 from cnnvision import installation
-from experiments import COMMANDS
+from experiments import COMMANDS, command_line
 from tests.conftest import ROOT
 from tests.processes import own_words
 
@@ -111,3 +112,26 @@ def test_the_console_of_a_checkout_is_the_same(installed):
 def test_a_message_names_a_command_as_it_was_typed(started, typed, monkeypatch):
     monkeypatch.setattr(sys, "argv", [started])
     assert installation.typed("doctor --data=x") == typed
+
+
+def test_a_library_of_another_version_is_named_with_what_installs_the_right_one(monkeypatch, capsys):
+    needed = ["jax<0.13,>=0.7.2", "flax>=0.11.2", "optax>=0.2.8", "numpy>=9", 'orbax-checkpoint>=9; extra == "test"']
+    versions = {"jax": "0.6.2", "flax": "0.12.8.dev1"}
+
+    def version(name):
+        if name not in versions:
+            raise importlib.metadata.PackageNotFoundError(name)
+        return versions[name]
+
+    lines = installation.version_faults(needed, version)
+    assert lines == [
+        "jax 0.6.2 is installed, and cnnvision needs <0.13,>=0.7.2: pip install 'jax<0.13,>=0.7.2'",
+        "optax is not installed, and cnnvision needs >=0.2.8: pip install 'optax>=0.2.8'",
+    ]
+    versions |= {"jax": "0.13.0", "optax": "0.2.8"}
+    assert installation.version_faults(needed, version)[0].startswith("jax 0.13.0 is installed")
+    assert installation.version_faults() == []
+    monkeypatch.setattr(command_line, "version_faults", lambda: lines)
+    with pytest.raises(SystemExit) as ended:
+        command_line.main(lambda arguments: 1 / 0)
+    assert ended.value.code == 2 and capsys.readouterr().err.splitlines() == [f"error: {line}" for line in lines]
