@@ -194,6 +194,8 @@ class Task:
             does without those that are not fitted yet.
         ceiling: batch -> predictions: the batch's own targets, encoded as the network's and decoded again: the best that it
             could ever predict. None where every object can be encoded.
+        fitting: batch -> bool [b, n], objects that a box of the network overlaps enough to stand for them. None where boxes
+            are not laid out beforehand, or `ceiling` is None.
         matches: (params, model_state, batch) -> name -> `Matched`: what stands for which object; drawn before step 1.
     """
 
@@ -208,4 +210,5 @@ class Task:
     parts: dict[str, Callable[[Params, ModelState, Batch], Any]] = dataclasses.field(default_factory=dict)
     host_stages: tuple[HostStage, ...] = ()
     ceiling: Callable[[Batch], Any] | None = None
+    fitting: Callable[[Batch], Array] | None = None
     matches: Callable[[Params, ModelState, Batch], dict[str, Matched]] | None = None

@@ -2,7 +2,8 @@
 
 They follow Hoiem et al. 2012, "Diagnosing error in object detectors", section 3: a detection is right, or badly placed
 (IoU of .1 to .5 with an object of its class), or of another class (IoU of .1 or more with an object of that), or background;
-a second one of the same object is a duplicate. An object that no detection found is missed.
+a second one of the same object is a duplicate. An object that no detection found is missed. Other than there, a detection
+that lies on an object of another class (IoU of .5 or more) is of a wrong class also where one of its own is near.
 """
 
 import dataclasses

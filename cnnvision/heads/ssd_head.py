@@ -201,4 +201,5 @@ def ceiling(
     labels = with_background(target.labels[matches.object], matches.positive)
     deltas = encode(target.boxes[matches.object], boxes, DELTA_WEIGHTS)
     certain = jnp.where(jax.nn.one_hot(labels, 1 + classes) > 0, 0.0, -jnp.inf)
-    return ssd_detections(certain, deltas, boxes, inside, size, settings)
+    # All scores are the same, so that the best of a class before the suppression would be those that come first.
+    return ssd_detections(certain, deltas, boxes, inside, size, dataclasses.replace(settings, candidates=None))

@@ -45,6 +45,7 @@ from cnnvision.heads.ssd_head import (
 )
 from cnnvision.models.binding import Apply, bind, chosen_stride, inputs_of, named_sizes, normalized, trainable_with
 from cnnvision.necks.extra_maps import ExtraMaps, ExtraMapSettings
+from cnnvision.ops.boxes import iou, pairwise
 from cnnvision.ops.default_boxes import default_boxes, outside_padding
 from cnnvision.ops.detections import DetectionSettings
 from cnnvision.ops.images import per_image
@@ -176,6 +177,15 @@ class Stages:
 
         return self._of_each_image(of_image, batch, batch.target)
 
+    def fitting(self, batch: Batch) -> Array:
+        """Which objects a default box overlaps enough to stand for them, were it not their best (section 2.2)."""
+
+        def of_image(boxes, inside, size, target):
+            overlaps = jnp.where(inside[:, None], pairwise(iou, boxes, target.boxes), 0.0)
+            return jnp.max(overlaps, axis=0) >= self.settings.matching.positive_from
+
+        return self._of_each_image(of_image, batch, batch.target)
+
     def matches(self, params: Any, model_state: Any, batch: Batch) -> dict[str, Matched]:
         """The default boxes that stand for objects (section 2.2, "Matching strategy")."""
 
@@ -227,5 +237,6 @@ def make_task(config: Any, info: DataInfo) -> Task:
         best=("AP", "max"),
         parts={"backbone": stages.features, "SSD heads": stages.heads},
         ceiling=stages.ceiling,
+        fitting=stages.fitting,
         matches=stages.matches,
     )

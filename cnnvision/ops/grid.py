@@ -43,8 +43,9 @@ def middles(cells: tuple[int, int], height: int, width: int) -> Float[np.ndarray
 
 
 def in_image(size: Int[Array, "2"], cells: tuple[int, int], height: int, width: int) -> Bool[Array, "s t"]:
-    """Which cells have their middle in the part of the input that is image, (height, width) = `size`, pixels."""
-    return jnp.all(jnp.asarray(middles(cells, height, width)) < size[None, None, ::-1].astype(jnp.float32), axis=-1)
+    """Which cells have a part of the image in them, (height, width) = `size`, pixels: all that may hold an object."""
+    begins = corners(cells) * np.array([width / cells[1], height / cells[0]], np.float32)
+    return jnp.all(jnp.asarray(begins) < size[None, None, ::-1].astype(jnp.float32), axis=-1)
 
 
 @struct.dataclass

@@ -182,7 +182,7 @@ def join(config: ConfigDict, workdir: epath.PathLike, mesh: jax.sharding.Mesh | 
         return pipeline.eval_batches(some, task.inputs, options, *processes, start)
 
     def opening():
-        return [beyond_reach(task.ceiling, fit_batches(SEEN, 0))] if task.ceiling else []
+        return [beyond_reach(task.ceiling, fit_batches(SEEN, 0), task.fitting)] if task.ceiling else []
 
     return Run(
         task=task,

@@ -212,7 +212,9 @@ class Comparison:
         return [
             order_line(metric, (a.name, a.metrics[metric]), (b.name, b.metrics[metric]), *b.interval(metric, minus=a))
             for metric, (a, b) in itertools.product(self.resampled, itertools.combinations(self.contenders, 2))
-            if metric in a.resampled and metric in b.resampled
+            if not math.isnan(a.metrics.get(metric, math.nan) + b.metrics.get(metric, math.nan))
+            and metric in a.resampled
+            and metric in b.resampled
         ]
 
     def other_ways(self) -> list[str]:

@@ -160,12 +160,20 @@ def proposal_seconds(images: Iterable[np.ndarray], spec: ProposalSpec | None) ->
 
 def steps(costs: Sequence[Cost]) -> list[str]:
     """One line for each but the first: how it compares with the one before it."""
-    return [
-        f"- {each.name} after {before.name}: {before.seconds / each.seconds:.3g} times as fast with proposals, "
-        f"{before.network_seconds / each.network_seconds:.3g} times without those that are made ahead; "
-        f"{before.gflops / each.gflops:.3g} times fewer operations"
-        for before, each in itertools.pairwise(costs)
-    ]
+    lines = []
+    for before, each in itertools.pairwise(costs):
+        parts = [times(before.seconds / each.seconds, "as fast", "slower")]
+        if before.proposals or each.proposals:
+            alone = times(before.network_seconds / each.network_seconds, "as fast", "slower")
+            parts = [f"{parts[0]} with proposals", f"{alone} without those that are made ahead"]
+        operations = times(before.gflops / each.gflops, "fewer operations", "more operations")
+        lines.append(f"- {each.name} after {before.name}: {', '.join(parts)}; {operations}")
+    return lines
+
+
+def times(ratio: float, more: str, less: str) -> str:
+    """ "4.2 times as fast", and "2 times slower" for a ratio of .5."""
+    return f"{ratio:.3g} times {more}" if ratio >= 1 else f"{1 / ratio:.3g} times {less}"
 
 
 def median_interval(values: Sequence[float]) -> tuple[float, float]:

@@ -88,7 +88,10 @@ def test_parts_of_a_prediction_end_where_the_next_begins():
     assert tenth.split == {"proposals": 10.0, "backbone": 20.0, "RoI heads": 25.0, "post-processing": 15.0}
     assert (tenth.seconds, tenth.gflops, learnt.gflops) == (70.0, 10.0, 1.0)
     assert steps([tenth, made])[0].split(": ", 1)[1] == (
-        "4.38 times as fast with proposals, 10 times without those that are made ahead; 10 times fewer operations"
+        "4.38 times as fast with proposals, 10 times as fast without those that are made ahead; 10 times fewer operations"
+    )
+    assert (
+        steps([learnt, Cost("g", {"head": cost(12.0)})])[0].split(": ", 1)[1] == "2 times slower; 1 times fewer operations"
     )
     # What a network does not tell apart is one; columns come in the order in which parts occur.
     whole = Cost("d", {"post-processing": cost(3.0)})

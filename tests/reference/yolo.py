@@ -24,7 +24,7 @@ def assign(boxes, valid, crowd, size, cells, height, width):
     for row in range(cells[0]):
         for column in range(cells[1]):
             x, y = (column + 0.5) * width / cells[1], (row + 0.5) * height / cells[0]
-            in_image = x < size[1] and y < size[0]
+            in_image = column * width / cells[1] < size[1] and row * height / cells[0] < size[0]
             crowds = [boxes[i] for i in range(len(boxes)) if valid[i] and crowd[i]]
             in_crowd = any(b[0] <= x < b[2] and b[1] <= y < b[3] for b in crowds)
             if in_image and not in_crowd and (row, column) not in of_cell:

@@ -9,13 +9,14 @@ from cnnvision.runs.reach import beyond_reach
 from cnnvision.types import Batch, DetectionPrediction, ObjectTarget
 
 
-def loaded(boxes, labels, crowd=None, valid=(True,)):
+def loaded(boxes, labels, crowd=None, valid=(True,), dropped=0):
     boxes, labels = np.array(boxes, np.float32), np.array(labels, np.int32)
     alike = np.ones(labels.shape, bool)
     target = ObjectTarget(boxes, labels, alike, ~alike if crowd is None else np.array(crowd))
     rows = np.array(valid)
     return SimpleNamespace(
-        batch=Batch(image=None, size=None, valid=rows, index=None, transform=None, core=None, target=target)
+        dropped_objects=dropped,
+        batch=Batch(image=None, size=None, valid=rows, index=None, transform=None, core=None, target=target),
     )
 
 
@@ -40,3 +41,15 @@ def test_objects_that_nothing_can_hold_are_counted():
     assert "median of their sides is 6 input pixels, that of all 10" in said
     all_held = beyond_reach(first_alone, [loaded([[square(0, 10)]], [[0]])])
     assert all_held == "all 1 objects of the first 1 training images can be learnt"
+
+
+def test_what_found_no_room_and_what_no_box_is_near_are_said():
+    square = lambda x, side: [x, 0, x + side, side]
+    batches = [loaded([[square(0, 10), square(30, 2), square(60, 4)]], [[0, 0, 0]], dropped=7)]
+    every = lambda batch: DetectionPrediction(
+        batch.target.boxes, batch.target.labels, batch.target.valid.astype(jnp.float32), batch.target.valid
+    )
+    said = beyond_reach(every, batches, lambda batch: batch.target.boxes[..., 3] > 5)
+    assert said.startswith("all 3 objects of the first 1 training images can be learnt. 7 more find no room")
+    assert "For 2 (66.7%), with a median side of 3 input pixels, no box of the network is near enough" in said
+    assert "config.model.default_boxes" in said

@@ -125,7 +125,7 @@ def usable(source: Source, inputs: InputSpec) -> Selection:
     """The examples that have what a task learns from: a class, or at least one object that is no crowd.
 
     Only where annotations are known without reading the images (`source.annotations_at_hand`); elsewhere everything is
-    kept, and an example without a target carries no loss.
+    kept: an example without a class carries no loss, one without an object teaches a detector its background alone.
     """
     wants = {"class": "class", "objects": "object"}
     if inputs.target not in wants or not getattr(source, "annotations_at_hand", False):
