@@ -1,8 +1,9 @@
 """A trained network as files that outlive this package: its prediction as StableHLO (`jax.export`), its parameters as
 safetensors, what must be known of both as JSON, and a script that predicts with them (exported_predict.py).
 
-JAX promises to read what `jax.export` wrote for six months (https://docs.jax.dev/en/latest/export/export.html), so the first
-is no archive. The parameters are: their names are the modules' of models/, and their file is read without JAX.
+A program is read by the JAX that wrote it, and by those released within six months after that one, as JAX promises
+(https://docs.jax.dev/en/latest/export/export.html), so it is no archive. The parameters are: their names are the modules' of
+models/, and their file is read without JAX.
 """
 
 import dataclasses
@@ -13,11 +14,12 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
+import jax.export
 import jax.numpy as jnp
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from cnnvision.data.batching import empty_batch
-from cnnvision.errors import ConfigError
+from cnnvision.errors import ConfigError, RunError
 from cnnvision.pretrained.safetensors_files import safetensors_of
 from cnnvision.runs.network import names_of
 from cnnvision.runs.open import Trained
@@ -26,7 +28,8 @@ from cnnvision.task import Task
 from cnnvision.types import Batch, DetectionPrediction, SegmentationPrediction
 
 PLATFORMS = ("cpu", "cuda", "tpu")
-READABLE = datetime.timedelta(days=182)
+READABLE = f"JAX {jax.__version__}, and every JAX that is released within six months after it"
+FILES = ("predict.bin", "parameters.safetensors", "predict.py")
 SCRIPT = pathlib.Path(__file__).with_name("exported_predict.py")
 
 
@@ -103,7 +106,7 @@ def about(trained: Trained, command: str, platforms: Sequence[str] = PLATFORMS) 
         command: what exports it again.
         platforms: that it is exported for.
     """
-    task, spec, today = trained.task, trained.task.inputs, datetime.date.today()
+    task, spec = trained.task, trained.task.inputs
     parameters = flat(trained.params, trained.model_state)
     prediction = jax.eval_shape(task.predict, trained.params, trained.model_state, empty_batch(spec, 1))
     outputs = jax.eval_shape(predictor(task), parameters, *abstract(task))
@@ -125,8 +128,8 @@ def about(trained: Trained, command: str, platforms: Sequence[str] = PLATFORMS) 
         "outputs": {name: {"shape": ["b", *each.shape[1:]], "dtype": str(each.dtype)} for name, each in outputs.items()},
         "platforms": list(platforms),
         "jax": jax.__version__,
-        "exported": str(today),
-        "readable_until": str(today + READABLE),
+        "exported": str(datetime.date.today()),
+        "readable_by": READABLE,
         "export_again": command,
     }
 
@@ -137,9 +140,12 @@ def write(trained: Trained, folder: Any, command: str, platforms: Sequence[str] 
     Args: those of `about`; folder: made where it is not there.
 
     Raises:
-        ConfigError: as `exported`.
+        ConfigError: as `exported`. RunError: the folder has files of these names that come from elsewhere.
     """
-    folder, program = path_of(folder), exported(trained, platforms)
+    folder = path_of(folder)
+    if not (folder / "export.json").exists() and (there := [name for name in FILES if (folder / name).exists()]):
+        raise RunError(f"--output={folder}: has a {there[0]} that `export` did not write; name another folder")
+    program = exported(trained, platforms)
     content = about(trained, command, platforms)
     folder.mkdir(parents=True, exist_ok=True)
     write_whole(folder / "predict.bin", bytes(program.serialize()))

@@ -1,8 +1,8 @@
-"""Predicts with an exported network: python predict.py PHOTOGRAPH ... > predictions.json
+"""Predicts with an exported network: python predict.py OUTPUT PHOTOGRAPH ...
 
-Needs jax (with flatbuffers), numpy and pillow alone, and the files that `cnnvision export` wrote beside it. Prints the best
-class of each photograph, or what was found in it, the best first: boxes are x1 y1 x2 y2 in its pixels, masks COCO's run
-lengths (not compressed). A map of classes is written as PHOTOGRAPH.mask.png.
+Needs jax (with flatbuffers), numpy and pillow alone, and the files that `cnnvision export` wrote beside it. Writes
+predictions.json into the folder OUTPUT: the best class of each photograph, or what was found in it, the best first; boxes
+are x1 y1 x2 y2 in its pixels, masks COCO's run lengths (not compressed). A map of classes is written as NAME.mask.png.
 """
 
 import json
@@ -103,10 +103,20 @@ def runs_of(mask, box, size):
     return {"size": list(size), "counts": np.diff(edges, prepend=0, append=inside.size).tolist()}
 
 
-def predict(file, network, given):
-    """One photograph's prediction, as JSON values."""
-    image = np.array(ImageOps.exif_transpose(Image.open(file)).convert("RGB"))
-    about = {"file": file, "width": image.shape[1], "height": image.shape[0]}
+def read(file):
+    """A photograph as uint8 [H, W, 3] RGB, upright; of 16 bits the upper eight."""
+    image = ImageOps.exif_transpose(Image.open(file))
+    if image.mode in ("I", "F"):
+        raise ValueError(f"pixels of mode {image.mode}, whose range is not known; save it with 8 bits")
+    if image.mode.startswith("I;16"):
+        return np.repeat((np.array(image).astype(np.uint16) >> 8).astype(np.uint8)[:, :, None], 3, axis=2)
+    return np.array(image.convert("RGB"))
+
+
+def predict(file, network, given, output):
+    """One photograph's prediction, as JSON values; `output` is the folder for maps."""
+    image = read(file)
+    about = {"file": str(file), "width": image.shape[1], "height": image.shape[0]}
     labels = np.full(image.shape[:2], 255, np.uint8)
     for part, scale, offset, first, end in inputs(image):
         canvas = np.pad(part, [(0, SIZE[0] - part.shape[0]), (0, SIZE[1] - part.shape[1]), (0, 0)])
@@ -122,11 +132,9 @@ def predict(file, network, given):
             boxes = np.clip(boxes, 0, np.tile(image.shape[1::-1], 2)).astype(np.float32)
     names = ABOUT["classes"]
     if ABOUT["kind"] == "map":
-        Image.fromarray(labels).save(f"{file}.mask.png")
-        return about | {
-            "mask": f"{file}.mask.png",
-            "shares": {name: float(np.mean(labels == i)) for i, name in enumerate(names)},
-        }
+        mask = f"{pathlib.Path(file).name}.mask.png"
+        Image.fromarray(labels).save(output / mask)
+        return about | {"mask": mask, "shares": {name: float(np.mean(labels == i)) for i, name in enumerate(names)}}
     if "valid" not in found:
         best = int(found["scores"].argmax())
         box = {"box": boxes.tolist()} if "boxes" in found else {}
@@ -140,7 +148,25 @@ def predict(file, network, given):
     return about | {"detections": listed}
 
 
+def main(output, *files):
+    output = pathlib.Path(output)
+    output.mkdir(parents=True, exist_ok=True)
+    try:
+        network = jax.export.deserialize(bytearray((HERE / "predict.bin").read_bytes()))
+        given = jax.device_put(parameters((HERE / "parameters.safetensors").read_bytes()))
+        network.call(given, np.zeros((1, *SIZE, 3), np.uint8), np.array([SIZE], np.int32))
+    except Exception as error:
+        sys.exit(f"predict.bin is read by {ABOUT['readable_by']}; here is {jax.__version__}: {error}")
+    found = []
+    for file in files:
+        try:
+            found.append(predict(file, network, given, output))
+        except Exception as error:  # the others are predicted
+            found.append({"file": file, "error": str(error)})
+            print(f"not predicted: {file}: {error}", file=sys.stderr)
+    (output / "predictions.json").write_text(json.dumps(found, indent=1) + "\n")
+    return int(any("error" in each for each in found))
+
+
 if __name__ == "__main__":
-    network = jax.export.deserialize(bytearray((HERE / "predict.bin").read_bytes()))
-    given = jax.device_put(parameters((HERE / "parameters.safetensors").read_bytes()))
-    print(json.dumps([predict(file, network, given) for file in sys.argv[1:]], indent=1))
+    sys.exit(main(*sys.argv[1:]) if len(sys.argv) > 2 and not sys.argv[1].startswith("-") else __doc__)

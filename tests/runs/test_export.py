@@ -3,10 +3,12 @@
 import ast
 import importlib.util
 import json
+import shlex
 import subprocess
 import sys
 
 import jax
+import jax.export
 import numpy as np
 import pytest
 from PIL import Image
@@ -14,7 +16,8 @@ from pycocotools import mask as coco_masks
 
 from cnnvision.data.augment.resampling import resize
 from cnnvision.data.batching import empty_batch
-from cnnvision.errors import ConfigError
+from cnnvision.data.decode import decode_image
+from cnnvision.errors import ConfigError, RunError
 from cnnvision.evaluation.pasting import pasted_runs
 from cnnvision.models import make_task
 from cnnvision.pretrained.torch_files import read_weights
@@ -83,16 +86,17 @@ def test_the_script_predicts_what_predict_does(case, tmp_path, monkeypatch, phot
     script = script_of(tmp_path / "exported")
     network = jax.export.deserialize(bytearray((tmp_path / "exported" / "predict.bin").read_bytes()))
     given = script.parameters((tmp_path / "exported" / "parameters.safetensors").read_bytes())
-    assert len(expected) == 6 and about["readable_until"] in said[1]
+    assert len(expected) == 6 and about["readable_by"] in said[1]
+    maps = tmp_path / "maps"
+    maps.mkdir()
     compared = 0
     for each in expected:
-        found = script.predict(str(photographs / each["file"]), network, given)
+        found = script.predict(str(photographs / each["file"]), network, given, maps)
         size = (found["height"], found["width"])
         assert size == (each["height"], each["width"])
         if "mask" in each:
-            written = photographs / f"{each['file']}.mask.png"
-            np.testing.assert_array_equal(as_array(written), as_array(tmp_path / "predicted" / each["mask"]))
-            written.unlink()
+            assert found["mask"] == f"{each['file']}.mask.png"
+            np.testing.assert_array_equal(as_array(maps / found["mask"]), as_array(tmp_path / "predicted" / each["mask"]))
             assert found["shares"] == pytest.approx(each["shares"], abs=1e-6)
         for one, other in zip(found.get("detections", [found]), each.get("detections", [each]), strict=True):
             assert one.get("class") == other.get("class")
@@ -118,10 +122,16 @@ def test_the_script_runs_by_itself(tmp_path, monkeypatch, photographs):
         for name in ([node.module] if isinstance(node, ast.ImportFrom) else [alias.name for alias in node.names])
     }
     assert imported - set(sys.stdlib_module_names) == {"jax", "numpy", "PIL"}
-    command = [sys.executable, "-I", str(tmp_path / "predict.py"), "a.png", "b.png"]
-    found = subprocess.run(command, cwd=photographs, capture_output=True, text=True, check=True)
-    found = json.loads(found.stdout)
-    assert [each["file"] for each in found] == ["a.png", "b.png"] and all(each["class"] in CLASSES for each in found)
+    script, output = str(tmp_path / "predict.py"), tmp_path / "found"
+    (tmp_path / "broken.png").write_bytes(b"no picture")
+    command = [sys.executable, "-I", script, str(output), "a.png", str(tmp_path / "broken.png"), "b.png"]
+    done = subprocess.run(command, cwd=photographs, capture_output=True, text=True, check=False)
+    found = json.loads((output / "predictions.json").read_text())
+    assert done.returncode == 1 and "broken.png: cannot identify" in done.stderr
+    assert [each["file"] for each in found] == ["a.png", str(tmp_path / "broken.png"), "b.png"]
+    assert all(found[row]["class"] in CLASSES for row in (0, 2)) and "cannot identify" in found[1]["error"]
+    done = subprocess.run([sys.executable, "-I", script], capture_output=True, text=True, check=False)
+    assert done.returncode == 1 and "python predict.py OUTPUT PHOTOGRAPH" in done.stderr
 
 
 def test_what_lies_beside_the_script(tmp_path, monkeypatch):
@@ -132,6 +142,8 @@ def test_what_lies_beside_the_script(tmp_path, monkeypatch):
     assert content["classes"] == list(CLASSES) and content["platforms"] == ["cpu", "cuda", "tpu"] and content["step"] == 7
     assert content["export_again"].endswith(f"export --workdir=runs/x --step=7 --output={tmp_path}")
     assert content["outputs"]["boxes"] == {"shape": ["b", content["outputs"]["scores"]["shape"][1], 4], "dtype": "float32"}
+    assert content["readable_by"].startswith(f"JAX {jax.__version__},") and content["jax"] == jax.__version__
+    assert content["score_threshold"] == 0.5 and "uint8 RGB" in content["image"] and content["kind"] == "objects"
     weights = read_weights(tmp_path / "parameters.safetensors")
     parameters = flat(trained.params, trained.model_state)
     assert weights.keys() == parameters.keys()
@@ -194,3 +206,32 @@ def test_it_pastes_masks_as_predict_does(script, alignment, monkeypatch):
 def pixels(runs, size):
     """bool [H, W] of run lengths."""
     return np.repeat(np.arange(len(runs)) % 2 == 1, runs).reshape(size[::-1]).T
+
+
+def test_a_script_of_ones_own_is_not_overwritten(tmp_path, monkeypatch):
+    trained = drawn(*CASES["letterbox"])
+    monkeypatch.setattr("cnnvision.runs.open.load", lambda *arguments: trained)
+    (tmp_path / "predict.py").write_text("my own")
+    with pytest.raises(RunError, match=r"has a predict\.py that `export` did not write"):
+        export.run("runs/x", str(tmp_path), say=lambda line: None)
+    assert (tmp_path / "predict.py").read_text() == "my own"
+
+
+def test_of_sixteen_bits_it_reads_the_upper_eight(script, tmp_path):
+    values = np.arange(6, dtype=np.uint16).reshape(2, 3) * 10_000
+    Image.fromarray(values).save(tmp_path / "deep.png")
+    np.testing.assert_array_equal(
+        script.read(tmp_path / "deep.png"), decode_image((tmp_path / "deep.png").read_bytes(), "x")
+    )
+    Image.fromarray(values.astype(np.int32)).save(tmp_path / "deeper.tif")
+    with pytest.raises(ValueError, match="whose range is not known"):
+        script.read(tmp_path / "deeper.tif")
+
+
+def test_the_command_that_writes_it_again_is_the_one_that_was_typed(tmp_path, monkeypatch):
+    trained, given = drawn(*CASES["letterbox"]), f"--output={tmp_path / 'a folder'}"
+    monkeypatch.setattr("cnnvision.runs.open.from_weights", lambda *a, **k: trained)
+    flags = ["--config=configs/yolo_shapes.py:smoke", "--config.model.pretrained=my weights.pth", given]
+    assert export.command(flags) == 0
+    content = json.loads((tmp_path / "a folder" / "export.json").read_text())
+    assert shlex.split(content["export_again"])[-3:] == flags
