@@ -11,7 +11,9 @@ not divide, data that lie on this machine. docs/cloud.md says what the project n
 
 import pathlib
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+
+from cnnvision.errors import RunError
 
 from .command_line import Parser, check_output, folder, main
 
@@ -46,7 +48,8 @@ def run(
         output: a folder of this machine, made where there is none.
 
     Raises:
-        ConfigError: a value that Google Cloud, the hosts or the run could not use. RunError: `output` is a file.
+        ConfigError: a value that Google Cloud, the hosts or the run could not use. RunError: `output` is a file, or has the
+            scripts of another launch.
     """
     from .launching.rendering import files_of
     from .launching.request import request
@@ -56,9 +59,20 @@ def run(
         check_output(output)
         place = pathlib.Path(output)
         place.mkdir(parents=True, exist_ok=True)
+        check_free(place, files)
         for file, text in files.items():
             (place / file).write_text(text)
     return files
+
+
+def check_free(place: pathlib.Path, files: Mapping[str, str]) -> None:
+    """Raises RunError where a folder has the scripts of another launch: without its delete.sh, its hosts go on costing."""
+    there = place / "delete.sh"
+    if there.exists() and there.read_text() != files["delete.sh"]:
+        raise RunError(f"--output={place}: has the delete.sh of another launch, which would be lost; name another folder")
+    for name in ("jobset.yaml", "node.yaml", "host.sh"):  # of an earlier launch of the same name
+        if name not in files:
+            (place / name).unlink(missing_ok=True)
 
 
 def command(arguments: list[str] | None = None) -> int:

@@ -20,6 +20,7 @@ SIZE = np.array(ABOUT["size"])
 
 
 def parameters(data, types={"F32": "float32", "BF16": jax.numpy.bfloat16, "I32": "int32", "U32": "uint32"}):  # noqa: B006
+    """The arrays of a .safetensors file, by name."""
     start = 8 + int.from_bytes(data[:8], "little")
     read = lambda dtype, shape, data_offsets: np.frombuffer(data[start:][slice(*data_offsets)], types[dtype]).reshape(shape)
     return {name: read(**entry) for name, entry in json.loads(data[8:start]).items()}
@@ -149,6 +150,7 @@ def predict(file, network, given, output):
 
 
 def main(output, *files):
+    """Predicts and writes; returns the exit code, 1 where a photograph could not be read."""
     output = pathlib.Path(output)
     output.mkdir(parents=True, exist_ok=True)
     try:

@@ -45,8 +45,9 @@ SECTIONS = ("data", "model", "optimizer", "training")
 """Of a config."""
 
 
-def check_config(config: ConfigDict, mesh: jax.sharding.Mesh) -> None:
-    """Raises ConfigError for other sections than there are, and for values of all but `model` that no run can use."""
+def check_config(config: ConfigDict, devices: int) -> None:
+    """Raises ConfigError for other sections than there are, and for values of all but `model` that no run on so many devices
+    can use."""
     for name in {**config, **dict.fromkeys(SECTIONS)}:
         check_name("config", name, SECTIONS)
         if not hasattr(config.get(name), "items"):
@@ -56,8 +57,8 @@ def check_config(config: ConfigDict, mesh: jax.sharding.Mesh) -> None:
     data, training = loading(config), read(TrainingSettings, config.training, "config.training")
     data.augment.check_resize(data.resize)
     make_optimizer(config.optimizer, training.steps, {})
-    check_batch_size(data.batch_size, mesh.size, training.accumulate)
-    check_batch_size(data.eval_batch_size, mesh.size, key="config.data.eval_batch_size")
+    check_batch_size(data.batch_size, devices, training.accumulate)
+    check_batch_size(data.eval_batch_size, devices, key="config.data.eval_batch_size")
 
 
 def check_size(task: Task, config: ConfigDict) -> None:
@@ -145,7 +146,7 @@ def join(config: ConfigDict, workdir: epath.PathLike, mesh: jax.sharding.Mesh | 
         RunError: the folder holds a run of another config.
     """
     mesh = mesh or make_mesh()
-    check_config(config, mesh)
+    check_config(config, mesh.size)
     jax.config.update("jax_default_matmul_precision", config.training.matmul_precision)
     workdir = path_of(workdir)
     check_writable(workdir)

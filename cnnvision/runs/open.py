@@ -82,7 +82,7 @@ def from_weights(
             nobody knows what its classes are called, by which `data` would be matched.
     """
     mesh = mesh or make_mesh()
-    check_config(config, mesh)
+    check_config(config, mesh.size)
     weights, backbone = config.model.get("pretrained"), config.model.get("backbone", {}).get("name", "")
     if not weights:
         raise ConfigError(

@@ -89,7 +89,7 @@ def plan(config: ConfigDict, info: DataInfo, mesh: jax.sharding.Mesh) -> Plan:
     Raises:
         ConfigError: a value that no run can use, such as a batch that the devices do not divide.
     """
-    check_config(config, mesh)
+    check_config(config, mesh.size)
     jax.config.update("jax_default_matmul_precision", config.training.matmul_precision)
     task = make_task(config, info)
     check_size(task, config)

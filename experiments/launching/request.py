@@ -115,11 +115,14 @@ def request(
 
 
 def check_run(config: Any, chips: Slice, tfds: str | None) -> None:
-    """Raises ConfigError where the hosts could not run a config: its batches, or data and weights of this machine."""
-    from cnnvision.training.sharding import check_batch_size
+    """Raises ConfigError where the hosts could not run a config: what `train` refuses; data and weights of this machine."""
+    from cnnvision.models import make_task
+    from cnnvision.runs.join import check_config, check_size
+    from cnnvision.task import DataInfo
 
-    check_batch_size(config.data.batch_size, chips.devices, config.training.accumulate)
-    check_batch_size(config.data.eval_batch_size, chips.devices, key="config.data.eval_batch_size")
+    check_config(config, chips.devices)
+    names = ("a", "b", "c")  # what is checked does not depend on the classes
+    check_size(make_task(config, DataInfo(names, names)), config)
     kind, _, rest = config.data.source.partition(":")
     if kind == "tfds" and tfds is None:
         raise ConfigError(

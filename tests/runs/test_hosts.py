@@ -1,8 +1,10 @@
 """runs/hosts.py: processes that find each other, and those that do not; test_planted_faults.py starts real ones."""
 
 import concurrent.futures
+import contextlib
 import socket
 import threading
+import time
 
 import jax
 import pytest
@@ -60,18 +62,57 @@ def test_strangers_and_calls_that_break_off_do_not_matter():
     assert said == [""]
 
 
+def test_strangers_that_say_nothing_keep_nobody_waiting():
+    address = free_address()
+    with concurrent.futures.ThreadPoolExecutor(1) as threads, contextlib.ExitStack() as opened:
+        first = threads.submit(answers, 2, [0], 20.0, address)
+        for _ in range(3):
+            while True:
+                try:
+                    call = opened.enter_context(socket.create_connection(("localhost", int(address.split(":")[1]))))
+                    break
+                except ConnectionRefusedError:
+                    assert not first.done()
+            call.sendall(b"1 o")
+        began = time.monotonic()
+        assert answers(2, [1], 20.0, address) == first.result() == [""]
+        assert time.monotonic() - began < 10
+
+
+def test_two_processes_of_one_index_are_named():
+    assert answers(3, [0, 1, 1], 20.0) == ["two processes were started as --process=1"] * 3
+
+
+def test_a_host_that_nobody_knows_is_said():
+    with pytest.raises(RunError, match=r"nosuchhost\.invalid:1: nobody knows this host"):
+        hosts.meet("nosuchhost.invalid:1", 2, 1, 0.3)
+
+
+def test_without_a_cluster_the_flags_are_named(monkeypatch):
+    def initialize(*given, **times):
+        raise ValueError("coordinator_address should be defined.")
+
+    monkeypatch.setattr(jax.distributed, "initialize", initialize)
+    with pytest.raises(RunError, match=r"--distributed: nothing here tells the hosts .*Give --coordinator=HOST:PORT"):
+        hosts.come_together(None, None, None, 5)
+
+
 def test_another_number_of_processes_is_said():
     address = free_address()
     with concurrent.futures.ThreadPoolExecutor(2) as threads:
         both = [threads.submit(answers, *asked, 20.0, address) for asked in ((2, [0]), (4, [1]))]
     assert {each.result()[0] for each in both} == {
-        "process 1 of 4 was started for a run of which process 0 is of 2: --processes differs"
+        "process 1 was started as one of 4, process 0 as one of 2: --processes differs"
     }
 
 
 @pytest.mark.parametrize(
     ("address", "index", "words"),
-    [("localhost", 0, "--coordinator=localhost: give HOST:PORT"), ("localhost:1", 2, "--process=2: of 2 processes")],
+    [
+        ("localhost", 0, "--coordinator=localhost: give HOST:PORT"),
+        ("localhost:1", 2, "--process=2: of 2 processes"),
+        ("localhost:99999", 0, "port below 65536"),
+    ],
 )
 def test_what_cannot_be_an_address_or_an_index(address, index, words):
     with pytest.raises(RunError, match=words):

@@ -54,6 +54,9 @@ def test_the_table_agrees_with_the_chips_that_plan_knows():
             {"overrides": [*DATA, ("data.batch_size", "24")]},
             r"config\.data\.batch_size: 24 is no multiple of 16 devices; 32 would be",
         ),
+        ({"overrides": [*DATA, ("optimizer.name", "foo")]}, r"config\.optimizer\.name: there is no 'foo'"),
+        ({"overrides": [*DATA, ("data.size", "(63,63)")]}, r"config\.data\.size: \(63, 63\) must be multiples of 32"),
+        ({"overrides": [*DATA, ("model.backbone.name", "foo")]}, r"there is no 'foo'"),
         ({"overrides": [*DATA, ("data.batchsize", "24")]}, r"has no key 'batchsize'\. Did you mean 'batch_size'\?"),
         (
             {"overrides": DATA[1:]},
