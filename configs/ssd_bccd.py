@@ -8,7 +8,8 @@ Model       cnnvision/models/ssd.py: EfficientNet-Lite0 from ImageNet weights, i
             training cells
 Data        a folder as PASCAL VOC has it: images of 640×480 seen at 448×320; red cells, white cells, platelets
 Hardware    two x86 cores
-Result      not yet run
+Result      val, 87 photographs: AP .572, AP50 .901, AP75 .652, in 9:44 minutes (Faster R-CNN, configs/faster_rcnn_bccd.py:
+            AP .609, AP50 .911, in 13)
 """
 
 from ml_collections import ConfigDict
