@@ -6,7 +6,7 @@ Model       cnnvision/models/yolo.py: EfficientNet-Lite0 from ImageNet weights u
             convolutions, on 10×10 cells, no fully connected layers
 Data        shapes: 2,000 + 500 images of 128×128 made on the spot, one to eight objects of six classes; seen at 160×160
 Hardware    two x86 cores
-Result      val, 500 images: AP .374, AP50 .695, APs .217, APm .349, APl .564, in about 8 minutes. Seen at 128×128 (8×8
+Result      val, 500 images: AP .374, AP50 .695, APs .217, APm .349, APl .564; 178 ms a step. Seen at 128×128 (8×8
             cells, 3,600 steps): AP .315, AP50 .593. With the paper's 7×7 cells: of 112×112 pixels AP .276, AP50 .551 (3,000
             steps); of 224×224 pixels, the second convolution's stride 2, AP .343, AP50 .670, APs .181 (1,400 steps). From
             the map of stride 32, 1,200 steps bring AP50 .544 there

@@ -55,7 +55,7 @@ def run(
     if onnx:
         content, differences = onnx_of(trained)
         write_whole(path_of(output) / "network.onnx", content)
-        write_whole(path_of(output) / "network.json", json.dumps(about(trained, ""), indent=1) + "\n")
+        write_whole(path_of(output) / "network.json", json.dumps(about(trained), indent=1) + "\n")
         listed = ", ".join(f"{name} {difference:.1e}" for name, difference in differences.items())
         say(f"Written: {output}/network.onnx. Its outputs differ from JAX's on a drawn image by (shares): {listed}")
         return differences

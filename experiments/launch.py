@@ -11,41 +11,20 @@ not divide, data that lie on this machine. docs/cloud.md says what the project n
 
 import pathlib
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from typing import Any
 
 from cnnvision.errors import RunError
 
 from .command_line import Parser, check_output, folder, main
 
 
-def run(
-    route: str,
-    topology: str,
-    config: str,
-    workdir: str,
-    project: str,
-    zone: str,
-    overrides: Sequence[tuple[str, str]] = (),
-    image: str | None = None,
-    name: str | None = None,
-    spot: bool = False,
-    tfds: str | None = None,
-    output: str | None = None,
-) -> dict[str, str]:
+def run(output: str | None = None, **asked: Any) -> dict[str, str]:
     """The files: name -> text; they are written where a folder is named.
 
     Args:
-        route: "gce", "gke", "xpk" or "tpu-vm".
-        topology: a generation and the sides of its chips, for example "v6e:4x4".
-        config: as `train` takes it.
-        workdir: the run folder, in a bucket.
-        project, zone: where the hosts are made.
-        overrides: (dotted key without "config.", value).
-        image: of the container; what docs/cloud.md pushes by default.
-        name: of all that is made; the config's by default.
-        spot: whether to ask for hosts that cost less and may be taken away.
-        tfds: the folder of prepared data sets in a bucket, for data named tfds:NAME.
         output: a folder of this machine, made where there is none.
+        asked: the arguments of `launching.request.request`.
 
     Raises:
         ConfigError: a value that Google Cloud, the hosts or the run could not use. RunError: `output` is a file, or has the
@@ -54,7 +33,7 @@ def run(
     from .launching.rendering import files_of
     from .launching.request import request
 
-    files = files_of(request(route, topology, config, workdir, project, zone, overrides, image, name, spot, tfds))
+    files = files_of(request(**asked))
     if output is not None:
         check_output(output)
         place = pathlib.Path(output)
@@ -90,8 +69,7 @@ def command(arguments: list[str] | None = None) -> int:
     parser.add_argument("--tfds", metavar="gs://…", help="folder of prepared data sets, for data named tfds:NAME")
     parser.add_argument("--output", type=folder, metavar="DIR", help="where the files are written; printed by default")
     flags, overrides = parser.parse(arguments)
-    given = (flags.route, flags.topology, flags.config, flags.workdir, flags.project, flags.zone)
-    files = run(*given, overrides, flags.image, flags.name, flags.spot, flags.tfds, flags.output)
+    files = run(**vars(flags), overrides=overrides)
     if flags.output is None:
         print("\n".join(f"# ——— {name} ———\n{text}" for name, text in files.items()))
     else:

@@ -98,14 +98,8 @@ def check_exportable(trained: Trained) -> None:
         )
 
 
-def about(trained: Trained, command: str, platforms: Sequence[str] = PLATFORMS) -> dict[str, Any]:
-    """What a reader of the files must know, as JSON values.
-
-    Args:
-        trained: the network.
-        command: what exports it again.
-        platforms: that it is exported for.
-    """
+def about(trained: Trained) -> dict[str, Any]:
+    """What must be known of a network to predict with it, as JSON values."""
     task, spec = trained.task, trained.task.inputs
     parameters = flat(trained.params, trained.model_state)
     prediction = jax.eval_shape(task.predict, trained.params, trained.model_state, empty_batch(spec, 1))
@@ -122,22 +116,21 @@ def about(trained: Trained, command: str, platforms: Sequence[str] = PLATFORMS) 
         "crop_fraction": spec.crop_fraction,
         "margin": spec.margin,
         "tile_step": spec.tile_step,
-        "image": "uint8 RGB, which predict.bin normalises; 0 right of and below its size",
+        "image": "uint8 RGB, not normalised; 0 right of and below its size",
         "alignment": getattr(prediction, "alignment", None),
         "score_threshold": trained.threshold,
         "outputs": {name: {"shape": ["b", *each.shape[1:]], "dtype": str(each.dtype)} for name, each in outputs.items()},
-        "platforms": list(platforms),
-        "jax": jax.__version__,
-        "exported": str(datetime.date.today()),
-        "readable_by": READABLE,
-        "export_again": command,
     }
 
 
 def write(trained: Trained, folder: Any, command: str, platforms: Sequence[str] = PLATFORMS) -> dict[str, Any]:
     """Writes predict.bin, parameters.safetensors, export.json and predict.py into a folder; returns what export.json holds.
 
-    Args: those of `about`; folder: made where it is not there.
+    Args:
+        trained: the network.
+        folder: made where it is not there.
+        command: what exports it again.
+        platforms: that it is exported for.
 
     Raises:
         ConfigError: as `exported`. RunError: the folder has files of these names that come from elsewhere.
@@ -146,7 +139,13 @@ def write(trained: Trained, folder: Any, command: str, platforms: Sequence[str] 
     if not (folder / "export.json").exists() and (there := [name for name in FILES if (folder / name).exists()]):
         raise RunError(f"--output={folder}: has a {there[0]} that `export` did not write; name another folder")
     program = exported(trained, platforms)
-    content = about(trained, command, platforms)
+    content = about(trained) | {
+        "platforms": list(platforms),
+        "jax": jax.__version__,
+        "exported": str(datetime.date.today()),
+        "readable_by": READABLE,
+        "export_again": command,
+    }
     folder.mkdir(parents=True, exist_ok=True)
     write_whole(folder / "predict.bin", bytes(program.serialize()))
     parameters = jax.device_get(flat(trained.params, trained.model_state))

@@ -85,16 +85,17 @@ def _hear(address: str, port: int, count: int, seconds: float) -> str:
                 return  # a stranger
             with changed:
                 index, of, token = int(caller[1]), int(caller[2]), caller[3]
+                late, fault = bool(answers), ""
                 if of != count:
-                    answers.append(
-                        f"process {index} was started as one of {of}, process 0 as one of {count}: --processes differs"
-                    )
+                    fault = f"process {index} was started as one of {of}, process 0 as one of {count}: --processes differs"
                 elif tokens.setdefault(index, token) != token:
-                    answers.append(f"two processes were started as --process={index}")
-                calls.append(call)
-                if answers:  # it comes late
-                    call.sendall(f"{answers[0]}\n".encode())
-                changed.notify()
+                    fault = f"two processes were started as --process={index}"
+                if late:
+                    call.sendall(f"{fault or answers[0]}\n".encode())
+                else:
+                    answers.extend([fault] if fault else [])
+                    calls.append(call)
+                    changed.notify()
 
     def accept(server: socket.socket) -> None:
         with contextlib.suppress(OSError):  # once it is closed

@@ -78,7 +78,19 @@ def request(
     spot: bool = False,
     tfds: str | None = None,
 ) -> Request:
-    """Checks what is asked for; the arguments are the flags of `launch`.
+    """Checks what is asked for.
+
+    Args:
+        route: "gce", "gke", "xpk" or "tpu-vm".
+        topology: a generation and the sides of its chips, for example "v6e:4x4".
+        config: as `train` takes it.
+        workdir: the run folder, in a bucket.
+        project, zone: where the hosts are made.
+        overrides: (dotted key without "config.", value).
+        image: of the container; what docs/cloud.md pushes by default.
+        name: of all that is made; the config's by default.
+        spot: whether to ask for hosts that cost less and may be taken away.
+        tfds: the folder of prepared data sets in a bucket, for data named tfds:NAME.
 
     Raises:
         ConfigError: a value that Google Cloud, the hosts or the run could not use.

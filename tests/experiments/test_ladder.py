@@ -12,7 +12,7 @@ from PIL import Image
 from cnnvision.errors import ConfigError, RunError
 from cnnvision.runs.open import load
 from experiments import ladder, train
-from experiments.reports import comparison
+from experiments.reports import comparison, contenders
 from experiments.reports.costs import Cost, Program, parts_of, steps
 
 pytestmark = pytest.mark.usefixtures("no_curves")
@@ -146,7 +146,7 @@ def test_the_segmentation_ladder_from_end_to_end(tmp_path, monkeypatch, few_shap
     description = json.loads((run / "config.json").read_text())
     description["config"]["data"]["resize"] = "tile"
     (run / "config.json").write_text(json.dumps(description))
-    tiled = comparison.contender("tiled", run, said.append, {})
+    tiled = contenders.contender("tiled", run, said.append, {})
     size, margin = tiled.trained.task.inputs.sizes[0], tiled.trained.task.inputs.margin
     assert size == (64, 64) and margin > 0 and tiled.cost.times == math.ceil(128 / (64 - 2 * margin)) ** 2
     whole = float(rows[names.index("full resolution")]["gflop_an_image"])

@@ -85,7 +85,7 @@ echo '{"access_token": "token"}'
 
 
 def files(route, topology, overrides=(), config=CONFIG, **others):
-    return launch.run(route, topology, config, **{**PLACE, **others}, overrides=[*DATA, *overrides])
+    return launch.run(route=route, topology=topology, config=config, **{**PLACE, **others}, overrides=[*DATA, *overrides])
 
 
 def calls_of(script, folder):

@@ -163,7 +163,7 @@ def test_xpk_starts_again_what_was_asked_to_stop():
 def test_prepared_data_sets_are_found_in_the_bucket(tmp_path):
     tfds = {"config": "configs/resnet50_imagenet.py", "tfds": "gs://bucket/tfds"}
     overrides = {"overrides": [("data.batch_size", "1024")]}
-    given = lambda route, topology: launch.run(route, topology, **PLACE, **tfds, **overrides)
+    given = lambda route, topology: launch.run(route=route, topology=topology, **PLACE, **tfds, **overrides)
     (variable,) = container_of(given("gke", "v6e:4x4"))["env"]
     assert variable == {"name": "TFDS_DATA_DIR", "value": "gs://bucket/tfds"}
     for route, script in (("gce", "host.sh"), ("xpk", "create.sh")):

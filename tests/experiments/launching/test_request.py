@@ -38,7 +38,7 @@ def test_the_table_agrees_with_the_chips_that_plan_knows():
             {"topology": "v5e:4x4"},
             r"--route=gce has no v5e; v5e is to be had with --route=gke or xpk or tpu-vm, and by this route",
         ),
-        ({"workdir": "/tmp/run"}, r"--workdir=/tmp/run: this must be a folder in a bucket, gs://BUCKET/FOLDER$"),
+        ({"workdir": "runs/mine"}, r"--workdir=runs/mine: this must be a folder in a bucket, gs://BUCKET/FOLDER$"),
         ({"workdir": "gs://bucket"}, r"--workdir=gs://bucket: this must be a folder in a bucket"),
         ({"project": "My Project"}, r"--project=My Project: this must be a project's ID"),
         (

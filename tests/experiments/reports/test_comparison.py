@@ -10,7 +10,8 @@ from cnnvision.errors import RunError
 from cnnvision.evaluation.bootstrap import percentiles
 from cnnvision.evaluation.segmentation import SegmentationEvaluator, SegmentedImage
 from cnnvision.task import DataInfo
-from experiments.reports.comparison import Comparison, Contender
+from experiments.reports.comparison import Comparison
+from experiments.reports.contenders import Contender
 from experiments.reports.costs import Cost, Program, median_interval, speed_orders
 
 
