@@ -17,9 +17,9 @@ def main(fault, flags):
     given = dict(flag.split("=", 1) for flag in flags)
     folder, process = pathlib.Path(given["--workdir"]), int(given["--process"])
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / f"pid_{process}").write_text(str(os.getpid()))
-    log = folder / "metrics.jsonl"
-    begun = log.exists()
+    log, own = folder / "metrics.jsonl", folder / f"pid_{process}"
+    begun = own.exists()  # by this process: the other may have logged a step of the first start before it comes
+    own.write_text(str(os.getpid()))
     if fault == "exits" and process == 1:
         sys.exit("config error: the batch is no multiple")
     if fault == "hangs":
@@ -35,7 +35,7 @@ def main(fault, flags):
     end = time.monotonic() + (0 if begun else 30)
     last = folder / f"pid_{int(given['--processes']) - 1}"
     while fault != "survives" and time.monotonic() < end:
-        if last.exists() and is_dead(int(last.read_text())):
+        if last.exists() and (pid := last.read_text()) and is_dead(int(pid)):
             sys.exit("error: process 1 is gone")
         time.sleep(0.05)
 

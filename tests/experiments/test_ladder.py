@@ -124,8 +124,11 @@ def test_the_segmentation_ladder_from_end_to_end(tmp_path, monkeypatch, few_shap
     table = [line.split("|")[1].strip() for line in report.splitlines() if line.startswith("|")][2:]
     assert table == names
     assert len([line for line in said if line.startswith("compiled the training step")]) == len(names) - 2
-    # Ten pairs, two metrics, each with its interval; and the two ways of the patch classifier.
-    assert len([line for line in report.splitlines() if line.startswith("- ")]) == 2 * 10 + 1
+    # Ten pairs, milliseconds and two metrics, each with its interval; and the two ways of the patch classifier.
+    lines = [line for line in report.splitlines() if line.startswith("- ")]
+    assert len(lines) == 3 * 10 + 1
+    for name in ("ms an image", "mean_iou", "boundary_f"):
+        assert sum(line.startswith(f"- {name}: ") for line in lines) == 10
     assert "window by window" in report.splitlines()[-1] and "s an image (median of 5)" in report.splitlines()[-1]
     assert (tmp_path / "ladder.md").read_text() == report + "\n"
     rows = list(csv.DictReader((tmp_path / "ladder.csv").open()))
