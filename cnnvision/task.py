@@ -118,8 +118,8 @@ class Matched:
 class Evaluator(Protocol):
     """Accumulates a metric over a split, on the host, against the original ragged examples.
 
-    For comparisons of runs it may have `compared`, a tuple of metric names, the most important one first, and
-    `resampled()`, called after `compute()`: metric name -> float64 [rounds], its values on resamples of the images; and
+    For comparisons of runs it may have `compared`, a tuple of metric names, the most important one first, and, called after
+    `compute()`, `contributions()`, what each image adds to the metrics (cnnvision/evaluation/contributions.py), and
     `errors()`: kind -> share.
     """
 

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from cnnvision.evaluation.contributions import Contributions
 from cnnvision.types import ClassPrediction, Example
 
 
@@ -16,17 +17,19 @@ def image_label(example: Example) -> int | None:
 
 
 class ClassificationEvaluator:
-    """`accuracy`, `accuracy_top5` (where there are more than five classes), `accuracy/CLASS` and the confusion counts.
+    """`accuracy`, `accuracy_top5` (where there are more than five classes) and `accuracy/CLASS`.
 
     Attributes:
-        confusion: int64 [k, k], row the true class, column the predicted one.
+        compared: metrics of a comparison.
+        rows: of each image that counts (id, true class, predicted class, whether the true one is among the first five).
         unlabelled: number of images without a class, which count nowhere.
     """
 
+    compared = ("accuracy",)
+
     def __init__(self, classes: Sequence[str]):
         self.classes = tuple(classes)
-        self.confusion = np.zeros((len(classes), len(classes)), np.int64)
-        self.in_top5 = 0
+        self.rows: list[tuple[str, int, int, bool]] = []
         self.unlabelled = 0
 
     def update(self, examples: Sequence[Example], predictions: ClassPrediction) -> None:
@@ -37,17 +40,27 @@ class ClassificationEvaluator:
                 self.unlabelled += 1
                 continue
             ranked = np.argsort(-scores, kind="stable")
-            self.confusion[label, ranked[0]] += 1
-            self.in_top5 += bool(label in ranked[:5])
+            self.rows.append((example.id, label, int(ranked[0]), bool(label in ranked[:5])))
+
+    @property
+    def confusion(self) -> np.ndarray:
+        """int64 [k, k] images, row the true class, column the predicted one."""
+        counts = np.zeros((len(self.classes), len(self.classes)), np.int64)
+        for _, label, predicted, _ in self.rows:
+            counts[label, predicted] += 1
+        return counts
 
     def compute(self) -> dict[str, float]:
         """Fractions in [0, 1]; NaN where no image counts."""
-        images = self.confusion.sum()
-        each = self.confusion.sum(axis=1)
-        share = lambda right, of: float(right) / float(of) if of else float("nan")
-        metrics = {"accuracy": share(np.trace(self.confusion), images), "images": float(images)}
+        return {**self.contributions().values(), "images": float(len(self.rows))}
+
+    def contributions(self) -> Contributions:
+        """Of each image whether it is right."""
+        ids, labels, predicted, first_five = zip(*self.rows, strict=True) if self.rows else ((), (), (), ())
+        labels, right = np.array(labels, int), np.array(labels, int) == np.array(predicted, int)
+        means = {"accuracy": right.astype(np.float64)}
         if len(self.classes) > 5:
-            metrics["accuracy_top5"] = share(self.in_top5, images)
+            means["accuracy_top5"] = np.array(first_five, np.float64)
         for index, name in enumerate(self.classes):
-            metrics[f"accuracy/{name}"] = share(self.confusion[index, index], each[index])
-        return metrics
+            means[f"accuracy/{name}"] = np.where(labels == index, right, np.nan)
+        return Contributions(ids, means)

@@ -20,8 +20,8 @@ RECALLS = np.linspace(0.0, 1.0, 101)
 """Where precision is read."""
 THRESHOLDS = np.linspace(LEAST, 0.95, 10)
 """IoU from which on a detection is right."""
-HALF = 0
-"""Index of an IoU of .50 among them."""
+HALF, THREE_QUARTERS = 0, 5
+"""Indices of IoUs of .50 and .75 among them."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from cnnvision.evaluation.coco import COUNTS, Evaluation, Matches, best_threshold, coco_evaluation, matches_of
-from cnnvision.evaluation.detection_bootstrap import resampled_precisions
+from cnnvision.evaluation.contributions import Contributions
 from cnnvision.evaluation.detection_errors import shares
 from cnnvision.evaluation.voc import Truth, average_precision, precision_recall
 from cnnvision.types import DetectionPrediction, Example
@@ -27,7 +27,8 @@ class DetectionEvaluator:
 
     Attributes:
         images: of each image (objects, boxes, labels, scores), as they were given, the padding left out.
-        matches: of each class, after `compute()`; small: of small objects alone.
+        ids: of them.
+        matches: after `compute()`, of all objects ("AP") and of those of each range of area ("APs", "APm", "APl"), by class.
         compared: metrics of a comparison; the last is the loss's, of detectors that look at proposals.
     """
 
@@ -37,8 +38,8 @@ class DetectionEvaluator:
         self.classes, self.area_ranges = tuple(classes), dict(area_ranges)
         self.counts = (*COUNTS[:-1], max(COUNTS[-1], most))
         self.images: list[tuple[Any, np.ndarray, np.ndarray, np.ndarray]] = []
-        self.matches: list[Matches] = []
-        self.small: list[Matches] = []
+        self.ids: list[str] = []
+        self.matches: dict[str, list[Matches]] = {}
 
     def update(self, examples: Sequence[Example], predictions: DetectionPrediction) -> None:
         """Adds images; `predictions.boxes` is float [len(examples), d, 4] x1 y1 x2 y2, original pixels."""
@@ -50,17 +51,17 @@ class DetectionEvaluator:
                 np.asarray(x[row])[found] for x in (predictions.boxes, predictions.labels, predictions.scores)
             )
             objects = dataclasses.replace(example.objects, masks=None)
+            self.ids.append(example.id)
             self.images.append((objects, boxes.astype(np.float64), labels, scores.astype(np.float64)))
 
     def compute(self) -> dict[str, float]:
         """Fractions in [0, 1]; NaN where no object counts."""
         metrics = {**self._coco(), **self._voc(), "images": float(len(self.images))}
-        return metrics | {"score_threshold": best_threshold(self.matches)}
+        return metrics | {"score_threshold": best_threshold(self.matches["AP"])}
 
-    def resampled(self) -> dict[str, np.ndarray]:
-        """ "AP", "AP50", "APs" on sets of images drawn with replacement, after `compute()`; see `resampled_precisions`."""
-        small = {"APs": resampled_precisions(self.small)["AP"]} if self.small else {}
-        return resampled_precisions(self.matches) | small
+    def contributions(self) -> Contributions:
+        """How the detections of each image match its objects, after `compute()`."""
+        return Contributions(tuple(self.ids), classes=self.classes, matches=self.matches)
 
     def errors(self) -> dict[str, float]:
         """The kinds of the best detections, in shares; see `shares`."""
@@ -68,9 +69,7 @@ class DetectionEvaluator:
 
     def _coco(self) -> dict[str, float]:
         evaluation = coco_evaluation(self.images, len(self.classes), self.area_ranges, self.counts)
-        self.matches = matches_of(evaluation)
-        ranges = list(self.area_ranges)
-        self.small = matches_of(evaluation, 1 + ranges.index("small")) if "small" in ranges else []
+        self.matches = matches_by_area(evaluation, self.area_ranges)
         return coco_metrics(evaluation, self.classes, self.area_ranges, self.counts)
 
     def _voc(self) -> dict[str, float]:
@@ -103,3 +102,9 @@ def coco_metrics(
     metrics |= {f"AP{name[0]}": mean(precision[:, :, :, 1 + i, -1]) for i, name in enumerate(area_ranges)}
     metrics |= {f"AR{count}": mean(recall[:, :, 0, i]) for i, count in enumerate(counts)}
     return metrics | {f"AP/{name}": mean(precision[:, :, k, 0, -1]) for k, name in enumerate(classes)}
+
+
+def matches_by_area(evaluation: Evaluation, area_ranges: Mapping[str, Any], prefix: str = "") -> dict[str, list[Matches]]:
+    """Names of average precisions -> how detections match objects: "AP" of all, "APs" of small ones …, after a prefix."""
+    names = ["AP", *(f"AP{name[0]}" for name in area_ranges)]
+    return {f"{prefix}{name}": matches_of(evaluation, index) for index, name in enumerate(names)}

@@ -6,9 +6,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from cnnvision.errors import DataError
-from cnnvision.evaluation.coco import COUNTS, Matches, coco_evaluation, matches_of
-from cnnvision.evaluation.detection import DetectionEvaluator, coco_metrics
-from cnnvision.evaluation.detection_bootstrap import resampled_precisions
+from cnnvision.evaluation.coco import COUNTS, coco_evaluation, matches_of
+from cnnvision.evaluation.detection import DetectionEvaluator, coco_metrics, matches_by_area
 from cnnvision.evaluation.overlap import Code, code_of_plane, code_of_runs
 from cnnvision.evaluation.pasting import pasted_runs
 from cnnvision.inputs import MASKS_CURE
@@ -30,9 +29,8 @@ class InstanceEvaluator(DetectionEvaluator):
     Args: as of `DetectionEvaluator`.
 
     Attributes:
-        images, matches: those of the boxes.
+        images: those of the boxes; matches: by boxes, by masks ("mask_AP" …) and by boundaries ("boundary_AP").
         masked: of each image (objects, codes, labels, scores); the objects' masks are codes, too (`overlap.Code`).
-        mask_matches: of each class, by their masks, after `compute()`.
         compared: metrics of a comparison.
     """
 
@@ -41,7 +39,6 @@ class InstanceEvaluator(DetectionEvaluator):
     def __init__(self, classes: Sequence[str], area_ranges: Mapping[str, tuple[float, float]], most: int = COUNTS[-1]):
         super().__init__(classes, area_ranges, most)
         self.masked: list[tuple[Objects, np.ndarray, np.ndarray, np.ndarray]] = []
-        self.mask_matches: list[Matches] = []
 
     def update(self, examples: Sequence[Example], predictions: InstancePrediction) -> None:
         """Adds images, as `DetectionEvaluator.update`; `predictions.masks` is float32 [len(examples), d, m, m].
@@ -72,15 +69,10 @@ class InstanceEvaluator(DetectionEvaluator):
         """Fractions in [0, 1]; NaN where no object counts."""
         of = lambda kind: coco_evaluation(self.masked, len(self.classes), self.area_ranges, self.counts, kind)
         masks, boundaries = of("segm"), of("boundary")
-        self.mask_matches = matches_of(masks)
         named = lambda evaluation: coco_metrics(evaluation, self.classes, self.area_ranges, self.counts)
         metrics = super().compute() | {f"mask_{name}": value for name, value in named(masks).items()}
+        self.matches |= matches_by_area(masks, self.area_ranges, "mask_") | {"boundary_AP": matches_of(boundaries)}
         return metrics | {f"boundary_{name}": named(boundaries)[name] for name in OF_BOUNDARIES}
-
-    def resampled(self) -> dict[str, np.ndarray]:
-        """As `DetectionEvaluator.resampled`, and on the same drawn sets "mask_AP" and "mask_AP50"."""
-        of_masks = resampled_precisions(self.mask_matches)
-        return super().resampled() | {f"mask_{name}": values for name, values in of_masks.items()}
 
 
 def _column(codes: Sequence[Code]) -> np.ndarray:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from cnnvision.evaluation.contributions import Contributions
 from cnnvision.ops.geometry import overlaps
 from cnnvision.types import Example, LocalizationPrediction
 
@@ -13,11 +14,17 @@ class LocalizationEvaluator:
 
     `localization_accuracy` counts an image as right where the class is right and the IoU is at least 0.5 (the ILSVRC
     localization rule, for one guess). Images without an object count nowhere (`skipped` says how many).
+
+    Attributes:
+        compared: metrics of a comparison.
+        rows: of each image that counts (id, true class, predicted class, IoU of the box).
     """
+
+    compared = ("localization_accuracy", "accuracy", "mean_box_iou")
 
     def __init__(self, classes: Sequence[str]):
         self.classes = tuple(classes)
-        self.rows: list[tuple[int, int, float]] = []
+        self.rows: list[tuple[str, int, int, float]] = []
         self.skipped = 0
 
     def update(self, examples: Sequence[Example], predictions: LocalizationPrediction) -> None:
@@ -28,20 +35,19 @@ class LocalizationEvaluator:
                 self.skipped += 1
                 continue
             overlap = float(overlaps(box, example.objects.boxes[largest]))
-            self.rows.append((int(example.objects.labels[largest]), int(np.argmax(scores)), overlap))
+            self.rows.append((example.id, int(example.objects.labels[largest]), int(np.argmax(scores)), overlap))
 
     def compute(self) -> dict[str, float]:
         """Fractions in [0, 1]; NaN where no image counts."""
-        rows = np.array(self.rows, np.float64).reshape(-1, 3)
-        mean = lambda values: float(values.mean()) if len(values) else float("nan")
-        right = rows[:, 0] == rows[:, 1]
-        located = right & (rows[:, 2] >= 0.5)
-        metrics = {
-            "accuracy": mean(right),
-            "mean_box_iou": mean(rows[:, 2]),
-            "localization_accuracy": mean(located),
-            "images": float(len(rows)),
-        }
+        return {**self.contributions().values(), "images": float(len(self.rows))}
+
+    def contributions(self) -> Contributions:
+        """Of each image whether its class is right, the IoU of its box, and whether both are."""
+        values = np.array([row[1:] for row in self.rows], np.float64).reshape(-1, 3)
+        labels, overlap = values[:, 0], values[:, 2]
+        right = labels == values[:, 1]
+        located = (right & (overlap >= 0.5)).astype(np.float64)
+        means = {"accuracy": right.astype(np.float64), "mean_box_iou": overlap, "localization_accuracy": located}
         for index, name in enumerate(self.classes):
-            metrics[f"localization_accuracy/{name}"] = mean(located[rows[:, 0] == index])
-        return metrics
+            means[f"localization_accuracy/{name}"] = np.where(labels == index, located, np.nan)
+        return Contributions(tuple(row[0] for row in self.rows), means)

@@ -7,7 +7,7 @@ import numpy as np
 
 from cnnvision.errors import DataError
 from cnnvision.evaluation import segmentation_metrics as metrics_of
-from cnnvision.evaluation.bootstrap import resampled_metric
+from cnnvision.evaluation.contributions import Contributions
 from cnnvision.evaluation.segmentation_metrics import SegmentedImage
 from cnnvision.types import IGNORE, Example
 
@@ -83,20 +83,15 @@ class SegmentationEvaluator:
 
     def compute(self) -> dict[str, float]:
         """Fractions in [0, 1], and the number of images; NaN where nothing counts."""
-        confusion = np.column_stack([self.confusion, self.unpredicted])
-        names = ["boundary_f"] + (["rand_error", "foreground_rand_score"] if len(self.classes) == 2 else [])
-        each = {name: np.array([getattr(image, name) for image in self.images], np.float64) for name in names}
-        metrics = {
-            "mean_iou": float(metrics_of.mean_iou(confusion)),
-            "pixel_accuracy": float(metrics_of.pixel_accuracy(confusion)),
-            "dice": float(metrics_of.dice(confusion)),
-            **{name: float(metrics_of.mean_of_defined(values)) for name, values in each.items()},
-            "images": float(len(self.images)),
-        }
-        for name, value in zip(self.classes, metrics_of.class_iou(confusion), strict=True):
-            metrics[f"iou/{name}"] = float(value)
-        return metrics
+        return {**self.contributions().values(), "images": float(len(self.images))}
 
-    def resampled(self) -> dict[str, np.ndarray]:
-        """Metric -> its values on sets of images drawn with replacement (`resampled_metric`), of those compared."""
-        return {metric: resampled_metric(self.images, metric) for metric in self.compared}
+    def contributions(self) -> Contributions:
+        """Of each image its confusion counts and the metrics that are means over images."""
+        columns = len(self.classes), len(self.classes) + 1
+        names = ["boundary_f"] + (["rand_error", "foreground_rand_score"] if len(self.classes) == 2 else [])
+        return Contributions(
+            ids=tuple(image.id for image in self.images),
+            means={name: np.array([getattr(image, name) for image in self.images], np.float64) for name in names},
+            classes=self.classes,
+            confusion=np.array([image.confusion for image in self.images], np.int64).reshape(-1, *columns),
+        )

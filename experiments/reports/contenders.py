@@ -95,7 +95,10 @@ def contender(name: str, workdir: epath.Path, say: Any, ahead: dict[ProposalSpec
         reached, _ = evaluation_of(perfect, source, trained.config, trained.mesh).run(trained.params, trained.model_state)
         ceiling = {f"ceiling_{metric}": reached[metric] for metric in ("AP", "APs")}
         metrics, compared = metrics | ceiling, (*compared, *ceiling)
-    resampled = evaluation.evaluator.resampled() if hasattr(evaluation.evaluator, "resampled") else {}
+    resampled = {}
+    if hasattr(evaluation.evaluator, "contributions"):
+        contributions = evaluation.evaluator.contributions().sorted()
+        resampled = contributions.redrawn(metrics=[name for name in compared if name in contributions.metrics])
     errors = evaluation.evaluator.errors() if hasattr(evaluation.evaluator, "errors") else {}
     say(f"{name}: " + ", ".join(f"{metric} {metrics[metric]:.4f}" for metric in resampled or compared))
     arguments = on_one_device(trained.params, trained.model_state, next(iter(evaluation.batches())).batch)

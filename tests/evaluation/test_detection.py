@@ -141,7 +141,7 @@ def test_area_ranges_are_those_of_the_data():
         evaluator = evaluated(truths, found, ranges=ordered)
         metrics = evaluator.compute()
         assert metrics["APs"] == pytest.approx(1.0) and metrics["APm"] == 0.0 and np.isnan(metrics["APl"])
-        resampled = evaluator.resampled()
+        resampled = evaluator.contributions().redrawn(metrics=["AP", "APs"])
         np.testing.assert_allclose(resampled["APs"], 1.0)
         assert resampled["AP"].mean() == pytest.approx(metrics["AP"])
 

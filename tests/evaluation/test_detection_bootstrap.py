@@ -4,23 +4,27 @@ import numpy as np
 import pytest
 
 from cnnvision.evaluation.bootstrap import resamples
-from cnnvision.evaluation.coco import coco_evaluation, matches_of
-from cnnvision.evaluation.detection import DetectionEvaluator
-from cnnvision.evaluation.detection_bootstrap import resampled_precisions
+from cnnvision.evaluation.coco import coco_evaluation
+from cnnvision.evaluation.contributions import Contributions
+from cnnvision.evaluation.detection import DetectionEvaluator, matches_by_area
 from cnnvision.types import COCO_AREA_RANGES
 from tests.evaluation.test_detection import CLASSES, evaluated, objects_of, random_set
 
+METRICS = ["AP", "AP50", "AP75", "APs", "APm", "APl", *(f"AP/{name}" for name in CLASSES)]
+
 
 def literal(images, weights):
-    """AP and AP50 of the drawn images, one after the other."""
-    evaluator = DetectionEvaluator(CLASSES, {})
+    """Average precisions of the drawn images, one after the other."""
+    evaluator = DetectionEvaluator(CLASSES, COCO_AREA_RANGES)
     evaluator.images = [image for image, weight in zip(images, weights, strict=True) for _ in range(weight)]
     metrics = evaluator.compute()
-    return metrics["AP"], metrics["AP50"]
+    return [metrics[name] for name in METRICS]
 
 
-def resampled(images, **draw):
-    return resampled_precisions(matches_of(coco_evaluation(images, len(CLASSES), COCO_AREA_RANGES)), **draw)
+def resampled(images, rounds, seed=0):
+    evaluation = coco_evaluation(images, len(CLASSES), COCO_AREA_RANGES)
+    ids, matches = tuple(map(str, range(len(images)))), matches_by_area(evaluation, COCO_AREA_RANGES)
+    return Contributions(ids, classes=CLASSES, matches=matches).redrawn(resamples(len(images), rounds, seed))
 
 
 @pytest.mark.parametrize("seed", range(10))
@@ -34,7 +38,8 @@ def test_a_resample_is_the_set_of_its_images(seed):
     images = evaluated(truths, found).images
     values = resampled(images, rounds=7, seed=3)
     expected = [literal(images, weights) for weights in resamples(len(images), 7, 3)]
-    np.testing.assert_allclose(np.stack([values["AP"], values["AP50"]], axis=1), expected, atol=1e-12)
+    assert sorted(values) == sorted(METRICS)
+    np.testing.assert_allclose(np.stack([values[name] for name in METRICS], axis=1), expected, atol=1e-12)
     assert np.isfinite(expected).any()
 
 
