@@ -36,6 +36,10 @@ class OtherProcessError(CnnvisionError):
     """Another process of the same run did not come, or is gone; commands exit with TRY_AGAIN."""
 
 
+class Stopped(CnnvisionError):
+    """It was asked to stop before its end, and what was done is saved; commands exit with TRY_AGAIN."""
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
     """Ends an error message: `` Did you mean 'x'?`` where one known name is near, and the list of the known names.
 

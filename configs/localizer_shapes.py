@@ -46,4 +46,4 @@ def get_config(variant: Variant = "") -> ConfigDict:
 
 def sweep() -> dict[str, dict[str, object]]:
     """α, the balance of the two losses: name -> the keys that it sets."""
-    return {f"alpha={alpha}": {"model.alpha": alpha} for alpha in (0.1, 0.5, 0.9)}
+    return {f"alpha={alpha}": {"model.alpha": alpha} for alpha in (0.1, 0.3, 0.5, 0.7, 0.9)}

@@ -1,52 +1,100 @@
-"""Trains each variant of a config's `sweep()`, and compares them in one table.
+"""Trains a config's `sweep()`, each variant with several seeds, and tells which variants differ.
 
-    python -m experiments.ablate --config=configs/NAME.py[:VARIANT] --workdir=DIR [--config.KEY=VALUE ...]
+    python -m experiments.ablate --config=configs/NAME.py[:VARIANT] --workdir=DIR [--seeds=5] [--at-once=N] [--shard=I/N]
+        [--config.KEY=VALUE ...]
 
-Each variant is a run of its own in DIR/NAME. What is finished is not trained again, and a killed command goes on where it
-was. One seed each: a small difference is not a finding.
+Each variant and seed is a run of its own in DIR. What is finished is not trained again, a killed command goes on where it
+was, and more seeds or variants may come later. `--shard=2/8` trains the second eighth of the runs: start it on eight
+machines with one DIR (gs:// too). `--at-once=N` trains N runs at a time, each on its own share of this machine's devices.
+Writes table.md, .csv and .tex: each metric with its interval over seeds and images, and a verdict on each pair.
 """
+
+import re
+import shlex
+
+from cnnvision.errors import ConfigError
+from cnnvision.installation import typed
 
 from .command_line import Parser, cache_compilations, folder, main
 
 
-def run(config_argument: str, overrides, workdir, say=print) -> str:
-    """Trains and evaluates every variant; returns the Markdown table, and writes it with a CSV into `workdir`."""
-    from cnnvision.errors import ConfigError
-    from cnnvision.runs.configuration import load_config, load_module, split_variant
-    from cnnvision.storage import path_of, write_whole
+def run(
+    config_argument: str, overrides, workdir, seeds: int = 1, at_once: int = 1, shard: tuple[int, int] = (1, 1), say=print
+) -> str:
+    """Trains and evaluates a grid, or goes on with it; returns the report, and writes it into `workdir`.
 
-    from . import train
-    from .reports.tables import comma_separated, markdown
+    Args:
+        config_argument: of a config with a `sweep()` (cnnvision/runs/grid.py).
+        overrides: (dotted key without "config.", value as typed), for all variants.
+        workdir: the folder of the runs.
+        seeds: of each variant.
+        at_once: how many runs are trained at a time.
+        shard: (i, n): the i-th of n parts of the runs alone is trained, from 1 on.
+        say: prints a line.
 
-    swept = lambda module: {key for keys in module.sweep().values() for key in keys}
-    module = load_module(split_variant(config_argument)[0])
-    if not hasattr(module, "sweep"):
-        raise ConfigError(f"--config: {config_argument} has no sweep(); it returns a dict of name -> keys that it sets")
-    if both := sorted(swept(module) & {key for key, _ in overrides}):
-        raise ConfigError(f"--config.{both[0]}: the sweep sets this key itself; change sweep() in the config")
-    variants = {
-        name: load_config(config_argument, [*overrides, *((key, str(value)) for key, value in keys.items())])
-        for name, keys in module.sweep().items()
-    }
-    workdir = path_of(workdir)
-    results = train.run_all(variants, lambda name: workdir / name, say)
-    metrics = [key for key in next(iter(results.values())) if "/" not in key]
-    rows = [[name, *(result[key] for key in metrics)] for name, result in results.items()]
-    table = markdown(("run", *metrics), rows)
-    write_whole(workdir / "table.md", table + "\n")
-    write_whole(workdir / "table.csv", comma_separated(("run", *metrics), rows))
-    return table
+    Raises:
+        ConfigError, RunError: the sweep or the folder cannot be used.
+        Stopped: it was asked to stop.
+    """
+    from cnnvision.runs.cells import train_cells
+    from cnnvision.runs.grid import of_sweep
+    from cnnvision.storage import check_writable, path_of
+
+    keys = [f"--config.{key}={value}" for key, value in overrides]
+    what = shlex.join([f"--config={config_argument}", f"--workdir={workdir}", f"--seeds={seeds}", *keys])
+    grid = of_sweep(config_argument, overrides, path_of(workdir), seeds, typed(f"ablate {what}"))
+    grid.check()
+    check_writable(workdir)
+    grid.write()
+    part, parts = shard
+    train_cells(grid.cells()[part - 1 :: parts], at_once, say)
+    return report(grid)
+
+
+def report(grid) -> str:
+    """The table and the verdicts of what is finished, with what is not; writes them into the grid's folder."""
+    from .reports.judged import judge
+
+    runs, missing = {name: {} for name in grid.variants}, []
+    for cell in grid.cells():
+        if cell.finished:
+            runs[cell.variant][cell.seed] = cell.folder
+        else:
+            why = f"failed ({cell.failure})" if cell.failure else "is not finished"
+            missing.append(f"{cell.variant}, seed {cell.seed}: {why}; no verdict without it. `{cell.command}` trains it")
+    if not any(runs.values()):
+        return "\n".join(f"- {line}" for line in missing)
+    return judge({name: of_seeds for name, of_seeds in runs.items() if of_seeds}, missing).write(grid.folder)
+
+
+def shard_of(text: str) -> tuple[int, int]:
+    """ "2/8" -> (2, 8). Raises ConfigError for what is no part of a whole."""
+    match = re.fullmatch(r"(\d+)/(\d+)", text)
+    if not match or not 1 <= int(match[1]) <= int(match[2]):
+        raise ConfigError(f"--shard={text}: write it as I/N, from 1/N to N/N")
+    return int(match[1]), int(match[2])
 
 
 def command(arguments: list[str] | None = None) -> int:
-    """Parses, trains, prints the table."""
+    """Parses, trains, prints the table; returns 1 where a run of the grid failed."""
     parser = Parser("ablate", __doc__)
     parser.add_argument("--config", required=True, metavar="FILE[:VARIANT]", help="configs/NAME.py or NAME, with a sweep()")
-    parser.add_argument("--workdir", required=True, type=folder, metavar="DIR", help="the folder of the runs")
+    parser.add_argument(
+        "--workdir", required=True, type=folder, metavar="DIR", help="the folder of the runs, local or gs://"
+    )
+    parser.add_argument("--seeds", type=int, default=1, metavar="N", help="of each variant; 1 by default")
+    parser.add_argument("--at-once", type=int, default=1, metavar="N", help="runs at a time, each on its own devices")
+    parser.add_argument("--shard", default="1/1", metavar="I/N", help="the I-th of N parts of the runs alone, from 1/N on")
     flags, overrides = parser.parse(arguments)
+    if flags.at_once < 1:
+        parser.error(f"--at-once={flags.at_once}: at least 1")
+    shard = shard_of(flags.shard)
     cache_compilations()
-    print(run(flags.config, overrides, flags.workdir))
-    return 0
+    from cnnvision.runs.grid import FAILED
+    from cnnvision.storage import path_of
+
+    print(run(flags.config, overrides, flags.workdir, flags.seeds, flags.at_once, shard))
+    return int(any(path_of(flags.workdir).glob(f"*/{FAILED}")))
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ import traceback
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from cnnvision.errors import TRY_AGAIN, CnnvisionError, ConfigError, OtherProcessError, RunError
+from cnnvision.errors import TRY_AGAIN, CnnvisionError, ConfigError, OtherProcessError, RunError, Stopped
 from cnnvision.installation import typed, version_faults
 from cnnvision.settings import check_name
 from cnnvision.storage import explain
@@ -125,7 +125,7 @@ def told(error: BaseException) -> int:
     """Prints an error on stderr, in one message where the user can mend it; returns the exit code."""
     if isinstance(error, CnnvisionError):
         print(f"{'config error' if isinstance(error, ConfigError) else 'error'}: {error}", file=sys.stderr)
-        return TRY_AGAIN if isinstance(error, OtherProcessError) else 2
+        return TRY_AGAIN if isinstance(error, OtherProcessError | Stopped) else 2
     if isinstance(error, BrokenPipeError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1

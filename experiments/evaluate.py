@@ -7,9 +7,9 @@ FILE is of a whole network: torchvision's classifiers and detectors, whose class
 
 Prints a table, and writes SPLIT.json and pictures into evaluation/ of the run folder, or into --output=DIR: predictions,
 spread evenly over the split; the worst of all; a confusion matrix, or of detectors precision over recall. Detections are
-drawn from the score on at which F1 is best on this split, those of the worst examples at which it was best in training. Of
-a detector on a coco: data set also SPLIT_coco_results.json: all detections in COCO's format of results, with the ids of the
-data set.
+drawn from the score on at which F1 is best on this split, those of the worst examples at which it was best in training.
+SPLIT_contributions.npz is what each image added to the metrics, for `compare`. Of a detector on a coco: data set also
+SPLIT_coco_results.json: all detections in COCO's format of results, with the ids of the data set.
 """
 
 import hashlib
@@ -81,6 +81,7 @@ def run(
         about = {"step": trained.step, "data": name, "split": split, "classes": to_json(classes)}
         about |= {"weights": config.model.pretrained} if opened is None else {}
         write_whole(place / f"{label}.json", json.dumps({**about, "metrics": values}, indent=1))
+        evaluation.write_contributions(place / f"{label}_contributions.npz", trained.step, config.training.steps)
         sheets.write_sheet(place / f"{label}.png", shown, classes, metrics.get("score_threshold", 0.5))
         sheets.write_sheet(place / f"{label}_worst.png", worst.shown(), classes, worst.threshold)
         draw(evaluation.evaluator, classes, place, label)

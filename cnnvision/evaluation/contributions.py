@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 from etils import epath
-from jaxtyping import Float64, Integer
+from jaxtyping import Bool, Float64, Integer
 
 from cnnvision.errors import RunError
 from cnnvision.evaluation.bootstrap import BLOCK, resampled_confusions, resampled_mean, resamples
@@ -121,7 +121,20 @@ class Contributions:
             matches={name: [moved(each) for each in matches] for name, matches in self.matches.items()},
         )
 
-    def write(self, path: epath.Path, about: Mapping[str, Any]) -> None:
+    def differs(self, other: "Contributions") -> Bool[np.ndarray, "n"]:
+        """Which images have other annotations than in another evaluation of the same images: other objects of a class, other
+        pixels of one. Not told where only means are there."""
+        different = np.zeros(len(self.ids), bool)
+        for kind in self.matches.keys() & other.matches.keys():
+            pairs = zip(self.matches[kind], other.matches[kind], strict=True)
+            different |= np.any([mine.objects != theirs.objects for mine, theirs in pairs], axis=0)
+        if self.confusion is not None and other.confusion is not None:
+            different |= (self.confusion.sum(axis=2) != other.confusion.sum(axis=2)).any(axis=1)
+        for name in self.means.keys() & other.means.keys():
+            different |= np.isnan(self.means[name]) != np.isnan(other.means[name])
+        return different
+
+    def write(self, path: epath.PathLike, about: Mapping[str, Any]) -> None:
         """Writes a compressed NumPy archive, whole or not at all; `about` is JSON that `read` returns."""
         arrays: dict[str, np.ndarray] = {f"means/{name}": values for name, values in self.means.items()}
         if self.confusion is not None:
@@ -139,14 +152,14 @@ class Contributions:
         write_whole(path, buffer.getvalue())
 
 
-def read(path: epath.Path) -> tuple[Contributions, dict[str, Any]]:
+def read(path: epath.PathLike) -> tuple[Contributions, dict[str, Any]]:
     """What `Contributions.write` wrote: the contributions, and what they are about.
 
     Raises:
         RunError: the file cannot be read as such.
     """
     try:
-        with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as file:
+        with np.load(io.BytesIO(epath.Path(path).read_bytes()), allow_pickle=False) as file:
             arrays = dict(file)
         head = json.loads(arrays.pop("head").tobytes())
         kinds = [name.removesuffix("/objects") for name in arrays if name.endswith("/objects")]

@@ -185,6 +185,15 @@ def difference(
     return Estimate(float(of_seed.mean()), spread, freedom, of_images, own / seeds, seeds, images, above, comparisons)
 
 
+def estimate(values: Float64[np.ndarray, "v k"], drawn: Float64[np.ndarray, "v k r"], variant: int, images: int) -> Estimate:
+    """A variant's metric itself. Its spread over seeds is pooled over all variants, as in `verdicts`."""
+    zeros = lambda part: np.concatenate([np.zeros_like(part[:1]), part])
+    variants, seeds = values.shape
+    freedom = variants * (seeds - 1)
+    pooled = (float(values.var(axis=1, ddof=1).mean()), float(freedom)) if freedom else (math.nan, 0.0)
+    return difference(zeros(values), zeros(drawn), 0, variant + 1, images, pooled)
+
+
 def holm(p_values: Sequence[float]) -> list[float]:
     """P-values of comparisons that are made together, corrected by Holm's rule: those up to a level are found at it."""
     corrected, largest = [0.0] * len(p_values), 0.0

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 
 import jax
 import numpy as np
+from etils import epath
 
 from cnnvision.ops.images import on_mesh
 from cnnvision.task import Mean, Task
@@ -18,6 +19,9 @@ from cnnvision.training.originals import Originals
 from cnnvision.training.sharding import gather, local_rows, put_batch
 from cnnvision.training.step import CompiledOnce
 from cnnvision.types import Batch, Example, Problem, Source
+
+CONTRIBUTIONS = "contributions.npz"
+"""In a run folder: what each image added to the metrics of the last evaluation."""
 
 
 def remarks(evaluation: "SplitEvaluation", metrics: dict[str, float]) -> list[str]:
@@ -90,6 +94,20 @@ class SplitEvaluation:
         self.failures: list[Problem] = []
         self.dropped = 0
         self.evaluator: Any = None
+
+    def write_contributions(self, path: epath.PathLike, step: int, steps: int) -> None:
+        """Writes what each image added to the metrics of the last run, where the evaluator tells it; see
+        cnnvision/evaluation/contributions.py.
+
+        Beside it stand the step, how many there are, the source, its split, and which metrics are compared, the most
+        important one first.
+        """
+        if not hasattr(self.evaluator, "contributions"):
+            return
+        found = self.evaluator.contributions()
+        compared = getattr(self.evaluator, "compared", (self.task.best or ("loss",))[:1])
+        about = {"step": step, "steps": steps, "data": self.source.name, "split": self.source.split}
+        found.write(path, {**about, "compared": [name for name in compared if name in found.metrics]})
 
     def run(
         self,

@@ -26,7 +26,7 @@ from cnnvision.ops.images import on_mesh
 from cnnvision.pictures import sheets
 from cnnvision.task import Task
 from cnnvision.training.checkpoint import Checkpoints, with_layout
-from cnnvision.training.evaluate import SplitEvaluation, remarks
+from cnnvision.training.evaluate import CONTRIBUTIONS, SplitEvaluation, remarks
 from cnnvision.training.failure import fail
 from cnnvision.training.first_batch import draw_inputs
 from cnnvision.training.host_stages import Outputs, fit, remove_outputs
@@ -81,6 +81,11 @@ class Run:
     def leads(self) -> bool:
         """Whether this process writes the run folder's files (checkpoints are written by all)."""
         return jax.process_index() == 0
+
+    @property
+    def last_step(self) -> int:
+        """Training steps, and one for each stage after them."""
+        return self.config.training.steps + len(self.task.host_stages)
 
     def make_optimizer(self, trainable: Any) -> Any:
         """The optimizer for parameters of which `trainable` says what may move."""
@@ -167,10 +172,13 @@ def train(run: Run) -> dict[str, float]:
         state = state or first_state(run, checkpoints)
         log = opened.enter_context(MetricLog(run.workdir, int(state.step), write=run.leads))
         say = run.say if run.leads else _silent
-        if int(state.step) == run.config.training.steps + len(run.task.host_stages):
+        if int(state.step) == run.last_step:
             say(f"{run.workdir} has all of its {int(state.step)} steps")
             remove_outputs(run.workdir)  # of a run that was killed just before it did
-            return log.last("val") or evaluate(run, state, log, int(state.step), say)
+            told = hasattr(run.task.evaluator(), "contributions")
+            if log.last("val") and ((run.workdir / CONTRIBUTIONS).exists() or not told):
+                return log.last("val")
+            return evaluate(run, state, log, int(state.step), say)
         stop = opened.enter_context(StopRequest())  # one for all, or a signal between two of them would be lost
         metrics = {}
         if int(state.step) < run.config.training.steps:
@@ -183,7 +191,7 @@ def train(run: Run) -> dict[str, float]:
 def evaluates_at(run: Run, step: int) -> bool:
     """Whether a step is evaluated: the last of all always, and unless `eval_every` is 0 its multiples and stages' ends."""
     training = run.config.training
-    if step == training.steps + len(run.task.host_stages):
+    if step == run.last_step:
         return True
     return training.eval_every > 0 and (step >= training.steps or step % training.eval_every == 0)
 
@@ -289,6 +297,7 @@ def evaluate(run: Run, state: TrainState, log: MetricLog, step: int, say: Callab
     log.add(step, "val", metrics)
     say(f"step {step} val  " + "  ".join(f"{name} {value:.4g}" for name, value in metrics.items() if "/" not in name))
     if run.leads:
+        run.evaluation.write_contributions(run.workdir / CONTRIBUTIONS, step, run.last_step)
         pictures = run.workdir / "pictures"
         sheets.write_sheet(pictures / f"step_{step:07}_val.png", shown, run.classes, metrics.get("score_threshold", 0.5))
         sheets.curves(log.all(), pictures / "curves.png")

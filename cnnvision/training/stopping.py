@@ -12,6 +12,8 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 class StopRequest:
     """Notices SIGTERM (and SIGINT, once) while it is open; the second SIGINT interrupts as usual.
 
+    One inside another tells that one, too: a run of several stops, and so does what would begin the next.
+
     Outside the main thread, where Python allows no handlers, it notices nothing.
 
     Attributes:
@@ -36,6 +38,8 @@ class StopRequest:
         if self.name and number == signal.SIGINT:
             raise KeyboardInterrupt
         self.name = signal.Signals(number).name
+        if isinstance(outer := getattr(self._before[number], "__self__", None), StopRequest):
+            outer._notice(number, frame)
 
 
 def stop_flags(stop: StopRequest, mesh: Mesh) -> jax.Array:

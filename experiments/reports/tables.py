@@ -27,6 +27,22 @@ def comma_separated(header: Sequence[str], rows: Sequence[Sequence[object]]) -> 
     return buffer.getvalue()
 
 
+def latex(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+    """The same as a LaTeX table (package booktabs): the first column to the left, the others to the right."""
+    line = lambda row: " & ".join(_for_latex(_text(cell)) for cell in row) + r" \\"
+    columns = "l" + "r" * (len(header) - 1)
+    parts = [rf"\begin{{tabular}}{{{columns}}}", r"\toprule", line(header), r"\midrule", *map(line, rows), r"\bottomrule"]
+    return "\n".join([*parts, r"\end{tabular}"]) + "\n"
+
+
+LATEX = {"\\": r"\textbackslash{}", "~": r"\~{}", "^": r"\^{}", "…": r"\dots", "–": "--", "×": r"$\times$", "−": "$-$"}
+LATEX |= {character: f"\\{character}" for character in "&%$#_{}"}
+
+
+def _for_latex(text: str) -> str:
+    return "".join(LATEX.get(character, character) for character in text)
+
+
 def write_ladder(folder: epath.Path, report: str, figures: Sequence[Mapping[str, Any]]) -> None:
     """Writes a comparison's report as ladder.md and its rows, numbers by name, as ladder.csv."""
     write_whole(folder / "ladder.md", report + "\n")
