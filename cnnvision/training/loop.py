@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 import jax
+import numpy as np
 from etils import epath
 
 from cnnvision.errors import RunError
@@ -145,7 +146,6 @@ def compile_step(run: Run, state: TrainState) -> CompiledOnce:
     step = make_train_step(
         run.task,
         run.make_optimizer,
-        seed=training.seed,
         log_every=training.log_every,
         accumulate=training.accumulate,
         ema_decay=training.ema_decay,
@@ -205,6 +205,7 @@ def steps(
     step_function, schedule = compile_step(run, state), make_optimizer(run.config.optimizer, training.steps, {})[1]
     watch, faults, metrics, pending = Stopwatch(), InputFaults(), {}, None
     profile = Profile(run.workdir / "profile", training.profile_steps)
+    seed = np.int32(training.seed)
     due = lambda every, step: step == training.steps or (every > 0 and step % every == 0)
 
     for loaded in timed(run.train_batches(began_at, training.steps), watch):
@@ -215,7 +216,7 @@ def steps(
                 say(line)
         faults.add(loaded, say)
         profile.before(loaded.step + 1, state)
-        state, report = step_function(state, put_batch(loaded.batch, run.mesh), stop_flags(stop, run.mesh))
+        state, report = step_function(state, put_batch(loaded.batch, run.mesh), stop_flags(stop, run.mesh), seed)
         done = loaded.step + 1
         watch.steps += 1
         if traced := profile.after(done, state):

@@ -26,7 +26,7 @@ class StepReport:
     stop: Array
 
 
-def step_key(seed: int, step: Array) -> Array:
+def step_key(seed: Array | int, step: Array) -> Array:
     """The key of all random draws inside one step."""
     return jax.random.fold_in(jax.random.key(seed), step)
 
@@ -78,26 +78,26 @@ def make_train_step(
     task: Task,
     make_optimizer: Callable[[Any], optax.GradientTransformation],
     *,
-    seed: int,
     log_every: int,
     accumulate: int = 1,
     ema_decay: float = 0.0,
-) -> Callable[[TrainState, Batch, Array], tuple[TrainState, StepReport]]:
-    """(state, batch, stop) -> (state after the step, report), to be jitted with the state donated.
+) -> Callable[..., tuple[TrainState, StepReport]]:
+    """(state, batch, stop, seed of the run) -> (state after the step, report), to be jitted with the state donated.
+
+    The seed is no part of the program: that of another seed need not be compiled again.
 
     A step whose loss, gradient or update is not finite leaves the state as it was (inside the program, because the old
     buffers are gone afterwards), marks it as failed, and so do all later steps: the run can still save the last good state.
 
     Args:
         make_optimizer: tree of bools (what may move) -> optimizer.
-        seed: of the run.
         log_every: the window of metrics is emptied after each step that is a multiple of it.
         accumulate: slices that the batch is cut into.
         ema_decay: d of the parameters' moving average, a ← d·a + (1 − d)·p; 0 for none. It warms up with
             min(d, (1 + step) / (10 + step)), so that a short run is not the average of its beginning.
     """
 
-    def train_step(state: TrainState, batch: Batch, stop: Array) -> tuple[TrainState, StepReport]:
+    def train_step(state: TrainState, batch: Batch, stop: Array, seed: Array | int = 0) -> tuple[TrainState, StepReport]:
         optimizer = make_optimizer(task.trainable(state.params))
         gradients, model_state, metrics, loss = loss_and_gradient(
             task, state.params, state.model_state, batch, step_key(seed, state.step), accumulate

@@ -111,7 +111,7 @@ def test_the_smoke_variant_reads_batches_that_its_programs_take(name, tmp_path, 
     training, batch = config.training, next(iter(run.train_batches(0, 1))).batch
     assert batch.valid.any()
     options = dict(accumulate=training.accumulate, ema_decay=training.ema_decay)
-    step = make_train_step(run.task, run.make_optimizer, seed=training.seed, log_every=training.log_every, **options)
+    step = make_train_step(run.task, run.make_optimizer, log_every=training.log_every, **options)
     network = jax.eval_shape(run.task.init, jax.random.key(0), run.example_batch)
     first = lambda params, state: begin(
         run.task, run.make_optimizer, params, state, run.example_batch, training.ema_decay > 0

@@ -28,7 +28,7 @@ def compiled_step(task, config, accumulate):
     init = make_init(task, optimizer, 0, False)
     abstract = jax.eval_shape(init, batch)
     layout = state_layout(abstract, mesh, False)
-    step = make_train_step(task, optimizer, seed=0, log_every=5, accumulate=accumulate)
+    step = make_train_step(task, optimizer, log_every=5, accumulate=accumulate)
     jitted = jax.jit(on_mesh(step, mesh), donate_argnums=0, out_shardings=(layout, everywhere(mesh)))
     placed = jax.tree.map(lambda a, s: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=s), abstract, layout)
     stop = jax.ShapeDtypeStruct((8,), bool, sharding=NamedSharding(mesh, PartitionSpec("data")))

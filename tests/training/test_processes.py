@@ -26,7 +26,7 @@ def test_from_each_of_twenty_states_the_loss_and_the_gradient_are_the_same(tmp_p
     optimizer = lambda trainable: make_optimizer(base().optimizer, STATES, trainable)[0]
     one, eight = make_mesh(jax.devices()[:1]), make_mesh()
     run = jax.jit(lambda p, s, b, n: loss_and_gradient(task, p, s, b, step_key(0, n)))
-    step = jax.jit(make_train_step(task, optimizer, seed=0, log_every=5))
+    step = jax.jit(make_train_step(task, optimizer, log_every=5))
     state = jax.jit(toy.make_init(task, optimizer, 0, False))(toy.make_batch(0, ROWS))
     expected, on_eight = [], []
     for number in range(STATES):

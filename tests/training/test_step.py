@@ -69,7 +69,7 @@ def test_a_step_that_is_not_finite_leaves_everything_as_it_was():
     good, bad = make_batch(1), make_batch(2)
     good = good.replace(image=good.image.at[:, 0, 0, 0].set(8))
     bad = bad.replace(image=bad.image.at[3, 0, 0, 0].set(7))
-    step = jax.jit(make_train_step(task, optimizer_of(base().optimizer), seed=0, log_every=5, ema_decay=0.9))
+    step = jax.jit(make_train_step(task, optimizer_of(base().optimizer), log_every=5, ema_decay=0.9))
     stop = jnp.zeros(1, bool)
     state, report = step(first_state(task, average=True), good, stop)
     assert not report.failed and int(state.step) == 1
@@ -85,7 +85,7 @@ def test_an_update_that_is_not_finite_is_not_made():
     task = toy.make_task()
     broken = lambda trainable: optax.stateless(lambda updates, params: jax.tree.map(lambda x: x / 0.0, updates))
     state = jax.jit(toy.make_init(task, broken, 0, False))(make_batch(0))
-    after, report = jax.jit(make_train_step(task, broken, seed=0, log_every=5))(state, make_batch(1), jnp.zeros(1, bool))
+    after, report = jax.jit(make_train_step(task, broken, log_every=5))(state, make_batch(1), jnp.zeros(1, bool))
     assert bool(report.failed) and int(after.step) == 0
     jax.tree.map(np.testing.assert_array_equal, after.params, state.params)
     config = base().optimizer
@@ -96,7 +96,7 @@ def test_an_update_that_is_not_finite_is_not_made():
 
 def test_window_sums_metrics_and_is_emptied_at_each_logged_step():
     task = toy.make_task(dropout=0.0)
-    step = jax.jit(make_train_step(task, optimizer_of(base().optimizer), seed=0, log_every=2))
+    step = jax.jit(make_train_step(task, optimizer_of(base().optimizer), log_every=2))
     state, losses = first_state(task), []
     for i in range(2):
         before = state
@@ -123,9 +123,7 @@ def test_frozen_parameters_stay_and_have_no_optimizer_state():
     state = first_state(task, config)
     moments = [leaf for leaf in jax.tree.leaves(state.opt_state) if leaf.ndim == 4]
     assert not moments  # the convolution has none
-    after, _ = jax.jit(make_train_step(task, optimizer_of(config), seed=0, log_every=5))(
-        state, make_batch(1), jnp.zeros(1, bool)
-    )
+    after, _ = jax.jit(make_train_step(task, optimizer_of(config), log_every=5))(state, make_batch(1), jnp.zeros(1, bool))
     np.testing.assert_array_equal(after.params["conv"]["kernel"], state.params["conv"]["kernel"])
     assert difference(after.params["class"], state.params["class"]) > 0
 
@@ -145,7 +143,7 @@ def test_weight_decay_spares_norms_and_biases():
 
 def test_average_follows_the_parameters():
     task = toy.make_task()
-    step = jax.jit(make_train_step(task, optimizer_of(base().optimizer), seed=0, log_every=5, ema_decay=0.9))
+    step = jax.jit(make_train_step(task, optimizer_of(base().optimizer), log_every=5, ema_decay=0.9))
     state = first_state(task, average=True)
     expected = jax.tree.map(np.asarray, state.params)
     for i in range(3):
