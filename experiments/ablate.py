@@ -64,7 +64,8 @@ def report(grid) -> str:
             missing.append(f"{cell.variant}, seed {cell.seed}: {why}; no verdict without it. `{cell.command}` trains it")
     if not any(runs.values()):
         return "\n".join(f"- {line}" for line in missing)
-    return judge({name: of_seeds for name, of_seeds in runs.items() if of_seeds}, missing).write(grid.folder)
+    there, seeds = {name: of_seeds for name, of_seeds in runs.items() if of_seeds}, {cell.seed for cell in grid.cells()}
+    return judge(there, missing, seeds=sorted(seeds)).write(grid.folder)
 
 
 def shard_of(text: str) -> tuple[int, int]:

@@ -21,7 +21,8 @@ from cnnvision.errors import RunError
 from cnnvision.runs import config_json
 from cnnvision.runs.configuration import differences, to_json
 from cnnvision.runs.join import join
-from cnnvision.training.loop import Run, abstract_state
+from cnnvision.training.loop import abstract_state
+from cnnvision.training.run import Run
 from cnnvision.training.sharding import check_split
 
 LISTED = 4

@@ -5,6 +5,7 @@ goes on alone, beside the same cell of a grid that was started again.
 """
 
 import os
+import runpy
 import signal
 import threading
 
@@ -16,6 +17,4 @@ def _end_with_owner() -> None:
 
 if __name__ == "__main__":
     threading.Thread(target=_end_with_owner, daemon=True).start()
-    from cnnvision.__main__ import main
-
-    main()
+    runpy.run_module("cnnvision", run_name="__main__", alter_sys=True)

@@ -93,14 +93,16 @@ def _at_once(waiting: collections.deque[Cell], places: list["Place"], stop: Stop
                 continue
             _, process, place = running.pop(cell.name)
             places.append(place)
-            code, said = process.wait(), last.pop(cell.name, "it said nothing")
+            with process:
+                code, said = process.wait(), last.pop(cell.name, "it said nothing")
             if code == TRY_AGAIN:
                 stop.name = stop.name or f"by {cell.name}, which was asked to"
             elif code and not (stop.name and code < 0):
                 _failed(cell, f"ended with {code}: {said.removeprefix('error: ')}", say)
     finally:
         for _, process, _ in running.values():
-            process.kill()
+            with process:
+                process.kill()
 
 
 def _start(cell: Cell, place: "Place", lines: queue.Queue) -> subprocess.Popen:

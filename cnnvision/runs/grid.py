@@ -28,6 +28,9 @@ from cnnvision.storage import write_whole
 from cnnvision.training.checkpoint import Checkpoints
 from cnnvision.training.evaluate import CONTRIBUTIONS
 
+OF_SEED = re.compile(r"_seed\d+$")
+"""Ends the name of a folder that has not the configs' own seed."""
+
 GRID, FAILED = "grid.json", "failed.txt"
 SEED = "training.seed"
 MOST_SEEDS = 100
@@ -123,7 +126,7 @@ class Grid:
             raise ConfigError(f"--seeds={self.seeds}: from 1 to {MOST_SEEDS}")
         configs = {name: to_json(variant.config) for name, variant in self.variants.items()}
         for name in configs:
-            if not re.fullmatch(r"\w[\w .,=+()-]*", name) or re.search(r"_seed\d+$", name):
+            if not re.fullmatch(r"\w[\w .,=+()-]*", name) or OF_SEED.search(name):
                 raise ConfigError(
                     f"variant {name!r}: it names a folder: letters, digits and any of _ . , = + - ( ), not ending in _seed1"
                 )
@@ -166,6 +169,15 @@ class Grid:
         cells = [{"variant": cell.variant, "seed": cell.seed, "folder": cell.name} for cell in self.cells()]
         content = {"what": self.what, "base": to_json(self.base), "variants": variants, "cells": cells}
         write_whole(self.folder / GRID, json.dumps(content, indent=1))
+
+
+def without_seed(config: Mapping[str, Any]) -> dict[str, Any]:
+    """A config as JSON, without its seed and the keys that change nothing of a result (`config_json.MAY_CHANGE`)."""
+    left_out = {SEED, *MAY_CHANGE}
+    return {
+        section: {key: value for key, value in keys.items() if f"{section}.{key}" not in left_out}
+        for section, keys in config.items()
+    }
 
 
 def folder_of(variant: str) -> str:

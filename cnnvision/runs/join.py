@@ -28,8 +28,8 @@ from cnnvision.settings import check_name, read
 from cnnvision.storage import check_writable, path_of
 from cnnvision.task import DataInfo, Task
 from cnnvision.training.evaluate import SplitEvaluation
-from cnnvision.training.loop import Run
 from cnnvision.training.optimizer import make_optimizer
+from cnnvision.training.run import Run
 from cnnvision.training.settings import TrainingSettings
 from cnnvision.training.sharding import check_batch_size, make_mesh
 from cnnvision.types import Batch, Source

@@ -24,7 +24,8 @@ from cnnvision.storage import path_of
 from cnnvision.task import DataInfo, Task
 from cnnvision.training.checkpoint import with_layout
 from cnnvision.training.evaluate import make_predict_step
-from cnnvision.training.loop import Run, abstract_state, compile_step
+from cnnvision.training.loop import abstract_state, compile_step
+from cnnvision.training.run import Run
 from cnnvision.training.sharding import make_mesh
 
 SIDES = {"v5e": 2, "v6e": 2, "v4": 3, "v5p": 3}

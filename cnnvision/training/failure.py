@@ -31,7 +31,7 @@ def save_failure(workdir: epath.PathLike, step: int, batch: Batch) -> epath.Path
 
 
 def fail(run: Any, state: TrainState, checkpoints: Checkpoints, info: dict[str, Any]) -> None:
-    """Saves the last good state of a `loop.Run` and the batch that failed; raises a RunError with the command that replays
+    """Saves the last good state of a `Run` and the batch that failed; raises a RunError with the command that replays
     it."""
     step = int(state.step)
     checkpoints.save(state.replace(failed=jnp.zeros_like(state.failed)), info, None)

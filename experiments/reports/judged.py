@@ -26,7 +26,8 @@ class Judged:
     """Variants on the same images.
 
     Attributes:
-        seeds: variant -> those that are there. Only variants with the most seeds are judged.
+        seeds: variant -> those that are there, in order.
+        wanted: seeds that a variant must have to be judged; where there is one, any other will do, too.
         metrics: metric -> variant -> value of each of its seeds; NaN where it is not defined.
         drawn: metric -> variant -> the same on drawn sets of images, [seeds, sets].
         images: how many there are.
@@ -34,6 +35,7 @@ class Judged:
     """
 
     seeds: Mapping[str, Sequence[int]]
+    wanted: Sequence[int]
     metrics: Mapping[str, Mapping[str, np.ndarray]]
     drawn: Mapping[str, Mapping[str, np.ndarray]]
     images: int
@@ -46,12 +48,8 @@ class Judged:
 
     def judged(self, metric: str) -> list[str]:
         """The variants with a verdict: the metric is defined for each of their seeds, and none of the seeds is missing."""
-        most = max(map(len, self.seeds.values()))
-        return [
-            name
-            for name, values in self.metrics[metric].items()
-            if len(self.seeds[name]) == most and not np.isnan(values).any()
-        ]
+        there = lambda name: list(self.seeds[name]) == list(self.wanted) or len(self.seeds[name]) == len(self.wanted) == 1
+        return [name for name, values in self.metrics[metric].items() if there(name) and not np.isnan(values).any()]
 
     def verdicts(self, metric: str) -> list[tuple[str, str, Verdict]]:
         """(one, other, what is told of the other minus the one) of each pair that is judged."""
@@ -110,11 +108,11 @@ class Judged:
     @property
     def note(self) -> str:
         """What the verdicts rest on."""
-        seeds = max(map(len, self.seeds.values()))
+        seeds = len(self.wanted)
         if seeds == 1:
             return (
                 f"One seed on {self.images} images: intervals and verdicts speak of these trainings on other images, not "
-                "of what other seeds would give. With more (--seeds) they speak of the variants."
+                "of what other seeds would give. With more seeds they speak of the variants."
             )
         return (
             f"{seeds} seeds on {self.images} images, paired. Intervals: 95 %, over seeds and images; of a metric "
@@ -166,7 +164,10 @@ def _p(value: float) -> str:
 
 
 def judge(
-    runs: Mapping[str, Mapping[int, epath.Path]], missing: Sequence[str] = (), metrics: Sequence[str] | None = None
+    runs: Mapping[str, Mapping[int, epath.Path]],
+    missing: Sequence[str] = (),
+    metrics: Sequence[str] = (),
+    seeds: Sequence[int] | None = None,
 ) -> Judged:
     """Reads what the images of each run contributed, and draws the same sets of images for all.
 
@@ -174,6 +175,7 @@ def judge(
         runs: variant -> seed -> run folder.
         missing: see `Judged`.
         metrics: their names; by default those that the runs' evaluators compare.
+        seeds: that a variant must have to be judged; by default all that any of them has.
 
     Raises:
         RunError: a run has no contributions, or two runs were evaluated on different images or annotations.
@@ -181,7 +183,7 @@ def judge(
     """
     found, compared = {}, []
     for name, of_seeds in runs.items():
-        for seed, folder in of_seeds.items():
+        for seed, folder in sorted(of_seeds.items()):
             found[name, seed], about = read(folder)
             compared += [each for each in about["compared"] if each not in compared]
     check_same_images({str(runs[name][seed]): each for (name, seed), each in found.items()})
@@ -198,7 +200,10 @@ def judge(
             values[metric].setdefault(name, []).append(once[metric])
             drawn[metric].setdefault(name, []).append(sets[metric])
     stacked = lambda parts: {metric: {name: np.array(each) for name, each in of.items()} for metric, of in parts.items()}
-    return Judged({name: sorted(each) for name, each in runs.items()}, stacked(values), stacked(drawn), images, missing)
+    there = {name: sorted(each) for name, each in runs.items()}
+    wanted = sorted(seeds or {seed for each in there.values() for seed in each})
+    wanted = wanted[:1] if seeds is None and all(len(each) == 1 for each in there.values()) else wanted
+    return Judged(there, wanted, stacked(values), stacked(drawn), images, missing)
 
 
 def read(folder: epath.Path) -> tuple[Contributions, dict[str, Any]]:

@@ -148,13 +148,25 @@ def test_the_full_config_can_be_joined_from_its_own_values(name):
 
 
 def test_a_sweep_becomes_a_table(tmp_path, few_shapes, no_curves):
+    config = tmp_path / "swept.py"
+    sweep = 'def sweep():\n    return {"model.alpha": (0.1, 0.9)}\n'
+    config.write_text(f"from configs.localizer_shapes import get_config  # noqa: F401\n\n\n{sweep}")
     said = []
-    table = ablate.run(f"{ROOT}/configs/localizer_shapes.py:smoke", [], tmp_path, say=said.append)
-    assert [line.split("|")[1].strip() for line in table.splitlines()[2:]] == ["alpha=0.1", "alpha=0.5", "alpha=0.9"]
-    assert (tmp_path / "table.md").read_text().strip() == table
-    assert len((tmp_path / "table.csv").read_text().splitlines()) == 4
-    losses = {line.split("|")[-2].strip() for line in table.splitlines()[2:]}
-    assert len(losses) == 3  # α was set
+    report = ablate.run(f"{config}:smoke", [], tmp_path / "grid", say=said.append)
+    table = [line for line in report.splitlines() if line.startswith("|")]
+    assert [line.split("|")[1].strip() for line in table[2:]] == ["alpha=0.1", "alpha=0.9"]
+    assert (tmp_path / "grid" / "table.md").read_text() == report + "\n"
+    assert len((tmp_path / "grid" / "table.csv").read_text().splitlines()) == 3
+    runs = [json.loads((tmp_path / "grid" / f"alpha={alpha}" / "config.json").read_text()) for alpha in (0.1, 0.9)]
+    assert [run["config"]["model"]["alpha"] for run in runs] == [0.1, 0.9]
+    # Another seed, of which both have the same: the first ones are not trained again.
     said.clear()
-    assert ablate.run(f"{ROOT}/configs/localizer_shapes.py:smoke", [], tmp_path, say=said.append) == table
-    assert not [line for line in said if "compiled" in line]
+    report = ablate.run(f"{config}:smoke", [], tmp_path / "grid", seeds=2, shard=(1, 2), say=said.append)
+    assert "1 of 2 runs are finished" in said and sum(line.startswith("— ") for line in said) == 1
+    missing = "- alpha=0.9, seed 1: is not finished; no verdict without it. `"
+    assert missing in report and "better" not in report.replace('say "better"', "")
+    report = ablate.run(f"{config}:smoke", [], tmp_path / "grid", seeds=2, shard=(2, 2), say=said.append)
+    assert "2 seeds on 24 images" in report and "- mean_box_iou: " in report
+    said.clear()
+    assert ablate.run(f"{config}:smoke", [], tmp_path / "grid", seeds=2, say=said.append) == report
+    assert said == ["4 of 4 runs are finished"]
