@@ -15,7 +15,7 @@ import shlex
 from cnnvision.errors import ConfigError
 from cnnvision.installation import typed
 
-from .command_line import Parser, cache_compilations, folder, main
+from .command_line import Parser, add_grid, cache_compilations, folder, main
 
 
 def run(
@@ -83,12 +83,9 @@ def command(arguments: list[str] | None = None) -> int:
     parser.add_argument(
         "--workdir", required=True, type=folder, metavar="DIR", help="the folder of the runs, local or gs://"
     )
-    parser.add_argument("--seeds", type=int, default=1, metavar="N", help="of each variant; 1 by default")
-    parser.add_argument("--at-once", type=int, default=1, metavar="N", help="runs at a time, each on its own devices")
+    add_grid(parser)
     parser.add_argument("--shard", default="1/1", metavar="I/N", help="the I-th of N parts of the runs alone, from 1/N on")
     flags, overrides = parser.parse(arguments)
-    if flags.at_once < 1:
-        parser.error(f"--at-once={flags.at_once}: at least 1")
     shard = shard_of(flags.shard)
     cache_compilations()
     from cnnvision.runs.grid import FAILED

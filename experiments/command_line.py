@@ -93,6 +93,12 @@ def add_network(parser: Parser) -> None:
     parser.add_argument("--config", metavar="FILE[:VARIANT]", help="in place of a run; with --config.model.pretrained=FILE")
 
 
+def add_grid(parser: Parser) -> None:
+    """The flags of a grid of runs: how many seeds of each variant, how many runs at a time."""
+    parser.add_argument("--seeds", type=int, default=1, metavar="N", help="of each; 1 by default")
+    parser.add_argument("--at-once", type=int, default=1, metavar="N", help="runs at a time, each on its own devices")
+
+
 def config_of(parser: Parser, flags: argparse.Namespace, overrides: list[tuple[str, str]]) -> Any:
     """The ConfigDict of `add_network`'s --config; None where --workdir is given. Exits where it is not one of the two."""
     if (flags.workdir is None) == (flags.config is None):

@@ -1,17 +1,22 @@
 """Trains the systems of one family on the same data, or goes on with them, and compares them in one table.
 
-    python -m experiments.ladder --family=NAME --data=SOURCE --workdir=DIR [--only=NAME,…] [--smoke] [--config.KEY=VALUE ...]
+    python -m experiments.ladder --family=NAME --data=SOURCE --workdir=DIR [--only=NAME,…] [--seeds=N] [--smoke]
+        [--config.KEY=VALUE ...]
 
-Each system is a run of its own in DIR/NAME, by its own config; the steps of segmentation's are equal seconds of training on
-two x86 cores (configs/unet_shapes.py). `--only` takes some of the systems; `--config.KEY=VALUE` sets a key of all of them.
-What is finished is not trained again, and a killed command goes on where it was. Writes DIR/ladder.md, ladder.csv and
-ladder.png (the predictions of each network on the same images), and of detectors ladder_seconds.png and ladder_errors.png.
+Each system is a run of its own in DIR/NAME, by its own config, or `--seeds` of them; the steps of segmentation's are equal
+seconds of training on two x86 cores (configs/unet_shapes.py). `--only` takes some of the systems; `--config.KEY=VALUE` sets
+a key of all of them. What is finished is not trained again, and a killed command goes on where it was. Writes DIR/ladder.md,
+ladder.csv and ladder.png (the predictions of each network on the same images), and of detectors ladder_seconds.png and
+ladder_errors.png. An order is claimed only where a verdict over seeds and images does (docs/ablations.md).
 Families: segmentation, detection.
 """
 
 import os
+import shlex
 
-from .command_line import Parser, cache_compilations, chosen_of, folder, main, names_in
+from cnnvision.installation import typed
+
+from .command_line import Parser, add_grid, cache_compilations, chosen_of, folder, main, names_in
 
 FAMILIES = {
     "segmentation": {
@@ -37,7 +42,9 @@ VARIANTS = {"patch classifier": ("window by window instead of densely", {"run": 
 """System -> another way to compute its prediction, of which the cost is told, too: its name, and keys of config.model."""
 
 
-def run(family: str, data: str, workdir, smoke: bool = False, say=print, overrides=(), only=()) -> str:
+def run(
+    family: str, data: str, workdir, smoke: bool = False, say=print, overrides=(), only=(), seeds: int = 1, at_once: int = 1
+) -> str:
     """Trains, evaluates and measures a family; returns the report, and writes it with its table and picture.
 
     Args:
@@ -47,38 +54,51 @@ def run(family: str, data: str, workdir, smoke: bool = False, say=print, overrid
         smoke: the smoke variants: seconds, and numbers that mean nothing.
         overrides: (dotted key without "config.", value as typed), for all configs.
         only: names of some of the family's systems; all of them by default.
+        seeds: of each system.
+        at_once: how many runs are trained at a time.
 
     Raises:
         ConfigError: an unknown family or system, or a key that one of the configs cannot take.
-        RunError: the folder of one holds a run on other data.
+        RunError: the folder of one holds a run on other data, or one could not be trained.
+        Stopped: it was asked to stop.
     """
-    from cnnvision.errors import ConfigError
+    from cnnvision.errors import ConfigError, RunError
+    from cnnvision.runs.cells import train_cells
     from cnnvision.runs.configuration import load_config
+    from cnnvision.runs.grid import Grid, Variant
     from cnnvision.settings import check_name
     from cnnvision.storage import path_of
 
-    from . import train
     from .reports import comparison
 
     if any(key == "data.source" for key, _ in overrides):
         raise ConfigError("--config.data.source: the ladder takes its data from --data")
-    systems, configs = FAMILIES[check_name("--family", family, FAMILIES)], {}
+    systems, variants = FAMILIES[check_name("--family", family, FAMILIES)], {}
     chosen = chosen_of(only, systems)
     for name, argument in systems.items():
         if name not in chosen:
             continue
         if smoke:
             argument = f"{argument}-smoke" if ":" in argument else f"{argument}:smoke"
+        keys = [*overrides, ("data.source", data)]
         try:
-            configs[name] = load_config(argument, [*overrides, ("data.source", data)])
+            variants[name] = Variant(argument, keys, load_config(argument, keys))
         except ConfigError as error:
             raise ConfigError(f"{error} (That is {argument}; keys are set in all configs of the ladder.)") from error
-    workdir = path_of(workdir)
-    folder = lambda name: workdir / name.lower().replace(" ", "_")
-    for name in configs:
-        check_data(folder(name), data)
-    train.run_all(configs, folder, say)
-    return comparison.compare({name: folder(name) for name in configs}, VARIANTS, workdir, say)
+    what = shlex.join([f"--family={family}", f"--data={data}", f"--workdir={workdir}", f"--seeds={seeds}"])
+    grid = Grid(path_of(workdir), typed(f"ladder {what}"), {}, variants, seeds)
+    grid.check()
+    cells = grid.cells()
+    for cell in cells:
+        check_data(cell.folder, data)
+    grid.write()
+    train_cells(cells, at_once, say)
+    if failed := [cell for cell in cells if cell.failure]:
+        raise RunError(
+            "; ".join(f"{cell.name} failed: {cell.failure}" for cell in failed) + ". The same command tries again"
+        )
+    runs = {name: {cell.seed: cell.folder for cell in cells if cell.variant == name} for name in variants}
+    return comparison.compare(runs, VARIANTS, grid.folder, say)
 
 
 def check_data(workdir, data: str) -> None:
@@ -104,11 +124,13 @@ def command(arguments: list[str] | None = None) -> int:
     parser.add_argument("--data", required=True, metavar="SOURCE", help="shapes, masks:DIR, coco:DIR …")
     parser.add_argument("--workdir", required=True, type=folder, metavar="DIR", help="the folder of the runs")
     parser.add_argument("--only", metavar="NAME,NAME", help="some of the systems, e.g. --only=faster_rcnn,yolo")
+    add_grid(parser)
     parser.add_argument("--smoke", action="store_true", help="seconds a system; numbers mean nothing")
     flags, overrides = parser.parse(arguments)
     cache_compilations()
     only = names_in(flags.only)
-    print(run(flags.family, flags.data, flags.workdir, flags.smoke, overrides=overrides, only=only))
+    seeds = {"seeds": flags.seeds, "at_once": flags.at_once}
+    print(run(flags.family, flags.data, flags.workdir, flags.smoke, overrides=overrides, only=only, **seeds))
     return 0
 
 

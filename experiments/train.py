@@ -22,27 +22,6 @@ def run(config, workdir, say=print) -> dict[str, float]:
     return train(join_together(config, workdir, say=say))
 
 
-def run_all(configs, folder_of, say=print) -> dict[str, dict[str, float]]:
-    """Trains several configs one after the other, or goes on with them; returns the metrics of each.
-
-    Args:
-        configs: name -> ConfigDict.
-        folder_of: name -> its run folder.
-
-    Raises:
-        RunError: one was asked to stop before its end.
-    """
-    from cnnvision.errors import RunError
-
-    results = {}
-    for name, config in configs.items():
-        say(f"— {name}")
-        results[name] = run(config, folder_of(name), say=say)
-        if not results[name]:
-            raise RunError(f"{name}: stopped before its end; the same command goes on from there")
-    return results
-
-
 def command(arguments: list[str] | None = None) -> int:
     """Parses and runs; returns the exit code (TRY_AGAIN where the run was asked to stop before its end)."""
     parser = Parser("train", __doc__)

@@ -27,9 +27,11 @@ def train_cells(cells: Sequence[Cell], at_once: int = 1, say: Say = print) -> No
         say: prints a line.
 
     Raises:
-        ConfigError: this machine has not as many devices.
+        ConfigError: `at_once` is none of a number of this machine's devices.
         Stopped: it was asked to. What ran is saved.
     """
+    if at_once < 1:
+        raise ConfigError(f"--at-once={at_once}: at least 1")
     places = list(shares(at_once)) if at_once > 1 else []
     with StopRequest() as stop:
         waiting = collections.deque(cell for cell in cells if not cell.finished)

@@ -182,7 +182,7 @@ def without_seed(config: Mapping[str, Any]) -> dict[str, Any]:
 
 def folder_of(variant: str) -> str:
     """The name of a variant's folder."""
-    return variant.replace(" ", "_")
+    return variant.replace(" ", "_").lower()
 
 
 def read(folder: epath.Path) -> dict[str, Any]:
@@ -190,8 +190,9 @@ def read(folder: epath.Path) -> dict[str, Any]:
     file = folder / GRID
     try:
         content = json.loads(file.read_text())
-        if not isinstance(content["what"], str) or not all(map(dict.items, (content["base"], content["variants"]))):
-            raise ValueError("a part is missing")
+        kinds = {"what": str, "base": dict, "variants": dict, "cells": list}
+        if wrong := [key for key, kind in kinds.items() if not isinstance(content[key], kind)]:
+            raise ValueError(f"{wrong[0]!r} is no {kinds[wrong[0]].__name__}")
         return content
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         cure = "delete it; the command that made the grid writes it again"

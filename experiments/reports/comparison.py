@@ -10,9 +10,7 @@ import jax
 import numpy as np
 from etils import epath
 
-from cnnvision.errors import RunError
 from cnnvision.evaluation.detection_errors import confident
-from cnnvision.inputs import ProposalSpec
 from cnnvision.pictures import drawing, overlays, sheets
 from cnnvision.pictures.curves import draw_seconds, draw_shares
 from cnnvision.runs.join import names_of
@@ -21,7 +19,8 @@ from cnnvision.types import DetectionPrediction, InstancePrediction, Segmentatio
 
 from .contenders import Contender, contender, variant
 from .costs import Cost, parts_of, speed_orders, steps
-from .tables import markdown, order_line, write_ladder
+from .judged import Judged, judge
+from .tables import markdown, write_ladder
 
 ROUNDS, FEWER = 25, 5
 """Measurements of each program's time, in turns, and those of variants among them; the median counts."""
@@ -36,21 +35,13 @@ class Comparison:
 
     Attributes:
         contenders: evaluated on the same images.
+        judged: their metrics over seeds and images, by the contenders' names.
         variants: name of a contender -> the measured cost of another way to compute its prediction.
-
-    Raises:
-        RunError: two contenders were evaluated on different images or classes.
     """
 
     contenders: list[Contender]
+    judged: Judged
     variants: dict[str, Cost] = dataclasses.field(default_factory=dict)
-
-    def __post_init__(self):
-        first = self.contenders[0]
-        for each in self.contenders:
-            different = sorted(set(each.ids) ^ set(first.ids)) or sorted(set(classes_of(each)) ^ set(classes_of(first)))
-            if different:
-                raise RunError(f"{each.name} and {first.name}: only one of them was evaluated on {different[0]!r}")
 
     @property
     def compared(self) -> list[str]:
@@ -60,7 +51,7 @@ class Comparison:
     @property
     def resampled(self) -> list[str]:
         """Of them, those with intervals."""
-        return [metric for metric in self.compared if any(metric in each.resampled for each in self.contenders)]
+        return [metric for metric in self.compared if self.judged.metrics.get(metric) and self.judged.judged(metric)]
 
     @property
     def parts(self) -> list[str]:
@@ -77,9 +68,11 @@ class Comparison:
             figures[f"ms_{part.replace(' ', '_').replace('-', '_')}"] = split.get(part, 0.0) * 1e3
         figures["ms_an_image"] = each.cost.seconds * 1e3
         for metric in self.compared:
-            figures[metric] = each.metrics.get(metric, math.nan)
+            over_seeds = each.name in self.judged.metrics.get(metric, ())
+            figures[metric] = self.judged.mean(metric, each.name) if over_seeds else each.metrics.get(metric, math.nan)
             if metric in self.resampled:
-                figures[f"{metric}_low"], figures[f"{metric}_high"] = each.interval(metric)
+                estimate = self.judged.estimates(metric).get(each.name)
+                figures[f"{metric}_low"], figures[f"{metric}_high"] = estimate.interval() if estimate else (math.nan,) * 2
         kinds = dict.fromkeys(kind for each in self.contenders for kind in each.errors)
         return figures | {f"errors_{kind.replace(' ', '_')}": each.errors.get(kind, math.nan) for kind in kinds}
 
@@ -112,16 +105,6 @@ class Comparison:
         said = "Of each class as many detections as it has objects, those with the highest scores; missed: of the objects."
         return "\n".join(["", said, "", markdown(("detector", *kinds), rows)])
 
-    def orders(self) -> list[str]:
-        """One line for each metric and pair: an order only where the interval of the difference excludes 0."""
-        return [
-            order_line(metric, (a.name, a.metrics[metric]), (b.name, b.metrics[metric]), *b.interval(metric, minus=a))
-            for metric, (a, b) in itertools.product(self.resampled, itertools.combinations(self.contenders, 2))
-            if not math.isnan(a.metrics.get(metric, math.nan) + b.metrics.get(metric, math.nan))
-            and metric in a.resampled
-            and metric in b.resampled
-        ]
-
     def other_ways(self) -> list[str]:
         """One line for each variant."""
         costs = {each.name: each.cost for each in self.contenders}
@@ -153,8 +136,13 @@ class Comparison:
         """Writes ladder.md, .csv and .png, with parts ladder_seconds.png, and of detectors ladder_errors.png; returns the
         report."""
         rows, costs = [self.figures(each) for each in self.contenders], [each.cost for each in self.contenders]
-        lines = [*(steps(costs) if self.parts else ()), *speed_orders(costs), *self.orders(), *self.other_ways()]
-        report = "\n".join([self.table(rows), self.errors_table(), "", *lines])
+        lines = [
+            *(steps(costs) if self.parts else ()),
+            *speed_orders(costs),
+            *self.judged.lines(self.resampled),
+            *self.other_ways(),
+        ]
+        report = "\n".join([self.table(rows), self.errors_table(), "", self.judged.note, "", *lines])
         write_ladder(folder, report, rows)
         sheets.write_png(folder / "ladder.png", self.picture())
         written = ["ladder.md", "ladder.csv", "ladder.png"]
@@ -186,19 +174,19 @@ def drawn(image: np.ndarray, prediction: Any, classes: tuple[str, ...]) -> np.nd
     return sheets.annotate(image, classes, prediction)
 
 
-def compare(workdirs: Mapping[str, epath.Path], variants: Variants, folder: epath.Path, say: Any = print) -> str:
-    """Evaluates and measures trained runs, and writes their comparison into `folder`; returns the report.
+def compare(runs: Mapping[str, Mapping[int, epath.Path]], variants: Variants, folder: epath.Path, say: Any = print) -> str:
+    """Judges and measures trained runs, and writes their comparison into `folder`; returns the report.
 
     Args:
-        workdirs: name of a contender -> its run folder.
+        runs: name of a contender -> seed -> run folder; the first one of each is measured and drawn.
         variants: measured, too, where their contenders are among these.
         folder: where files are written.
         say: prints a line.
     """
-    ahead: dict[ProposalSpec | None, float] = {}
-    contenders = [contender(name, workdir, say, ahead) for name, workdir in workdirs.items()]
+    judged, ahead = judge(runs), {}
+    contenders = [contender(name, next(iter(of_seeds.values())), say, ahead) for name, of_seeds in runs.items()]
     others = {each.name: variant(each, *variants[each.name]) for each in contenders if each.name in variants}
-    comparison = Comparison(contenders, others)
+    comparison = Comparison(contenders, judged, others)
     for turn in range(ROUNDS):
         for cost in [*(each.cost for each in contenders), *(others.values() if turn < FEWER else ())]:
             cost.measure()

@@ -11,13 +11,13 @@ from etils import epath
 
 from cnnvision.data.augment.windows import all_tiles
 from cnnvision.errors import RunError
-from cnnvision.evaluation.bootstrap import percentiles
 from cnnvision.inputs import ProposalSpec
 from cnnvision.installation import typed
 from cnnvision.models import make_task
 from cnnvision.runs.configuration import from_json, to_json
 from cnnvision.runs.join import evaluation_of
 from cnnvision.runs.open import Trained, evaluated, load
+from cnnvision.training.checkpoint import Checkpoints
 
 from .costs import Cost, cost_of, on_one_device, proposal_seconds
 
@@ -35,8 +35,6 @@ class Contender:
         metrics: of its evaluation.
         compared: names of those that the table shows; a network need not have all of them. "ceiling_AP", "ceiling_APs" are
             what true boxes reach that are encoded as the network's targets and decoded again (`Task.ceiling`).
-        resampled: metric -> its values on sets of images drawn with replacement, the same sets for all contenders.
-        ids: of the images that it was evaluated on, in order.
         predictions: id of an image -> its prediction in original pixels, for the picture.
         cost: operations and seconds of an image.
         errors: of a detector, kind -> its share of the best detections (evaluation/detection_errors.py).
@@ -46,21 +44,13 @@ class Contender:
     trained: Trained
     metrics: dict[str, float]
     compared: tuple[str, ...]
-    resampled: dict[str, np.ndarray]
-    ids: list[str]
     predictions: dict[str, Any]
     cost: Cost
     errors: dict[str, float] = dataclasses.field(default_factory=dict)
 
-    def interval(self, metric: str, minus: "Contender | None" = None) -> tuple[float, float]:
-        """95 % over images, of a metric or of its difference from another contender's; NaN where one has none."""
-        none = np.full(1, np.nan)
-        values = self.resampled.get(metric, none) - (minus.resampled.get(metric, none) if minus else 0.0)
-        return percentiles(values, 0.95)
-
 
 def contender(name: str, workdir: epath.Path, say: Any, ahead: dict[ProposalSpec | None, float]) -> Contender:
-    """Loads and evaluates one network.
+    """Loads and evaluates one network, as it is after its last step: what `judged.judge` reads of it is of that step.
 
     Args:
         name: in the table.
@@ -71,14 +61,15 @@ def contender(name: str, workdir: epath.Path, say: Any, ahead: dict[ProposalSpec
     Raises:
         RunError: nothing that it is evaluated on counts.
     """
-    trained = load(workdir)
+    with Checkpoints(workdir, read_only=True) as checkpoints:
+        last = checkpoints.latest()
+    trained = load(workdir, last)
     source, task, spec = evaluated(trained), trained.task, trained.task.inputs
     evaluation = evaluation_of(task, source, trained.config, trained.mesh)
     few = np.linspace(0, len(source) - 1, min(SHOWN, len(source))).astype(int).tolist()
-    wanted, ids, predictions = {source.ids[index] for index in few}, [], {}
+    wanted, predictions = {source.ids[index] for index in few}, {}
 
     def collect(examples, found):
-        ids.extend(example.id for example in examples)
         rows = {example.id: row for row, example in enumerate(examples) if example.id in wanted}
         predictions.update({id_: jax.tree.map(lambda x, row=row: x[row], found) for id_, row in rows.items()})
 
@@ -95,18 +86,14 @@ def contender(name: str, workdir: epath.Path, say: Any, ahead: dict[ProposalSpec
         reached, _ = evaluation_of(perfect, source, trained.config, trained.mesh).run(trained.params, trained.model_state)
         ceiling = {f"ceiling_{metric}": reached[metric] for metric in ("AP", "APs")}
         metrics, compared = metrics | ceiling, (*compared, *ceiling)
-    resampled = {}
-    if hasattr(evaluation.evaluator, "contributions"):
-        contributions = evaluation.evaluator.contributions().sorted()
-        resampled = contributions.redrawn(metrics=[name for name in compared if name in contributions.metrics])
     errors = evaluation.evaluator.errors() if hasattr(evaluation.evaluator, "errors") else {}
-    say(f"{name}: " + ", ".join(f"{metric} {metrics[metric]:.4f}" for metric in resampled or compared))
+    say(f"{name}: " + ", ".join(f"{metric} {metrics[metric]:.4f}" for metric in compared if metric in metrics))
     arguments = on_one_device(trained.params, trained.model_state, next(iter(evaluation.batches())).batch)
     if spec.proposals not in ahead:
         ahead[spec.proposals] = proposal_seconds((source.read(index).image for index in few), spec.proposals)
     tiles = len(all_tiles(source, spec)) / len(source) if spec.resize == "tile" else 1.0
     cost = cost_of(name, task, arguments, ahead[spec.proposals], tiles)
-    return Contender(name, trained, metrics, compared, resampled, ids, predictions, cost, errors)
+    return Contender(name, trained, metrics, compared, predictions, cost, errors)
 
 
 def variant(each: Contender, name: str, keys: Mapping[str, Any]) -> Cost:

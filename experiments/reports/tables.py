@@ -49,21 +49,6 @@ def write_ladder(folder: epath.Path, report: str, figures: Sequence[Mapping[str,
     write_whole(folder / "ladder.csv", comma_separated(tuple(figures[0]), [tuple(each.values()) for each in figures]))
 
 
-def order_line(metric: str, first: tuple[str, float], second: tuple[str, float], low: float, high: float) -> str:
-    """Which of two systems (name, value) is above the other, if the interval of their difference excludes 0.
-
-    Args:
-        metric: what is compared.
-        first, second: the two.
-        low, high: the interval of the second minus the first.
-    """
-    difference = second[1] - first[1]
-    if high < 0:
-        first, second, difference, low, high = second, first, -difference, -high, -low
-    said = f"{second[0]} above {first[0]}" if low > 0 else f"{second[0]} and {first[0]}: no order"
-    return f"- {metric}: {said} ({difference:+.3f}, 95 % {low:+.3f} … {high:+.3f})"
-
-
 def _text(cell: object) -> str:
     if isinstance(cell, float):
         return "–" if cell != cell else f"{cell:.0f}" if cell == int(cell) and abs(cell) > 1 else f"{cell:.4f}"
