@@ -85,8 +85,9 @@ def run(
             variants[name] = Variant(argument, keys, load_config(argument, keys))
         except ConfigError as error:
             raise ConfigError(f"{error} (That is {argument}; keys are set in all configs of the ladder.)") from error
-    what = shlex.join([f"--family={family}", f"--data={data}", f"--workdir={workdir}", f"--seeds={seeds}"])
-    grid = Grid(path_of(workdir), typed(f"ladder {what}"), {}, variants, seeds)
+    flags = [f"--family={family}", f"--data={data}", f"--workdir={workdir}", f"--seeds={seeds}", *["--smoke"] * smoke]
+    flags += [f"--only={','.join(chosen)}"] * bool(only) + [f"--config.{key}={value}" for key, value in overrides]
+    grid = Grid(path_of(workdir), typed(f"ladder {shlex.join(flags)}"), {}, variants, seeds)
     grid.check()
     cells = grid.cells()
     for cell in cells:

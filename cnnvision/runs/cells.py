@@ -1,6 +1,7 @@
 """Trains the cells of a grid (cnnvision/runs/grid.py): one after the other, or several at once, each on its own devices."""
 
 import collections
+import contextlib
 import glob
 import os
 import queue
@@ -10,7 +11,8 @@ import threading
 import traceback
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
-from cnnvision.errors import TRY_AGAIN, CnnvisionError, ConfigError, Stopped
+from cnnvision.data.sources import open_source
+from cnnvision.errors import TRY_AGAIN, CnnvisionError, ConfigError, DataError, Stopped
 from cnnvision.runs.grid import FAILED, Cell
 from cnnvision.storage import explain, write_whole
 from cnnvision.training.stopping import StopRequest
@@ -38,6 +40,7 @@ def train_cells(cells: Sequence[Cell], at_once: int = 1, say: Say = print) -> No
         if done := len(cells) - len(waiting):
             say(f"{done} of {len(cells)} runs are finished")
         if at_once > 1:
+            _prepare_data(waiting)
             _at_once(waiting, places, stop, say)
         else:
             _in_turn(waiting, stop, say)
@@ -69,6 +72,13 @@ def _in_turn(waiting: collections.deque[Cell], stop: StopRequest, say: Say) -> N
 def _failed(cell: Cell, line: str, say: Say) -> None:
     say(f"{cell.name} failed: {line}")
     write_whole(cell.folder / FAILED, line + "\n")
+
+
+def _prepare_data(cells: Iterable[Cell]) -> None:
+    """Opens each data set once: one that is made at its first use is not made by several processes at a time."""
+    for source, split in {(cell.config.data.source, cell.config.data.train_split) for cell in cells}:
+        with contextlib.suppress(DataError):  # the cells themselves say what is wrong
+            open_source(source, split)
 
 
 def _at_once(waiting: collections.deque[Cell], places: list["Place"], stop: StopRequest, say: Say) -> None:

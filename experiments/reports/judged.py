@@ -31,7 +31,7 @@ class Judged:
         metrics: metric -> variant -> value of each of its seeds; NaN where it is not defined.
         drawn: metric -> variant -> the same on drawn sets of images, [seeds, sets].
         images: how many there are.
-        missing: lines on what is not there, each with what would fill it.
+        missing: lines on what is not there or not at its end.
     """
 
     seeds: Mapping[str, Sequence[int]]
@@ -185,6 +185,11 @@ def judge(
     for name, of_seeds in runs.items():
         for seed, folder in sorted(of_seeds.items()):
             found[name, seed], about = read(folder)
+            if about["step"] < about["steps"]:
+                missing = [
+                    *missing,
+                    f"{folder} is not at its end: it was evaluated at step {about['step']} of {about['steps']}",
+                ]
             compared += [each for each in about["compared"] if each not in compared]
     check_same_images({str(runs[name][seed]): each for (name, seed), each in found.items()})
     known = {metric: None for each in found.values() for metric in each.metrics}

@@ -27,7 +27,9 @@ def cells(tmp_path, monkeypatch):
     """Four cells, and a list of those that were trained; a cell is finished once it was."""
     trained = []
     monkeypatch.setattr(Cell, "finished", property(lambda cell: cell.name in trained))
-    made = [Cell(name, 0, ConfigDict(), epath.Path(tmp_path) / name, ()) for name in "abcd"]
+    config = ConfigDict({"data": {"source": "shapes", "train_split": "train"}})
+    monkeypatch.setattr(cells_module, "open_source", lambda source, split: None)
+    made = [Cell(name, 0, config, epath.Path(tmp_path) / name, ()) for name in "abcd"]
     return made, trained
 
 

@@ -20,11 +20,11 @@ COMPARED = ["accuracy"]
 def run_of(tmp_path):
     """(name, values of the images) -> a run folder with its contributions; ids may be given, and are of one order each."""
 
-    def made(name, values, ids=None, metric="accuracy"):
+    def made(name, values, ids=None, metric="accuracy", step=4):
         folder = epath.Path(tmp_path) / name
         folder.mkdir(parents=True, exist_ok=True)
         ids = tuple(f"{index:03}.jpg" for index in range(len(values))) if ids is None else ids
-        about = {"step": 4, "steps": 4, "data": "shapes", "split": "val", "compared": [metric]}
+        about = {"step": step, "steps": 4, "data": "shapes", "split": "val", "compared": [metric]}
         Contributions(tuple(ids), {metric: np.asarray(values, float)}).write(folder / "contributions.npz", about)
         return folder
 
@@ -146,3 +146,8 @@ def test_what_cannot_be_compared_is_said(run_of, tmp_path):
         judge({"a": {0: run}}, metrics=["AP"])
     with pytest.raises(RunError, match=r"nothing has no contributions.npz: it is no run folder, was not evaluated yet"):
         judge({"a": {0: epath.Path(tmp_path) / "nothing"}})
+
+
+def test_a_run_that_is_not_at_its_end_is_said(run_of):
+    report = judge({"a": {0: run_of("a", [1, 0], step=2)}, "b": {0: run_of("b", [1, 1])}}).report()
+    assert report.splitlines()[-1].endswith("a is not at its end: it was evaluated at step 2 of 4")
