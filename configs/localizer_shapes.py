@@ -10,6 +10,9 @@ Result      accuracy 0.930, mean_box_iou 0.744, localization_accuracy 0.870 on v
             machine 0.926, 0.737, 0.864)
 """
 
+from collections.abc import Sequence
+from typing import Literal
+
 from ml_collections import ConfigDict
 
 from cnnvision.models.localizer import Settings
@@ -44,6 +47,10 @@ def get_config(variant: Variant = "") -> ConfigDict:
     return config
 
 
-def sweep() -> dict[str, dict[str, object]]:
-    """α, the balance of the two losses: name -> the keys that it sets."""
-    return {f"alpha={alpha}": {"model.alpha": alpha} for alpha in (0.1, 0.3, 0.5, 0.7, 0.9)}
+def sweep(name: Literal["alpha", "box_loss", "frozen"] = "alpha") -> dict[str, Sequence[object]]:
+    """key -> its values. "alpha": the balance of the two losses; "frozen": stages of the backbone that are not trained."""
+    return {
+        "alpha": {"model.alpha": (0.1, 0.3, 0.5, 0.7, 0.9)},
+        "box_loss": {"model.box_loss": ("giou", "smooth_l1")},
+        "frozen": {"model.backbone.frozen_stages": (0, 3, 8)},
+    }[name]

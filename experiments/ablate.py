@@ -1,7 +1,7 @@
 """Trains a config's `sweep()`, each variant with several seeds, and tells which variants differ.
 
-    python -m experiments.ablate --config=configs/NAME.py[:VARIANT] --workdir=DIR [--seeds=5] [--at-once=N] [--shard=I/N]
-        [--config.KEY=VALUE ...]
+    python -m experiments.ablate --config=configs/NAME.py[:VARIANT] --workdir=DIR [--sweep=NAME] [--seeds=5] [--at-once=N]
+        [--shard=I/N] [--config.KEY=VALUE ...]
 
 Each variant and seed is a run of its own in DIR. What is finished is not trained again, a killed command goes on where it
 was, and more seeds or variants may come later. `--shard=2/8` trains the second eighth of the runs: start it on eight
@@ -19,7 +19,14 @@ from .command_line import Parser, add_grid, cache_compilations, folder, main
 
 
 def run(
-    config_argument: str, overrides, workdir, seeds: int = 1, at_once: int = 1, shard: tuple[int, int] = (1, 1), say=print
+    config_argument: str,
+    overrides,
+    workdir,
+    seeds: int = 1,
+    at_once: int = 1,
+    shard: tuple[int, int] = (1, 1),
+    say=print,
+    sweep="",
 ) -> str:
     """Trains and evaluates a grid, or goes on with it; returns the report, and writes it into `workdir`.
 
@@ -31,6 +38,7 @@ def run(
         at_once: how many runs are trained at a time.
         shard: (i, n): the i-th of n parts of the runs alone is trained, from 1 on.
         say: prints a line.
+        sweep: which of the config's sweeps; "" for its own choice.
 
     Raises:
         ConfigError, RunError: the sweep or the folder cannot be used.
@@ -41,8 +49,16 @@ def run(
     from cnnvision.storage import check_writable, path_of
 
     keys = [f"--config.{key}={value}" for key, value in overrides]
-    what = shlex.join([f"--config={config_argument}", f"--workdir={workdir}", f"--seeds={seeds}", *keys])
-    grid = of_sweep(config_argument, overrides, path_of(workdir), seeds, typed(f"ablate {what}"))
+    what = shlex.join(
+        [
+            f"--config={config_argument}",
+            f"--workdir={workdir}",
+            f"--seeds={seeds}",
+            *[f"--sweep={sweep}"] * bool(sweep),
+            *keys,
+        ]
+    )
+    grid = of_sweep(config_argument, overrides, path_of(workdir), seeds, typed(f"ablate {what}"), sweep)
     grid.check()
     check_writable(workdir)
     grid.write()
@@ -83,6 +99,7 @@ def command(arguments: list[str] | None = None) -> int:
     parser.add_argument(
         "--workdir", required=True, type=folder, metavar="DIR", help="the folder of the runs, local or gs://"
     )
+    parser.add_argument("--sweep", default="", metavar="NAME", help="which, where the config has several")
     add_grid(parser)
     parser.add_argument("--shard", default="1/1", metavar="I/N", help="the I-th of N parts of the runs alone, from 1/N on")
     flags, overrides = parser.parse(arguments)
@@ -91,7 +108,7 @@ def command(arguments: list[str] | None = None) -> int:
     from cnnvision.runs.grid import FAILED
     from cnnvision.storage import path_of
 
-    print(run(flags.config, overrides, flags.workdir, flags.seeds, flags.at_once, shard))
+    print(run(flags.config, overrides, flags.workdir, flags.seeds, flags.at_once, shard, sweep=flags.sweep))
     return int(any(path_of(flags.workdir).glob(f"*/{FAILED}")))
 
 

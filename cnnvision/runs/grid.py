@@ -10,9 +10,11 @@ order of the examples, augmentation, and what is drawn inside a step.
 """
 
 import dataclasses
+import inspect
 import itertools
 import json
 import re
+import typing
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -24,6 +26,7 @@ from cnnvision.evaluation import contributions
 from cnnvision.installation import typed
 from cnnvision.runs.config_json import MAY_CHANGE
 from cnnvision.runs.configuration import differences, from_json, load_config, load_module, split_variant, to_json
+from cnnvision.settings import check_name
 from cnnvision.storage import write_whole
 from cnnvision.training.checkpoint import Checkpoints
 from cnnvision.training.evaluate import CONTRIBUTIONS
@@ -204,18 +207,22 @@ def _changed(before: Any, now: Any, prefix: str = "") -> list[tuple[str, Any, An
     return [(prefix + key, *values) for key, *values in found if key.removeprefix("config.") not in MAY_CHANGE]
 
 
-def of_sweep(argument: str, overrides: Keys, folder: epath.Path, seeds: int, what: str) -> Grid:
+def of_sweep(argument: str, overrides: Keys, folder: epath.Path, seeds: int, what: str, name: str = "") -> Grid:
     """The grid of a config's `sweep()`.
 
-    `sweep()` returns variants, name -> {key: value}; or factors, key -> a list of values: each is combined with each.
+    `sweep()` returns variants, name -> {key: value}; or factors, key -> a list of values: each is combined with each. Of
+    several sweeps its argument tells which: `sweep(name: Literal["alpha", "box_loss"] = "alpha")`.
+
+    Args:
+        argument: of `--config`.
+        overrides: keys that are set in all variants.
+        folder, seeds, what: of the grid.
+        name: which sweep; "" for the config's own choice.
 
     Raises:
-        ConfigError: there is no sweep(), or it sets what cannot be set.
+        ConfigError: there is no such sweep, or it sets what cannot be set.
     """
-    module = load_module(split_variant(argument)[0])
-    if not callable(getattr(module, "sweep", None)):
-        raise ConfigError(f"--config: {argument} has no sweep(); it returns a dict of name -> keys that it sets")
-    swept = variants_of(module.sweep(), argument)
+    swept = variants_of(_swept(argument, name), argument)
     keys = {key for values in swept.values() for key in values}
     if SEED in keys:
         raise ConfigError(f"sweep() of {argument}: sets {SEED}; all variants have the same seeds, --seeds=N of them")
@@ -229,6 +236,20 @@ def of_sweep(argument: str, overrides: Keys, folder: epath.Path, seeds: int, wha
         except ConfigError as error:
             raise ConfigError(f"{error} (The variant {name!r} of sweep() sets it.)") from error
     return Grid(folder, what, to_json(base), variants, seeds)
+
+
+def _swept(argument: str, name: str) -> Any:
+    """What the config's `sweep()` returns."""
+    sweep = getattr(load_module(split_variant(argument)[0]), "sweep", None)
+    if not callable(sweep):
+        raise ConfigError(f"--config: {argument} has no sweep(); it returns a dict of name -> keys that it sets")
+    first = next(iter(inspect.signature(sweep).parameters.values()), None)
+    if name:
+        check_name("--sweep", name, typing.get_args(first.annotation) if first else ())
+    try:
+        return sweep(name) if name else sweep()
+    except Exception as error:  # whatever a config file does
+        raise ConfigError(f"sweep() of {argument}: {type(error).__name__}: {error}") from error
 
 
 def variants_of(sweep: Any, argument: str) -> dict[str, dict[str, Any]]:

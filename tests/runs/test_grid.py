@@ -139,3 +139,25 @@ def test_grid_json_says_what_is_in_the_folder(grid_of):
     assert content["what"] == "ablate …" and list(content["variants"]) == ["a", "b b"]
     assert content["cells"][-1] == {"variant": "b b", "seed": 1, "folder": "b_b_seed1"}
     assert json.loads((grid.folder / "grid.json").read_text()) == content
+
+
+def test_one_of_several_sweeps(tmp_path):
+    path = tmp_path / "swept.py"
+    several = """def sweep(name: Literal["steps", "rate"] = "steps"):
+    return {"steps": {"training.steps": (3, 4)}, "rate": {"optimizer.learning_rate": (0.1, 0.2)}}[name]
+"""
+    path.write_text("from typing import Literal\n" + CONFIG.split("def sweep")[0] + several)
+    names = lambda *name: list(of_sweep(str(path), [], epath.Path(tmp_path), 1, "", *name).variants)
+    assert names() == names("steps") == ["steps=3", "steps=4"] and names("rate") == [
+        "learning_rate=0.1",
+        "learning_rate=0.2",
+    ]
+    with pytest.raises(ConfigError, match=r"--sweep: there is no 'rates'. Did you mean 'rate'\? Known: rate, steps"):
+        names("rates")
+
+
+def test_a_sweep_that_fails_is_one_line(tmp_path):
+    path = tmp_path / "swept.py"
+    path.write_text(CONFIG.split("return {sweep}")[0] + "raise KeyError(3)\n")
+    with pytest.raises(ConfigError, match=r"sweep\(\) of .*swept.py: KeyError"):
+        of_sweep(str(path), [], epath.Path(tmp_path), 1, "")
