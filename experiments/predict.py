@@ -71,6 +71,9 @@ def run(workdir, images: str, output: str, step: int | None = None, say=print, c
     check_writable(output)
     folder = path_of(output)
     source = LooseImages(images, without=folder)
+    if source.skipped:
+        example = source.skipped[0].name
+        say(f"{len(source.skipped)} files are not named like images and were skipped, for example {example}")
     trained = load(workdir, step) if config is None else from_weights(config, say=say)
     classes, ids = names_of(trained.task, trained.info), image_ids(source.ids)
     position = {name: index for index, name in enumerate(source.ids)}

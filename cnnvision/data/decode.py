@@ -7,7 +7,7 @@ What comes in many forms leaves in one:
     alpha        dropped, the colours beneath it are kept, as OpenCV and TensorFlow do.
     CMYK, YCCK   turned into RGB without a colour profile; JPEG stores them inverted (Adobe's convention).
     16 bits      the upper 8 of them, for grey and colour: the range is scaled, nothing is clipped.
-    frames       the first one.
+    frames       the first one; a TIFF of several pages of one size, a stack, is an error.
 A picture is whole or it is an error: a file that breaks off, is no image, or unfolds to more pixels than memory should
 hold raises `RecordError`. (What no decoder notices is a JPEG that broke off and was closed again by some other program: its
 lower part is grey. `doctor` looks for that.)
@@ -24,13 +24,21 @@ import numpy as np
 from PIL import ExifTags, Image, UnidentifiedImageError
 
 from cnnvision.data.faults import RecordError, unusable
-from cnnvision.data.maps.headers import CURE_OF_MAPS, as_stored, check_map, is_deep_grey, stored_range
+from cnnvision.data.maps.headers import (
+    CURE_OF_MAPS,
+    as_stored,
+    check_alpha,
+    check_map,
+    check_pages,
+    is_deep_grey,
+    stored_range,
+)
 from cnnvision.types import Problem
 
 FORMATS = ("JPEG", "PNG", "BMP", "GIF", "TIFF", "WEBP", "PPM")
 """Formats that are read. Others stay closed on purpose: Pillow hands PostScript to an interpreter, for one."""
 
-SUFFIXES = (".jpg", ".jpeg", ".jpe", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm")
+SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm")
 """Suffixes of files that are taken for images, in lower case."""
 
 
@@ -91,9 +99,12 @@ def decode_map(data: bytes, file: str) -> np.ndarray:
         elif image.mode in ("L", "P"):
             values = as_stored(np.asarray(image), stretched)
         elif image.mode in ("LA", "PA"):
-            values = np.asarray(image)[:, :, 0]
+            values = np.asarray(image)
+            check_alpha(values, file)
+            values = values[:, :, 0]
         else:
             values = np.asarray(image)
+            check_alpha(values, file)
             if (values[:, :, :1] != values[:, :, 1:3]).any():
                 raise ColourCodedError(Problem(file, "", "", "", "the map is colour-coded", CURE_OF_MAPS, "left out"))
             values = values[:, :, 0]
@@ -119,6 +130,8 @@ def decode_colours(data: bytes, file: str) -> np.ndarray:
         image, orientation, _ = _load_map(data, file)
         if is_deep_grey(image):
             raise unusable(file, "the map has 16 bits, and the table of classes has colours", "Save it with 8-bit colours.")
+        if image.mode in ("LA", "PA", "RGBA"):
+            check_alpha(np.asarray(image), file)
         image.info.pop("transparency", None)  # else convert() would look for the transparent colour
         return np.array(_upright(np.array(image.convert("RGB")), orientation))
 
@@ -158,6 +171,15 @@ def has_16_bits(path: str | os.PathLike) -> bool:
         return False
 
 
+def deep_maximum(path: str | os.PathLike) -> int | None:
+    """The greatest value of a grey image of 16 bits, as it is in the file; None for other images and unreadable ones."""
+    try:
+        with _reported(str(path), None), _open(path, str(path)) as image:
+            return int(np.asarray(image).max()) if is_deep_grey(image) else None
+    except RecordError:
+        return None
+
+
 def is_plain(data: bytes, file: str) -> bool:
     """Whether any other reader sees the picture that `decode_image` returns: 8-bit grey or RGB, stored upright."""
     with _reported(file, len(data)), _open(io.BytesIO(data), file) as image:
@@ -166,6 +188,7 @@ def is_plain(data: bytes, file: str) -> bool:
 
 def _load(data: bytes, file: str) -> tuple[Image.Image, int]:
     image = _open(io.BytesIO(data), file)
+    check_pages(image, file)
     orientation = _orientation(image)
     image.load()
     return image, orientation
@@ -174,6 +197,7 @@ def _load(data: bytes, file: str) -> tuple[Image.Image, int]:
 def _load_map(data: bytes, file: str) -> tuple[Image.Image, int, tuple[int, int] | None]:
     """The image, its orientation, and how its values were stretched: Pillow forgets what it loaded them from."""
     image = _open(io.BytesIO(data), file)
+    check_pages(image, file)
     check_map(image, file)
     stretched, orientation = stored_range(image), _orientation(image)
     image.load()
@@ -185,6 +209,7 @@ def _size(
 ) -> tuple[int, int]:
     length = len(encoded) if isinstance(encoded, bytes) else None
     with _reported(file, length), _open(io.BytesIO(encoded) if length is not None else encoded, file) as image:
+        check_pages(image, file)
         if check:
             check(image, file)
         width, height = image.size

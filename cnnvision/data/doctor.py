@@ -8,32 +8,25 @@ hardly occur for example.
 """
 
 import collections
-import concurrent.futures
 import dataclasses
-import hashlib
 import itertools
-import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import numpy as np
-from tqdm import auto as tqdm
 
-from cnnvision.data.faults import EFFECTS, DataSetError, Findings, RecordError
-from cnnvision.data.maps.class_ids import check_map_size
+from cnnvision.data.faults import EFFECTS, DataSetError, Findings
+from cnnvision.data.inspection import Seen, look_at_all
 from cnnvision.data.maps.notes import notes_of_maps
+from cnnvision.data.opening import open_as_judged
 from cnnvision.data.sources import open_source, split_names
+from cnnvision.data.sources.splits import resolve_split, stands_for
+from cnnvision.data.twins import report_twins
+from cnnvision.data.wrappers.subset import WANTED, learnable
 from cnnvision.errors import DataError
-from cnnvision.ops.geometry import overlaps, tight_boxes
-from cnnvision.types import IGNORE, Example, Problem, Source
+from cnnvision.types import IGNORE, Problem, Source
 
-_CHUNK = 1024
-"""Images that the threads work on at a time."""
-_FILL = 128
-"""The grey that JPEG decoders fill in for data that are not there."""
-_FILL_ROWS = 8
-"""One row of JPEG's blocks."""
-_LEAST_FIT = 0.7
-"""IoU of a mask's own box with the object's, below which they are reported."""
+MOST_LOST = 64
+"""Grey levels of 256 up to which it is said that images of 16 bits lose the others."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,19 +77,8 @@ class Report:
         return not any(problem.effect in ("refused", "left out", "object left out") for problem in self.problems)
 
 
-@dataclasses.dataclass(frozen=True)
-class _Seen:
-    """One decoded example: its annotation without pixels, a digest of the pixels, class pixels, and its problems."""
-
-    index: int
-    example: Example | None
-    digest: bytes
-    pixels: np.ndarray | None
-    problems: tuple[Problem, ...]
-
-
 def examine(name: str, splits: Sequence[str] | None = None, progress: bool = True) -> Report:
-    """Examines a data set.
+    """Examines a data set, opened as training opens it: other splits with the classes of the one that is trained on.
 
     Args:
         name: a source string (cnnvision/data/sources/__init__.py).
@@ -107,115 +89,94 @@ def examine(name: str, splits: Sequence[str] | None = None, progress: bool = Tru
         DataError: there is no such data set at all. Whatever is wrong *within* one is in the report.
     """
     findings, statistics, notes = Findings(), {}, []
-    seen: dict[str, list[_Seen]] = {}
-    for split in splits or split_names(name):
-        try:
-            source = open_source(name, split)
-        except DataSetError as error:
-            findings.problems += error.problems
-            findings.add(name, str(error).split("\n")[0].rstrip(":"), "Mend what is listed.", "refused", f"split {split}")
+    seen: dict[str, list[Seen]] = {}
+    known = tuple(splits or split_names(name))
+    training, train = stands_for("train", known), None
+    if training is None and splits:
+        training = stands_for("train", split_names(name))
+    for split in ([training] if training is not None else []) + [split for split in known if split != training]:
+        of_split = Findings()
+        source = _open(name, split, train, of_split)
+        if split == training:
+            train = source
+        if split not in known:
             continue
-        except DataError as error:
-            findings.add(name, str(error).rstrip("."), "", "refused", f"split {split}")
+        findings.problems += of_split.problems
+        if source is None:
             continue
-        findings.problems += source.problems
-        seen[split] = list(_look_at_all(source, progress))
+        if split == training:
+            notes += _unlearnable(source, findings)
+        seen[split] = list(look_at_all(source, progress))
         findings.problems += itertools.chain.from_iterable(s.problems for s in seen[split])
+        _report_depth(source, seen[split], findings)
         statistics[split] = _statistics(source, seen[split])
         notes += _notes(source, statistics[split])
         maps = [(s.example.id, s.pixels) for s in seen[split] if s.pixels is not None]
         notes += notes_of_maps(source.split, source.semantic_classes, maps)
-    if not seen and not findings.problems:
-        findings.add(name, "there is no split", "Add one.", "refused")
-    _report_twins(seen, findings)
+    if not splits:
+        _report_missing(name, known, findings)
+    report_twins(seen, findings)
     problems = sorted(dict.fromkeys(findings.problems), key=lambda problem: EFFECTS.index(problem.effect))
     return Report(name, tuple(problems), statistics, tuple(notes))
 
 
-def _look_at_all(source: Source, progress: bool) -> Iterator[_Seen]:
-    """Decodes every example, in threads (decoders release the interpreter lock), in order."""
-    bar = tqdm.tqdm(total=len(source), desc=f"{source.name} {source.split}", unit="image", disable=not progress)
-    with bar, concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
-        for start in range(0, len(source), _CHUNK):
-            indices = range(start, min(start + _CHUNK, len(source)))
-            for seen in pool.map(lambda index: _look(source, index), indices):
-                bar.update()
-                yield seen
-
-
-def _look(source: Source, index: int) -> _Seen:
-    file, findings = source.ids[index], Findings()
+def _open(name: str, split: str, train: Source | None, findings: Findings) -> Source | None:
+    """A split as training opens it, and what is wrong with it; None where it is refused."""
     try:
-        example = source.read(index, image=True, masks=True)
-        if example.semantic is not None:
-            check_map_size(example.semantic.shape, example.size, file, "semantic")
-        if example.objects is not None and example.objects.masks is not None:
-            check_map_size(example.objects.masks.shape[1:], example.size, file, "masks")
-        _report_empty_maps(example, file, findings)
-        _report_masks(example, file, findings)
-        _report_copies(example, file, findings)
-        findings.problems += getattr(source, "faults", lambda _: [])(index)
-    except RecordError as error:
-        return _Seen(index, None, b"", None, (error.problem,))
+        source, apart = (open_source(name, split), "") if train is None else open_as_judged(name, split, train)
+    except DataSetError as error:
+        findings.problems += error.problems
+        findings.add(name, str(error).split("\n")[0].rstrip(":"), "Mend what is listed.", "refused", f"split {split}")
+        return None
     except DataError as error:
-        findings.add(file, str(error), "", "left out")
-        return _Seen(index, None, b"", None, tuple(findings.problems))
-    image = example.image
-    rows = np.flatnonzero((image != _FILL).any(axis=(1, 2)))
-    missing = len(image) - 1 - rows[-1] if len(rows) else 0
-    if missing >= _FILL_ROWS:
-        message = f"the last {missing} rows are the grey that decoders fill in where a JPEG broke off"
-        findings.add(file, message, "Look at the picture, and copy or download it again.", "kept", field="image")
-    digest = hashlib.blake2b(repr(image.shape).encode() + np.ascontiguousarray(image).data, digest_size=16).digest()
-    pixels = None if example.semantic is None else np.bincount(example.semantic.ravel(), minlength=256)
-    objects = example.objects and dataclasses.replace(example.objects, masks=None)
-    annotation = dataclasses.replace(example, image=None, semantic=None, objects=objects)
-    return _Seen(index, annotation, digest, pixels, tuple(findings.problems))
+        findings.add(name, str(error).rstrip("."), "", "refused", f"split {split}")
+        return None
+    if apart:
+        findings.add(
+            name, f"no segmentation can be judged here: {apart}", "Or learn objects alone.", "kept", f"split {split}"
+        )
+    findings.problems += source.problems
+    return source
 
 
-def _report_empty_maps(example: Example, file: str, findings: Findings) -> None:
-    if example.semantic is not None and (example.semantic == IGNORE).all():
-        message = "the semantic map is ignored in every pixel, so that nothing is learnt from it"
-        findings.add(file, message, "Draw it, or delete the image.", "kept", field="semantic")
+def _report_missing(name: str, known: Sequence[str], findings: Findings) -> None:
+    """Refuses a data set that has nothing to train on, or nothing to evaluate on, in the words of training."""
+    for split in ("train", "val"):
+        try:
+            resolve_split(name, split, known, Findings())
+        except DataError as error:
+            findings.add(name, str(error).rstrip("."), "Or examine one split: --split=NAME.", "refused", f"split {split}")
 
 
-def _report_masks(example: Example, file: str, findings: Findings) -> None:
-    """Reports masks without a pixel, and masks that lie elsewhere than the object's box."""
-    masks = None if example.objects is None else example.objects.masks
-    if masks is None:
-        return
-    drawn = masks.any(axis=(1, 2))
-    for number in np.flatnonzero(~drawn):
-        message = "the object's mask covers no pixel"
-        findings.add(file, message, "Draw it again, or delete the object.", "kept", f"object {number}", "masks")
-    tight = tight_boxes(masks[drawn])
-    for number, own, fit in zip(np.flatnonzero(drawn), tight, overlaps(tight, example.objects.boxes[drawn]), strict=True):
-        if fit < _LEAST_FIT:
-            message = f"the box does not fit the object's mask, which lies in {_spelled(own)} (IoU {fit:.2f})"
-            cure = "Correct the one that is wrong; training on masks takes the mask."
-            value = _spelled(example.objects.boxes[number])
-            findings.add(file, message, cure, "kept", f"object {number}", "box", value)
+def _unlearnable(source: Source, findings: Findings) -> list[str]:
+    """Says what training leaves out for want of a target; refuses what has nothing to learn at all."""
+    if not getattr(source, "annotations_at_hand", False) or not source.classes:
+        return []
+    target = "objects" if any(record.objects is not None for record in source.records) else "class"
+    keep, reason = learnable(source, target)
+    if not keep and not source.semantic_classes and not learnable(source, "class")[0]:
+        cure = "Draw objects, or look why none can be used; crowd teaches nothing."
+        message = f"{reason}, so nothing is left to train on"
+        findings.add(source.name, message, cure, "refused", f"split {source.split}")
+        return []
+    return [f"{source.split}: {reason}; training on {WANTED[target]}s leaves them out."] if reason else []
 
 
-def _spelled(box: np.ndarray) -> str:
-    return " ".join(f"{side:g}" for side in box.tolist())
+def _report_depth(source: Source, seen: Sequence[Seen], findings: Findings) -> None:
+    """Reports images of 16 bits whose values fill so little of them that few levels are left in 8 bits."""
+    deepest = [s.deepest for s in seen if s.deepest is not None]
+    levels = (max(deepest, default=0) >> 8) + 1
+    if deepest and levels <= MOST_LOST:
+        first = next(s.example.id for s in seen if s.deepest is not None)
+        message = (
+            f"{len(deepest)} images of 16 bits use 0 ... {max(deepest)} of 0 ... 65535; in 8 bits {levels} levels are left"
+        )
+        factor = 65535 // max(max(deepest), 1)
+        cure = f"Multiply their values by {factor}, all by the same, and save them again."
+        findings.add(first, message, cure, "kept", f"split {source.split}", "image")
 
 
-def _report_copies(example: Example, file: str, findings: Findings) -> None:
-    """Reports objects whose class and box, and mask where there is one, are those of another one of the image."""
-    if example.objects is None:
-        return
-    boxes, labels, crowd, masks = (getattr(example.objects, name) for name in ("boxes", "labels", "crowd", "masks"))
-    first: dict[tuple[object, ...], int] = {}
-    for number, box in enumerate(boxes.tolist()):
-        drawn = b"" if masks is None else masks[number].tobytes()
-        other = first.setdefault((*box, labels[number], crowd[number], drawn), number)
-        if other != number:
-            message = f"the object has class and box of object {other}: of the two, one counts as missed or as background"
-            findings.add(file, message, "Delete one of them.", "kept", f"object {number}", "box", _spelled(np.array(box)))
-
-
-def _statistics(source: Source, seen: Sequence[_Seen]) -> SplitStatistics:
+def _statistics(source: Source, seen: Sequence[Seen]) -> SplitStatistics:
     examples = [s.example for s in seen if s.example is not None]
     objects = [example.objects for example in examples if example.objects is not None]
     labels = collections.Counter(source.classes[e.label] for e in examples if e.label is not None)
@@ -249,35 +210,3 @@ def _notes(source: Source, statistics: SplitStatistics) -> list[str]:
     if statistics.without_objects:
         notes.append(f"{source.split}: images without a usable object: {statistics.without_objects}.")
     return notes
-
-
-def _report_twins(seen: dict[str, list[_Seen]], findings: Findings) -> None:
-    """Reports pictures that agree in every pixel."""
-    first: dict[bytes, list[tuple[str, Example]]] = {}
-    for split, of_split in seen.items():
-        for example, digest in ((s.example, s.digest) for s in of_split if s.example is not None):
-            twins = first.setdefault(digest, [])
-            twin = next((t for t in twins if t[0] == split), None) or next(
-                (t for t in twins if not _is_union(t[0], split)), None
-            )
-            if twin:
-                _report_twin(split, example, *twin, findings)
-            if not any(t[0] == split for t in twins):
-                twins.append((split, example))
-
-
-def _is_union(one: str, other: str) -> bool:
-    """Whether one split is made of the other and a third by its name, as trainval is of train and val."""
-    part, whole = sorted((one, other), key=len)
-    return part in whole and whole.replace(part, "", 1) in ("train", "val", "test")
-
-
-def _report_twin(split: str, example: Example, other_split: str, other: Example, findings: Findings) -> None:
-    differs = " with another class" if example.label != other.label else ""
-    if split == other_split:
-        message = f"the picture is the same as {other.id}{differs}, in every pixel"
-        cure = "Delete one of them."
-    else:
-        message = f"the picture is also in {other_split}, as {other.id}{differs}, the same in every pixel"
-        cure = "Delete it from one of the splits: metrics on what was trained on say nothing."
-    findings.add(example.id, message, cure, "kept", f"split {split}")

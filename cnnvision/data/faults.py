@@ -137,10 +137,21 @@ class Findings:
             self._overshoots = []
 
 
-def other_size(width: float, height: float, size: tuple[int, int]) -> str:
-    """What to say where annotations declare another size than the image has. Args: size: (height, width) of the image."""
-    exchanged = " or before its EXIF orientation was applied" if (width, height) == size else ""
-    return f"the image has {size[1]} x {size[0]} pixels; its boxes were drawn on another picture{exchanged}"
+def other_size(width: float, height: float, size: tuple[int, int]) -> tuple[str, str]:
+    """(message, cure) where another size is declared than the image has. Args: size: (height, width) of the image."""
+    message = f"the image has {size[1]} x {size[0]} pixels; its boxes were drawn on another picture"
+    if (width, height) == size:
+        return f"{message}{UNTURNED}", UNTURNED_CURE.format("boxes")
+    return message, "Correct the size (or delete it, where the boxes are right)."
+
+
+UNTURNED = " or before its EXIF orientation was applied"
+UNTURNED_CURE = "Turn the {} as the picture is turned, or save the picture upright, without its orientation tag."
+
+
+def clean_name(name: str) -> str:
+    """A class name without space around it, line breaks and control characters, which no table and no font can show."""
+    return " ".join("".join(c if c.isprintable() else " " for c in name).split())
 
 
 def similar_names(classes: Sequence[str], file: str, findings: Findings) -> None:

@@ -50,11 +50,13 @@ class Csv:
 
     Attributes:
         columns: the header, in lower case.
+        first: the first row as it stands, which is the header.
         rows: (number of the line in the file, from 1; cells, as many as there are) of the other rows that are not blank.
         delimiter: that the header has most of.
     """
 
     columns: list[str]
+    first: list[str]
     rows: list[tuple[int, list[str]]]
     delimiter: str
 
@@ -77,4 +79,4 @@ def read_csv(path: pathlib.Path, header: str, findings: Findings) -> Csv | None:
         return findings.add(path.name, f"is no CSV: {error}", "Save it again as CSV.", "refused", record)
     if not rows:
         return findings.add(path.name, "is empty", f"Its header should be {header}.", "refused")
-    return Csv([cell.casefold() for cell in rows[0][1]], rows[1:], delimiter)
+    return Csv([cell.casefold() for cell in rows[0][1]], rows[0][1], rows[1:], delimiter)

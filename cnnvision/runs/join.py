@@ -10,11 +10,12 @@ from ml_collections import ConfigDict
 from cnnvision.data import batching, faults, order, pipeline
 from cnnvision.data.augment.wholes import Wholes
 from cnnvision.data.fingerprint import fingerprint_of
+from cnnvision.data.opening import open_beside
 from cnnvision.data.options import DataSettings
 from cnnvision.data.sources import open_source
 from cnnvision.data.wrappers.cache import cached
 from cnnvision.data.wrappers.proposals import prepare, with_proposals
-from cnnvision.data.wrappers.subset import Subset, usable, with_semantic_classes
+from cnnvision.data.wrappers.subset import Subset, usable
 from cnnvision.errors import ConfigError, DataError
 from cnnvision.inputs import MASKS_CURE, InputSpec
 from cnnvision.installation import typed
@@ -82,8 +83,7 @@ def empty_batch(task: Task, rows: int) -> Batch:
 
 def open_for(task: Task, info: DataInfo, name: str, split: str) -> Source:
     """A split to evaluate a task on, with the classes, and where it asks for them the classes of maps, that it has."""
-    source = open_source(name, split, info.classes)
-    return with_semantic_classes(source, info.semantic_classes) if task.inputs.target == "semantic" else source
+    return open_beside(name, split, info.classes, info.semantic_classes if task.inputs.target == "semantic" else ())
 
 
 def first(source: Source, count: int | None) -> Source:

@@ -148,7 +148,7 @@ def test_faults_of_voc(tmp_path):
 
 def test_a_split_that_cannot_be_opened_does_not_hide_the_others(tmp_path):
     root = csv_set(tmp_path)
-    (root / "train.csv").write_text((root / "train.csv").read_text().replace("xmin", "x1"))
+    (root / "train.csv").write_text((root / "train.csv").read_text().replace("xmin", "x"))
     write(root / "val" / "cat" / "0.png", half(encoded(picture(3))))
     report = examine(f"csv:{root}", progress=False)
     found(report, file="train.csv", record="header", field="xmin", effect="refused", words="column is missing")
@@ -166,7 +166,8 @@ def test_an_empty_data_set(tmp_path, few_shapes):
     found(report, record="split val", effect="refused", words="no usable example among 1 found")
     (root / "train.csv").unlink()
     (root / "val.csv").unlink()
-    found(examine(f"csv:{root}", progress=False), effect="refused", words="no split")
+    with pytest.raises(DataError, match=r"should hold train\.csv, with the columns filename,.*; there is train, val"):
+        examine(f"csv:{root}", progress=False)
     (problem,) = examine("shapes", ("foo",), progress=False).problems
     assert str(problem).endswith("Known: train, val; refused.")
     with pytest.raises(DataError, match="no folder"):

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from cnnvision.data.faults import RecordError
+from cnnvision.data.faults import UNTURNED, UNTURNED_CURE, RecordError
 from cnnvision.types import IGNORE, Problem
 
 
@@ -18,6 +18,8 @@ def check_map_size(shape: tuple[int, ...], size: tuple[int, int], file: str, fie
     if tuple(shape[:2]) != tuple(size):
         message = f"the map is not as large as its image of {size[1]} x {size[0]} pixels"
         cure = "Make it again from the image at its own size (resized maps: with nearest neighbour)."
+        if tuple(shape[:2]) == tuple(size[::-1]):
+            message, cure = f"{message}; it was drawn on another picture{UNTURNED}", UNTURNED_CURE.format("map")
         raise RecordError(Problem(file, "", field, f"{shape[1]} x {shape[0]}", message, cure, "left out"))
 
 

@@ -17,6 +17,8 @@ CURE_OF_MAPS = "Save class or instance ids as an 8-bit or 16-bit grey, or a pale
 _MODES = ("1", "L", "P", "LA", "PA", "RGB", "RGBA")
 _GREY_BITS = {"L;2": 2, "L;4": 4}
 """Beginnings of Pillow's names of pixels in a file; what follows is the order of bits."""
+_SUBFILE = 254
+"""TIFF's tag of what a page is; bit 0: a smaller copy of another."""
 _LOSSY_TIFF = ("jpeg", "tiff_jpeg", "webp")
 
 
@@ -40,6 +42,34 @@ def check_map(image: Image.Image, file: str) -> None:
     if image.mode == "L" and "I" in pixels.partition(";")[2]:
         message = "the map is a TIFF that stores white as 0, and readers disagree about its numbers"
         raise unusable(file, message, CURE_OF_MAPS)
+
+
+def check_pages(image: Image.Image, file: str) -> None:
+    """Raises RecordError for a TIFF of several pages of one size, of which one alone would be read.
+
+    Smaller copies of a page (pyramids, thumbnails) are no pages of their own.
+
+    Args:
+        image: opened, not yet loaded; it stands at its first page again afterwards.
+        file: its name, for errors.
+    """
+    if image.format != "TIFF" or getattr(image, "n_frames", 1) == 1:
+        return
+    size, pages = image.size, 0
+    for page in range(image.n_frames):
+        image.seek(page)
+        pages += image.size == size and not image.tag_v2.get(_SUBFILE, 0) & 1
+    image.seek(0)
+    if pages > 1:
+        message = f"the TIFF has {pages} pages, and an example is one picture"
+        raise unusable(file, message, "Save each page, and each page of its map, as a file of its own.")
+
+
+def check_alpha(values: np.ndarray, file: str) -> None:
+    """Raises RecordError for a map that is drawn in the alpha channel alone. Args: values: [H, W, c], alpha the last one."""
+    if values.shape[2] in (2, 4) and np.ptp(values[:, :, -1]) and not np.ptp(values[:, :, :-1], axis=(0, 1)).any():
+        message = "the map lies in the alpha channel; its colour is one everywhere"
+        raise unusable(file, message, f"Save the alpha channel as the map. {CURE_OF_MAPS}")
 
 
 def is_deep_grey(image: Image.Image) -> bool:

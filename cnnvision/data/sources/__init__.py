@@ -1,15 +1,19 @@
 """One string names a data set, in every command: ``open_source("voc:DIR", "train")``.
 
 This file holds the table of kinds; each kind lives in a room of its own. A kind is added by writing two functions (open,
-names of splits), a third that recognises its folders, and one line here.
+names of splits), a third that recognises its folders, and one line here. The folder alone is enough where one kind
+recognises it.
 """
 
 import dataclasses
 import pathlib
 from collections.abc import Callable
 
+from cnnvision.data.doubts import doubts_about
+from cnnvision.data.faults import Findings, refuse
 from cnnvision.data.sources import coco, csv_boxes, folders, instances, masks, tfds, voc
-from cnnvision.errors import DataError, nearest
+from cnnvision.data.sources.divided import PARTS, open_divided, undivided
+from cnnvision.errors import DataError, listed, nearest
 from cnnvision.storage import local_copy
 from cnnvision.types import Source
 
@@ -63,13 +67,27 @@ def open_source(name: str, split: str, classes: tuple[str, ...] | None = None) -
         DataSetError: (a DataError with `problems`) the data set cannot be used. EmptyDataError: nothing of it is left.
     """
     kind, rest = _kind(name)
-    return kind.open(rest, split, classes)
+    whole = undivided(kind.split_names(rest)) if kind.looks_right else None
+    if whole is not None and split in PARTS:
+        source = open_divided(rest, whole, split, classes, lambda *asked: kind.open(rest, *asked))
+    else:
+        source = kind.open(rest, split, classes)
+    if name.partition(":")[0] not in KINDS:
+        findings = Findings()
+        findings.add(name, f"the folder is taken for {source.name}", "Name it so where another kind is added.", "kept")
+        source.problems = [*findings.problems, *source.problems]
+    doubts = doubts_about(source)
+    source.problems = [*source.problems, *doubts]
+    refuse(source.name, doubts)
+    return source
 
 
 def split_names(name: str) -> tuple[str, ...]:
     """Names of a data set's splits, train first. Raises DataError where the data set is not known."""
     kind, rest = _kind(name)
-    return tuple(sorted(kind.split_names(rest), key=lambda split: (split != "train", split != "val", split)))
+    parts = kind.split_names(rest)
+    parts = PARTS if kind.looks_right and undivided(parts) is not None else parts
+    return tuple(sorted(parts, key=lambda split: (split != "train", split != "val", split)))
 
 
 def _kind(name: str) -> tuple[Kind, str]:
@@ -78,8 +96,13 @@ def _kind(name: str) -> tuple[Kind, str]:
         return KINDS[word], local_copy(rest)
     forms = ", ".join(kind.form for kind in KINDS.values())
     folder = pathlib.Path(local_copy(name)).expanduser()
-    if folder.is_dir():
+    if name and folder.is_dir():
         fitting = [known for known, kind in KINDS.items() if kind.looks_right and kind.looks_right(folder)]
-        guess = f"it looks like {fitting[0]}:{name}" if fitting else "and it looks like none"
-        raise DataError(f"Data {name!r} names a folder but not its kind; {guess}. Kinds: {forms}.")
+        fitting = fitting if fitting == ["folder"] else [known for known in fitting if known != "folder"]  # all are folders
+        if len(fitting) == 1:
+            return KINDS[fitting[0]], str(folder)
+        if fitting:
+            both = listed(f"{known}:{name}" for known in fitting)
+            raise DataError(f"Data {name!r} can be read in {len(fitting)} ways: name one of {both}.")
+        raise DataError(f"Data {name!r} names a folder but not its kind, and it looks like none. Kinds: {forms}.")
     raise DataError(f"Data {name!r}: there is no kind {word!r}.{nearest(word, KINDS)} Kinds: {forms}.")

@@ -1,8 +1,10 @@
 """`csv:DIR`: images in folders, and one CSV a split with a row for each object.
 
     DIR/train.csv    filename,width,height,class,xmin,ymin,xmax,ymax
-    DIR/train/...    the files that it names, relative to DIR/train or to DIR
+    DIR/train/...    the files that it names, relative to DIR/train, DIR/images/train, DIR/images or DIR
 
+A table whose name has the word for a split in it (train_labels.csv) is that split's; one without a header, or with other
+names of the columns, is read where its form is one that tools write (csv_columns.py).
 Boxes are continuous pixels: (0, 0, width, height) covers the whole image. Several rows with one filename are several
 objects; a row whose class and box are all blank is an image without objects. `width` and `height` may be blank or missing;
 where they are given and disagree with the image, the box was drawn on another picture and the example is left out. The
@@ -13,24 +15,23 @@ import dataclasses
 import pathlib
 
 from cnnvision.data.decode import SUFFIXES
-from cnnvision.data.faults import Findings, other_size, refuse, similar_names
+from cnnvision.data.faults import Findings, clean_name, other_size, refuse, similar_names
 from cnnvision.data.files import read_csv
+from cnnvision.data.sources.csv_columns import CORNERS, OPTIONAL, REQUIRED, columns_of
+from cnnvision.data.sources.named_files import NotFoundError, find
 from cnnvision.data.sources.records import (
     Record,
     RecordSource,
     class_cure,
     data_folder,
-    locate,
     measure,
-    near_file,
     objects_of,
-    resolve_split,
 )
-from cnnvision.errors import nearest
+from cnnvision.data.sources.splits import resolve_split, split_word, stands_for
+from cnnvision.errors import DataError, listed
 
-CORNERS = ("xmin", "ymin", "xmax", "ymax")
-REQUIRED = ("filename", "class", *CORNERS)
-OPTIONAL = ("width", "height")
+OTHER_TABLES = ("classes.csv", "class_dict.csv", "split.csv")
+"""Tables that list no boxes."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,13 +51,28 @@ class Row:
 
 
 def split_names(folder: str) -> tuple[str, ...]:
-    """Names of the splits of ``csv:DIR``: of its CSV files."""
-    return tuple(sorted(p.stem for p in data_folder("csv", folder).glob("*.csv") if not p.name.startswith(".")))
+    """Names of the splits of ``csv:DIR``: of its CSV files. Raises DataError where there are none."""
+    names = _tables(data_folder("csv", folder))
+    if not names:
+        there = ", ".join(sorted(p.name for p in data_folder("csv", folder).iterdir())[:10]) or "nothing"
+        raise DataError(f"csv:{folder}: should hold train.csv, with the columns {','.join(REQUIRED)}; there is {there}.")
+    return names
 
 
 def looks_right(root: pathlib.Path) -> bool:
-    """Whether `root` holds a CSV."""
-    return any(root.glob("*.csv"))
+    """Whether `root` holds a CSV of boxes."""
+    return any(_names_boxes(root / f"{name}.csv") for name in _tables(root))
+
+
+def _tables(root: pathlib.Path) -> tuple[str, ...]:
+    files = sorted(p for p in root.glob("*.csv") if not p.name.startswith(".") and p.name.lower() not in OTHER_TABLES)
+    return tuple(path.stem for path in files)
+
+
+def _names_boxes(path: pathlib.Path) -> bool:
+    findings = Findings()
+    table = read_csv(path, "", findings)
+    return table is not None and columns_of(table, path.name, findings) is not None
 
 
 def open_csv(folder: str, split: str, classes: tuple[str, ...] | None) -> RecordSource:
@@ -68,19 +84,22 @@ def open_csv(folder: str, split: str, classes: tuple[str, ...] | None) -> Record
     rows = _without_copies(read_rows(root / table, findings), table, findings)
     refuse(name, findings.problems)
     if classes is None:
-        elsewhere = part != "train" and "train" in splits
-        declaring = (read_rows(root / "train.csv", Findings()) if elsewhere else []) or rows
+        train = stands_for("train", splits) or part
+        declaring = (read_rows(root / f"{train}.csv", Findings()) if train != part else []) or rows
         classes = tuple(sorted({row.cells["class"] for row in declaring} - {""}))
-        similar_names(classes, "train.csv" if "train" in splits else table, findings)
+        similar_names(classes, f"{train}.csv", findings)
+    word = split_word(part) or part
+    folders = [root / part, root / word, root / "images" / word, root / "images", root]
+    folders = [folder for folder in dict.fromkeys(folders) if folder == root or folder.is_dir()]
     names = dict.fromkeys(row.filename for row in rows)
     images: dict[str, list[Row]] = {}
     for row in rows:
         if names[row.filename] is None:
-            names[row.filename] = _locate(root, part, row, findings) or ""
+            names[row.filename] = _locate(root, folders, table, row, findings) or ""
         if names[row.filename]:
             images.setdefault(names[row.filename], []).append(row)
     files = [(path, pathlib.Path(path).relative_to(root).as_posix()) for path in images]
-    _report_unlisted(root, part, {file for _, file in files}, findings)
+    _report_unlisted(root, [root / part, root / word], table, {file for _, file in files}, findings)
     records = []
     for (path, file), size in zip(files, measure(files, findings), strict=True):
         if size and _same_size(images[path], size, table, findings):
@@ -92,32 +111,20 @@ def open_csv(folder: str, split: str, classes: tuple[str, ...] | None) -> Record
 def read_rows(path: pathlib.Path, findings: Findings) -> list[Row]:
     """The rows of one CSV that have as many cells as its header; what is wrong with the others goes into `findings`."""
     table = read_csv(path, ",".join(REQUIRED), findings)
-    if not table or not _has_columns(path.name, table.columns, findings):
+    found = table and columns_of(table, path.name, findings)
+    if not found:
         return []
+    columns, bare = found
     rows = []
-    for line, cells in table.rows:
-        if len(cells) == len(table.columns):
-            rows.append(Row(line, dict(zip(table.columns, cells, strict=True))))
+    for line, cells in [(1, table.first), *table.rows] if bare else table.rows:
+        if len(cells) == len(columns):
+            named = dict(zip(columns, cells, strict=True))
+            rows.append(Row(line, {**named, "class": clean_name(named["class"])}))
             continue
-        message = f"the row has {len(cells)} cells, the header {len(table.columns)}"
+        message = f"the row has {len(cells)} cells, the header {len(columns)}"
         cure, value = 'Put a name with a delimiter in it into "quotes".', table.delimiter.join(cells)
         findings.add(path.name, message, cure, "object left out", f"row {line}", value=value)
     return rows
-
-
-def _has_columns(file: str, columns: list[str], findings: Findings) -> bool:
-    missing = [column for column in REQUIRED if column not in columns]
-    for column in missing:
-        known = [c for c in columns if c not in REQUIRED + OPTIONAL]
-        cure = f"The header should be {','.join(REQUIRED)}, with {' and '.join(OPTIONAL)} where known."
-        if known:
-            cure += f" Unused columns:{nearest(column, known).replace(' Known:', '')}"
-        findings.add(file, "the column is missing", cure, "refused", "header", column, ",".join(columns))
-    doubled = [column for column in dict.fromkeys(columns) if column in REQUIRED + OPTIONAL and columns.count(column) > 1]
-    for column in doubled:
-        cure = "Delete one of them."
-        findings.add(file, "the column is there twice", cure, "refused", "header", column, ",".join(columns))
-    return not missing + doubled
 
 
 def _without_copies(rows: list[Row], file: str, findings: Findings) -> list[Row]:
@@ -131,27 +138,22 @@ def _without_copies(rows: list[Row], file: str, findings: Findings) -> list[Row]
     return list(first.values())
 
 
-def _locate(root: pathlib.Path, part: str, row: Row, findings: Findings) -> str | None:
-    def add(message: str, cure: str) -> None:
-        findings.add(f"{part}.csv", message, cure, "left out", f"row {row.line}", "filename", row.filename)
-
-    if not row.filename:
-        return add("the row names no file", "Fill it in.")
+def _locate(root: pathlib.Path, folders: list[pathlib.Path], table: str, row: Row, findings: Findings) -> str | None:
     try:
-        path = locate(row.filename, (root / part, root))
-    except ValueError:
-        return add("the file lies outside the data set's folder, and is not opened", "Name files within it.")
-    if path is None:
-        hint = near_file(row.filename, root / part, findings) or near_file(row.filename, root, findings)
-        add(f"there is no such file; looked in {part}/ and in the data set's folder", f"Add it, or delete the row.{hint}")
-    return path
+        if not row.filename:
+            raise NotFoundError("the row names no file", "Fill it in.")
+        what = listed(f"{f.relative_to(root).as_posix()}/" if f != root else "the data set's folder" for f in folders)
+        return find(row.filename, folders, root, what, findings)
+    except NotFoundError as error:
+        findings.add(table, error.message, error.cure, "left out", f"row {row.line}", "filename", row.filename)
+        return None
 
 
-def _report_unlisted(root: pathlib.Path, part: str, listed: set[str], findings: Findings) -> None:
-    for path in sorted((root / part).rglob("*")):
+def _report_unlisted(root: pathlib.Path, own: list[pathlib.Path], table: str, listed: set[str], findings: Findings) -> None:
+    for path in sorted(path for folder in dict.fromkeys(own) for path in folder.rglob("*")):
         file = path.relative_to(root).as_posix()
         if path.suffix.lower() in SUFFIXES and file not in listed and not path.name.startswith("."):
-            findings.add(file, f"the image has no row in {part}.csv", "Add a row, or delete the image.", "left out")
+            findings.add(file, f"the image has no row in {table}", "Add a row, or delete the image.", "left out")
 
 
 def _same_size(rows: list[Row], size: tuple[int, int], file: str, findings: Findings) -> bool:
@@ -160,10 +162,12 @@ def _same_size(rows: list[Row], size: tuple[int, int], file: str, findings: Find
         texts = [row.cells.get(column, "") for column in OPTIONAL]
         values = [_number(text) for text in texts]
         for column, text, value, actual in zip(OPTIONAL, texts, values, (size[1], size[0]), strict=True):
-            if text and value != actual:
-                message = "the cell is not a number" if value is None else other_size(*values, size)
-                cure = "Correct the row; or blank width and height, where its box is right."
-                findings.add(file, message, cure, "left out", row.record, column, text)
+            if text and value is None:
+                message, cure = "the cell is not a number, and was not compared with the image", "Correct it, or blank it."
+                findings.add(file, message, cure, "kept", row.record, column, text)
+            elif text and value != actual:
+                declared = [actual if v is None else v for v, actual in zip(values, (size[1], size[0]), strict=True)]
+                findings.add(file, *other_size(*declared, size), "left out", row.record, column, text)
                 return False
     return True
 

@@ -3,57 +3,57 @@
     DIR/train/CLASS/any/depth/*.jpg        or        DIR/CLASS/any/depth/*.jpg
     DIR/val/CLASS/any/depth/*.jpg
 
-In the second form the files are divided, about 80 of 100 into train and the rest into val, by a hash of each file's path
-within DIR: the same on every machine, and unchanged for the others when files are added.
+Split folders may be called as people call them: Training, Testing, test_set, seg_train/seg_train. Of the second form
+sources/division.py makes train and val.
 """
 
-import hashlib
 import os
 import pathlib
 
 from cnnvision.data.decode import SUFFIXES
 from cnnvision.data.faults import Findings, similar_names
-from cnnvision.data.sources.records import Record, RecordSource, class_cure, data_folder, measure, resolve_split
+from cnnvision.data.sources.records import Record, RecordSource, class_cure, data_folder, measure
+from cnnvision.data.sources.splits import SPLIT_FOLDERS, WHOLE, resolve_split, split_word, stands_for
 
-SPLIT_FOLDERS = ("train", "training", "val", "valid", "validation", "dev", "test", "testing")
-TRAIN_SHARE = 0.8
+TRAIN = {"train", "training"}
 IGNORED = ("thumbs.db", "desktop.ini", "__macosx")
 """What operating systems leave behind; names with a leading dot as well."""
 
 
 def split_names(folder: str) -> tuple[str, ...]:
-    """Names of the splits of ``folder:DIR``: of its split folders, or train and val where it has none."""
-    return _split_folders(data_folder("folder", folder)) or ("train", "val")
+    """Names of the splits of ``folder:DIR``: of its split folders; "" where it has none."""
+    return tuple(_split_folders(_unwrapped(data_folder("folder", folder)))) or (WHOLE,)
 
 
 def looks_right(root: pathlib.Path) -> bool:
     """Whether `root` holds class folders with images, or split folders of them."""
-    parts = [root / split for split in _split_folders(root)] or [root]
-    return any(files_below(classes) for part in parts for classes in _folders(part)[:3])
+    root = _unwrapped(root)
+    parts = [*_split_folders(root).values()] or [root]
+    return any(
+        path.lower().endswith(SUFFIXES) for part in parts for classes in _folders(part)[:3] for path in files_below(classes)
+    )
 
 
 def open_folder(folder: str, split: str, classes: tuple[str, ...] | None) -> RecordSource:
     """Opens ``folder:DIR``; see `cnnvision.data.sources.open_source`."""
     name, root, findings = f"folder:{folder}", data_folder("folder", folder), Findings()
-    splits = _split_folders(root)
-    part = resolve_split(name, split, splits or ("train", "val"), findings)
-    base = root / part if splits else root
+    inner = _unwrapped(root)
+    if inner != root:
+        message = "the one folder within holds everything, and is read in place of the data set's own"
+        findings.add(inner.relative_to(root).as_posix(), message, f"Name folder:{inner}.", "kept")
+    splits = _split_folders(inner)
+    part = resolve_split(name, split, splits or (WHOLE,), findings)
+    base = splits.get(part, inner)
     folders = _folders(base)
-    if not splits:
-        findings.add(
-            ".",
-            "there are no split folders, so about 80 of 100 files are train and the others val, by a hash of their paths",
-            "Make DIR/train/CLASS and DIR/val/CLASS to divide them yourself.",
-            "kept",
-        )
     if classes is None:
-        declaring = root / "train" if "train" in splits else base
+        declaring = splits.get(stands_for("train", splits), base)
         classes = tuple(f.name for f in _folders(declaring))
         similar_names(classes, declaring.relative_to(root).as_posix(), findings)
     _report_stray_images(root, base, findings)
+    _report_unread(root, inner, splits, findings)
     files, unknown = [], 0
     for class_folder in folders:
-        found = [(path, file) for path, file in _images(root, class_folder, findings) if splits or division(file) == part]
+        found = _images(root, class_folder, findings)
         if class_folder.name in classes:
             files += [(path, file, classes.index(class_folder.name)) for path, file in found]
         else:
@@ -64,14 +64,46 @@ def open_folder(folder: str, split: str, classes: tuple[str, ...] | None) -> Rec
     return RecordSource(name, split, classes, records, findings, len(files) + unknown)
 
 
-def _split_folders(root: pathlib.Path) -> tuple[str, ...]:
-    """Split folders are told from class folders of the same name (a train is also a vehicle) by holding folders."""
-    present = [name for name in SPLIT_FOLDERS if _folders(root / name)]
-    others = [f for f in _folders(root) if f.name not in SPLIT_FOLDERS]
-    return tuple(present) if "train" in present or not others else ()
+def _split_folders(root: pathlib.Path) -> dict[str, pathlib.Path]:
+    """Name -> folder of classes. Split folders are told from class folders of the same name (a train is also a vehicle) by
+    holding folders; where a name has other words beside, one of the folders must be train's, and another no train's.
+    """
+    folders = {folder.name: _inner(folder) for folder in _folders(root)}
+    bare = {name: inner for name, inner in folders.items() if name.casefold() in SPLIT_FOLDERS and _folders(inner)}
+    others = [name for name in folders if name.casefold() not in SPLIT_FOLDERS]
+    words = {split_word(name) for name in bare}
+    if words & TRAIN or (bare and not others):
+        return bare
+    wordy = {name: inner for name, inner in folders.items() if split_word(name) and _folders(inner)}
+    words = {split_word(name) for name in wordy}
+    return wordy if words & TRAIN and words - TRAIN else {}
+
+
+def _inner(folder: pathlib.Path) -> pathlib.Path:
+    """The folder, or the one within that repeats its split: archives are often packed so (seg_train/seg_train)."""
+    within = _folders(folder)
+    repeats = len(within) == 1 and split_word(within[0].name) and split_word(within[0].name) == split_word(folder.name)
+    return within[0] if repeats else folder
+
+
+def _unwrapped(root: pathlib.Path) -> pathlib.Path:
+    """The folder that holds classes or splits: the one within, where there is one alone that holds folders and it is called
+    like no split."""
+    within = _folders(root)
+    alone = len(within) == 1 and not split_word(within[0].name) and _folders(within[0])
+    return _unwrapped(within[0]) if alone and not any(p.suffix.lower() in SUFFIXES for p in root.iterdir()) else root
+
+
+def _report_unread(root: pathlib.Path, base: pathlib.Path, splits: dict[str, pathlib.Path], findings: Findings) -> None:
+    for folder in _folders(base) if splits else ():
+        if folder.name not in splits and any(path.lower().endswith(SUFFIXES) for path in files_below(folder)):
+            file = folder.relative_to(root).as_posix()
+            message = f"the folder is no split, and is not read; {', '.join(splits)} are"
+            findings.add(file, message, "Move its images into class folders of a split, or delete it.", "left out")
 
 
 def _folders(folder: pathlib.Path) -> list[pathlib.Path]:
+    """The folders in a folder, sorted, without what operating systems leave behind."""
     return sorted(p for p in folder.iterdir() if p.is_dir() and not ignored(p.name)) if folder.is_dir() else []
 
 
@@ -127,9 +159,3 @@ def _report_unknown_class(
         field="class",
         value=class_folder.name,
     )
-
-
-def division(file: str) -> str:
-    """train or val, for a file of a data set without split folders. Args: file: its path within the data set's folder."""
-    share = int.from_bytes(hashlib.sha256(file.encode("utf-8", "surrogateescape")).digest()[:8], "big") / 2**64
-    return "train" if share < TRAIN_SHARE else "val"

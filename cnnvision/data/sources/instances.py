@@ -15,13 +15,13 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from cnnvision.data.decode import SUFFIXES, decode_map, has_16_bits
+from cnnvision.data.decode import decode_map
 from cnnvision.data.faults import Findings, RecordError, refuse
 from cnnvision.data.files import decode_text, read_bytes
 from cnnvision.data.maps.class_ids import check_map_size, instance_table, masks_of
 from cnnvision.data.sources import pairs
-from cnnvision.data.sources.folders import files_below
-from cnnvision.data.sources.pairs import Pair, PairFolder, find_layout, measured, open_pairs
+from cnnvision.data.sources.pairs import Pair, PairFolder, measured, open_pairs
+from cnnvision.data.sources.pairs_layout import find_layout, first_has_16_bits
 from cnnvision.data.sources.records import Planes, Record, RecordSource, class_cure
 from cnnvision.types import Masks, Objects, Problem
 
@@ -84,9 +84,8 @@ def split_names(folder: str) -> tuple[str, ...]:
 
 def looks_right(root: pathlib.Path) -> bool:
     """Whether `root` holds folders of images and of masks, side by side, whose first mask has 16 bits."""
-    masks = next((masks for _, masks in find_layout(root).values()), None)
-    file = next((path for path in files_below(masks) if path.lower().endswith(SUFFIXES)), None) if masks else None
-    return file is not None and has_16_bits(file)
+    part = next(iter(find_layout(root, "instances").values()), None)
+    return part is not None and first_has_16_bits(part) is True
 
 
 def open_instances(folder: str, split: str, classes: tuple[str, ...] | None) -> InstanceSource:

@@ -5,6 +5,7 @@ import os
 import pathlib
 
 from cnnvision.data.decode import SUFFIXES, decode_image
+from cnnvision.data.sources.folders import ignored
 from cnnvision.errors import DataError
 from cnnvision.storage import is_remote, local_copy
 from cnnvision.types import Example, Masks
@@ -20,6 +21,7 @@ class LooseImages:
 
     Attributes:
         files: the paths, in order of their ids.
+        skipped: the files of the folder that are not named like images.
         ids: the paths below the folder that holds all of them.
 
     Raises:
@@ -31,20 +33,26 @@ class LooseImages:
     semantic_classes: tuple[str, ...] = ()
 
     def __init__(self, images: str, without: os.PathLike | None = None):
-        images = local_copy(images)
+        images, skipped = local_copy(images), []
         # Not resolved: a link to an image has the name that its owner gave it.
         path = pathlib.Path(os.path.abspath(pathlib.Path(images).expanduser()))
         if path.is_dir():
-            found = [file for file in path.rglob("*") if file.suffix.lower() in SUFFIXES and file.name[0] != "."]
+            files = [file for file in path.rglob("*") if file.name[0] != "." and not ignored(file.name)]
+            found = [file for file in files if file.suffix.lower() in SUFFIXES]
+            skipped = [file for file in files if file.suffix.lower() not in SUFFIXES]
             what = f"no file below the folder {images} is named like an image ({', '.join(SUFFIXES)})"
         else:
             found = [path] if path.is_file() else [pathlib.Path(file) for file in glob.glob(str(path), recursive=True)]
             what = f"{images} is no folder, no file, and no pattern that matches a file"
         own = None if without is None or is_remote(without) else os.path.abspath(without)
-        found = [file for file in found if file.is_file() and not (own and file.is_relative_to(own))]
+        found, skipped = (
+            [file for file in files if file.is_file() and not (own and file.is_relative_to(own))]
+            for files in (found, skipped)
+        )
         if not found:
             raise DataError(f"--images: {what}")
         self.area_ranges, self.problems = {}, []
+        self.skipped = tuple(sorted(skipped))
         self.files = tuple(sorted(found))
         root = path if path.is_dir() else os.path.commonpath([file.parent for file in self.files])
         self.ids = tuple(file.relative_to(root).as_posix() for file in self.files)

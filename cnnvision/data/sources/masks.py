@@ -15,9 +15,10 @@ from cnnvision.data.faults import Findings, refuse, refuse_empty
 from cnnvision.data.files import read_bytes
 from cnnvision.data.maps.class_tables import FILE, ClassTable, infer_table, read_table
 from cnnvision.data.sources import pairs
-from cnnvision.data.sources.pairs import PairFolder, find_layout, measured, open_pairs
-from cnnvision.data.sources.records import Planes, Record, RecordSource, resolve_split
-from cnnvision.errors import DataError
+from cnnvision.data.sources.pairs import PairFolder, measured, open_pairs
+from cnnvision.data.sources.pairs_layout import find_layout, first_has_16_bits
+from cnnvision.data.sources.records import Planes, Record, RecordSource
+from cnnvision.data.sources.splits import stands_for
 from cnnvision.types import Masks
 
 
@@ -56,8 +57,9 @@ def split_names(folder: str) -> tuple[str, ...]:
 
 
 def looks_right(root: pathlib.Path) -> bool:
-    """Whether `root` holds folders of images and of masks, side by side."""
-    return bool(find_layout(root))
+    """Whether `root` holds folders of images and of masks, side by side, whose first mask has at most 8 bits."""
+    part = next(iter(find_layout(root).values()), None)
+    return part is not None and first_has_16_bits(part) is False
 
 
 def open_masks(folder: str, split: str, classes: tuple[str, ...] | None) -> MaskSource:
@@ -78,6 +80,12 @@ def open_masks(folder: str, split: str, classes: tuple[str, ...] | None) -> Mask
         )
         maps = [(pair.mask, pair.mask_file) for pair in declaring]
         table, broken = infer_table(maps, opened.masks_of(part), findings)
+        if table and len(table.names) == 1:
+            message = f"every pixel of the {len(maps)} maps has the value {table.names[0]}: one class, and nothing to learn"
+            cure = (
+                f"Look at the masks: what was drawn may have been lost on the way. {FILE} (value,name) would name classes."
+            )
+            findings.add(opened.masks_of(part), message, cure, "refused", "", "value", table.names[0])
     refuse(opened.name, findings.problems)
     findings.problems += [broken[pair.mask] for pair, _ in usable if pair.mask in broken]
     records = [Record(pair.id, pair.image, size, map=pair.mask) for pair, size in usable if pair.mask not in broken]
@@ -86,7 +94,4 @@ def open_masks(folder: str, split: str, classes: tuple[str, ...] | None) -> Mask
 
 def _declaring(opened: PairFolder) -> str:
     """The split whose masks declare the classes: train where there is one."""
-    try:
-        return resolve_split(opened.name, "train", pairs.split_names(opened.kind, opened.folder), Findings())
-    except DataError:
-        return opened.part
+    return next(name for name in (stands_for("train", opened.layout), opened.part) if name is not None)

@@ -3,9 +3,9 @@
     DIR/SPLIT/image/any/depth/NAME.*    or    DIR/image/SPLIT/...    or    DIR/image/...
     DIR/SPLIT/mask/any/depth/NAME.*           DIR/mask/SPLIT/...           DIR/mask/...
 
-The folders may also be called images, img, imgs; and masks, label, labels, annotation, annotations. An image and its mask
-have one path within their folders, up to the suffix of the file and a ``_mask`` or ``_label`` at the end of the mask's name.
-In the third form the pairs are divided into train and val as the files of `folder:DIR` are, by a hash of the image's path.
+Other names of folders, and the forms of mmsegmentation, CamVid and Pascal VOC, are told in pairs_layout.py. An image and its
+mask have one path within their folders, up to the suffix of the file and an ending of the mask's name (`STEM_ENDINGS`). The
+third form is divided into train and val (sources/division.py).
 """
 
 import dataclasses
@@ -14,17 +14,16 @@ import pathlib
 
 from cnnvision.data.decode import SUFFIXES
 from cnnvision.data.faults import Findings
-from cnnvision.data.sources.folders import SPLIT_FOLDERS, division, files_below, ignored
-from cnnvision.data.sources.records import data_folder, maps_fit, measure, near_file, resolve_split
+from cnnvision.data.files import decode_text
+from cnnvision.data.sources.folders import files_below
+from cnnvision.data.sources.named_files import namesakes, near_file
+from cnnvision.data.sources.pairs_layout import IMAGE_FOLDERS, MASK_FOLDERS, Part, find_layout, folders_in
+from cnnvision.data.sources.records import data_folder, maps_fit, measure
+from cnnvision.data.sources.splits import resolve_split
 from cnnvision.errors import DataError
 
-IMAGE_FOLDERS = ("image", "images", "img", "imgs")
-MASK_FOLDERS = ("mask", "masks", "label", "labels", "annotation", "annotations")
-STEM_ENDINGS = ("_mask", "_label")
+STEM_ENDINGS = ("_mask", "_label", "_L")
 """What a mask's name may have beyond its image's."""
-
-Layout = dict[str, tuple[pathlib.Path, pathlib.Path]]
-"""Split -> (folder of images, folder of masks); the one split "" where there are no folders of splits."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,7 +56,7 @@ class PairFolder:
     folder: str
     root: pathlib.Path
     part: str
-    layout: Layout
+    layout: dict[str, Part]
 
     @property
     def name(self) -> str:
@@ -66,13 +65,15 @@ class PairFolder:
 
     def masks_of(self, part: str) -> str:
         """The folder of a split's masks, relative to the data set's folder, for messages."""
-        return self.layout["" if "" in self.layout else part][1].relative_to(self.root).as_posix()
+        return self.layout[part].masks.relative_to(self.root).as_posix()
 
     def pairs(self, part: str, findings: Findings) -> list[Pair]:
         """The pairs of one split; files without a partner are reported."""
-        divided = "" in self.layout
-        images, masks = self.layout["" if divided else part]
-        image_files, mask_files = (_by_stem(self.root, folder, findings) for folder in (images, masks))
+        at = self.layout[part]
+        image_files, mask_files = (_by_stem(self.root, folder, findings) for folder in (at.images, at.masks))
+        if at.list:
+            image_files = self._listed(at.list, image_files, findings)
+            mask_files = {stem: file for stem, file in mask_files.items() if stem in image_files}
         partners = {stem: mask_files.pop(stem) for stem in image_files if stem in mask_files}
         for stem in image_files.keys() - partners.keys():
             longer = next((stem + ending for ending in STEM_ENDINGS if stem + ending in mask_files), None)
@@ -80,57 +81,55 @@ class PairFolder:
                 partners[stem] = mask_files.pop(longer)
         pairs = []
         for stem, (path, file) in image_files.items():
-            if divided and division(file) != part:
-                continue
             if stem in partners:
                 pairs.append(Pair(path, file, *partners[stem]))
             else:
-                where = masks.relative_to(self.root).as_posix()
-                cure = f"Add {where}/{stem}.png, or delete the image.{near_file(f'{stem}.png', masks, findings)}"
+                where = at.masks.relative_to(self.root).as_posix()
+                hint = near_file(f"{stem}.png", at.masks, findings)
+                cure = f"Add {where}/{stem}.png, or delete the image.{hint}"
                 findings.add(file, "the image has no mask", cure, "left out")
         for _, file in mask_files.values():
             findings.add(file, "the mask has no image", "Add the image, or delete the mask.", "left out")
         return pairs
 
+    def _listed(self, path: pathlib.Path, files: dict[str, tuple[str, str]], findings: Findings) -> dict:
+        """The images that a list names, in its order."""
+        file = path.relative_to(self.root).as_posix()
+        names = [line.strip() for line in decode_text(path.read_bytes(), file, findings).splitlines() if line.strip()]
+        for name in names:
+            if name not in files:
+                cure = f"Add it, or delete the line.{namesakes(f'{name}.jpg', self.root, findings)}"
+                findings.add(file, "there is no image of this name", cure, "left out", "", "name", name)
+        return {name: files[name] for name in dict.fromkeys(names) if name in files}
+
 
 def open_pairs(kind: str, folder: str, split: str, findings: Findings) -> PairFolder:
     """Finds the folders of ``kind:folder``. Raises DataError where it holds no pairs, or has no such split."""
     root = data_folder(kind, folder)
-    layout = find_layout(root)
-    if not layout:
-        there = ", ".join(sorted(p.name for p in root.iterdir())[:10]) or "nothing"
-        raise DataError(f"{kind}:{folder}: should hold SPLIT/images and SPLIT/masks, or images and masks; there is {there}.")
-    part = resolve_split(f"{kind}:{folder}", split, _names(layout), findings)
-    if "" in layout:
-        message = (
-            "there are no split folders, so about 80 of 100 images are train and the others val, by a hash of their paths"
-        )
-        cure = "Make DIR/train/images, DIR/train/masks, DIR/val/images and DIR/val/masks to divide them yourself."
-        findings.add(".", message, cure, "kept")
-    for side, names in zip(layout["" if "" in layout else part], (IMAGE_FOLDERS, MASK_FOLDERS), strict=True):
+    layout = layout_of(kind, folder)
+    part = resolve_split(f"{kind}:{folder}", split, layout, findings)
+    for side, names in ((layout[part].images, IMAGE_FOLDERS), (layout[part].masks, MASK_FOLDERS)):
         beside = side if side.name.casefold() in names else side.parent
-        for other in _folders(beside.parent):
+        for other in folders_in(beside.parent) if beside.name.casefold() in names else ():
             if other != beside and other.name.casefold() in names:
                 file = other.relative_to(root).as_posix()
                 findings.add(file, f"the folder is not read, {beside.name} is", "Delete or rename one of them.", "kept")
     return PairFolder(kind, folder, root, part, layout)
 
 
+def layout_of(kind: str, folder: str) -> dict[str, Part]:
+    """Where the pairs of ``kind:folder`` lie. Raises DataError, which says what is there instead, where it holds none."""
+    root = data_folder(kind, folder)
+    layout = find_layout(root, kind)
+    if not layout:
+        there = ", ".join(sorted(p.name for p in root.iterdir())[:10]) or "nothing"
+        raise DataError(f"{kind}:{folder}: should hold SPLIT/images and SPLIT/masks, or images and masks; there is {there}.")
+    return layout
+
+
 def split_names(kind: str, folder: str) -> tuple[str, ...]:
-    """Names of the splits of ``kind:folder``: of its split folders, or train and val where it has none."""
-    return _names(find_layout(data_folder(kind, folder)))
-
-
-def find_layout(root: pathlib.Path) -> Layout:
-    """Where the pairs lie; nothing where `root` holds none."""
-    found = {folder.name: _sides(folder) for folder in _folders(root)}
-    splits = {name: sides for name, sides in found.items() if sides}
-    own = _sides(root)
-    if splits or not own:
-        return splits
-    images, masks = own
-    inner = [f.name for f in _folders(images) if f.name in SPLIT_FOLDERS and (masks / f.name).is_dir()]
-    return {name: (images / name, masks / name) for name in inner} or {"": own}
+    """Names of the splits of ``kind:folder``: of its split folders; "" where it has none. Raises DataError for no pairs."""
+    return tuple(layout_of(kind, folder))
 
 
 def measured(pairs: list[Pair], findings: Findings) -> list[tuple[Pair, tuple[int, int]]]:
@@ -138,21 +137,6 @@ def measured(pairs: list[Pair], findings: Findings) -> list[tuple[Pair, tuple[in
     sizes = measure([(pair.image, pair.id) for pair in pairs], findings)
     fit = maps_fit([(pair.mask, pair.mask_file) for pair in pairs], sizes, findings)
     return [(pair, size) for pair, size, fits in zip(pairs, sizes, fit, strict=True) if size and fits]
-
-
-def _names(layout: Layout) -> tuple[str, ...]:
-    return ("train", "val") if "" in layout else tuple(layout)
-
-
-def _sides(folder: pathlib.Path) -> tuple[pathlib.Path, pathlib.Path] | None:
-    """The folders of images and of masks within `folder`, or None where one is missing."""
-    there = {inner.name.casefold(): inner for inner in _folders(folder)}
-    sides = [next((there[name] for name in names if name in there), None) for names in (IMAGE_FOLDERS, MASK_FOLDERS)]
-    return (sides[0], sides[1]) if sides[0] and sides[1] else None
-
-
-def _folders(folder: pathlib.Path) -> list[pathlib.Path]:
-    return sorted(p for p in folder.iterdir() if p.is_dir() and not ignored(p.name))
 
 
 def _by_stem(root: pathlib.Path, folder: pathlib.Path, findings: Findings) -> dict[str, tuple[str, str]]:

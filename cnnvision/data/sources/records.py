@@ -5,9 +5,8 @@ import dataclasses
 import difflib
 import functools
 import hashlib
-import os
 import pathlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -21,12 +20,6 @@ from cnnvision.types import COCO_AREA_RANGES, Example, Masks, Objects, Problem
 Planes = tuple[Objects | None, np.ndarray | None, np.ndarray | None]
 """Objects, semantic map and cells of an `Example`."""
 
-SPLIT_ALIASES = {"train": ("training",), "val": ("validation", "valid", "dev", "test"), "test": ("testing",)}
-"""split asked for -> the names that are taken in its place, in this order, where it does not exist itself."""
-
-
-_COMPARED = 50
-"""From this number of problems on, missing files are no longer compared with those that are there."""
 _CHUNK = 4096
 """Files that the threads work on at a time."""
 
@@ -187,78 +180,9 @@ def data_folder(kind: str, folder: str) -> pathlib.Path:
     raise DataError(f"{kind}:{folder}: there is no folder {missing!r} in {parent}.{nearest(missing, beside)}")
 
 
-def resolve_split(name: str, split: str, available: Iterable[str], findings: Findings) -> str:
-    """The split itself where it exists, else the one that stands for it (`SPLIT_ALIASES`), which is reported.
-
-    Raises:
-        DataError: there is none.
-    """
-    available = tuple(available)
-    if split in available:
-        return split
-    for other in SPLIT_ALIASES.get(split, ()):
-        if other in available:
-            findings.add(
-                name, f"has no split {split!r}, so {other!r} is used for it", f"Splits: {', '.join(available)}.", "kept"
-            )
-            return other
-    raise DataError(f"{name} has no split {split!r}.{nearest(split, available)}")
-
-
-def locate(name: str, folders: Sequence[pathlib.Path]) -> str | None:
-    """Finds a file that an annotation names, in the first of some folders that has it.
-
-    Args:
-        name: as the annotation has it; backslashes count as slashes.
-        folders: where to look.
-
-    Returns:
-        Its path, or None where no folder has it.
-
-    Raises:
-        ValueError: the name, or a link that it leads to, leaves the folder: such a file is never opened.
-    """
-    name = name.replace("\\", "/")
-    if not name or "\0" in name or os.path.isabs(name) or name[1:2] == ":" or ".." in name.split("/"):
-        raise ValueError(name)
-    for folder in folders:
-        path = os.path.join(folder, name)
-        if os.path.isfile(path):
-            path = os.path.normpath(path)
-            if not os.path.realpath(path).startswith(_real(str(folder)) + os.sep):
-                raise ValueError(name)
-            return path
-    return None
-
-
-def near_file(name: str, folder: pathlib.Path, findings: Findings) -> str:
-    """`` Did you mean 'x'?``, where the folder that a missing file should lie in has one with a similar name.
-
-    Only for the first of many problems: comparing names takes milliseconds, and thousands of files may be missing.
-    """
-    if len(findings.problems) >= _COMPARED:
-        return ""
-    wanted = pathlib.PurePosixPath(name.replace("\\", "/"))
-    close = difflib.get_close_matches(wanted.name, _names(folder / wanted.parent), n=1, cutoff=0.7)
-    return f" Did you mean {(wanted.parent / close[0]).as_posix()!r}?" if close else ""
-
-
 @functools.lru_cache(maxsize=1024)
 def class_cure(name: str, classes: tuple[str, ...]) -> str:
     """What to do about a class name that is not among `classes`; names the nearest one."""
     near = difflib.get_close_matches(name, classes, n=3)
     few = classes if len(classes) <= 40 else near or (*classes[:3], f"… {len(classes) - 3} more")
     return f"Correct the name, or leave the record out.{nearest(name, few)}"
-
-
-@functools.lru_cache(maxsize=64)
-def _real(folder: str) -> str:
-    return os.path.realpath(folder)
-
-
-@functools.lru_cache(maxsize=64)
-def _names(folder: pathlib.Path) -> list[str]:
-    try:
-        return sorted(os.listdir(folder))[:2000]
-    except (OSError, ValueError):
-        return []

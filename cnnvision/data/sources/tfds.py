@@ -26,7 +26,8 @@ from cnnvision.data.decode import decode_image, decode_map, image_size
 from cnnvision.data.faults import Findings, RecordError, refuse_empty
 from cnnvision.data.maps.class_ids import class_map, instance_masks
 from cnnvision.data.sources import tfds_prepared
-from cnnvision.data.sources.records import class_cure, resolve_split
+from cnnvision.data.sources.records import class_cure
+from cnnvision.data.sources.splits import resolve_split
 from cnnvision.errors import DataError
 from cnnvision.types import COCO_AREA_RANGES, IGNORE, Example, Masks, Objects, Problem
 

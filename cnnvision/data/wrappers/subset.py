@@ -37,6 +37,10 @@ class Subset(Wrapped):
         """As the whole source's `read`, with an index into this part."""
         return self.source.read(self.indices[index], image, masks)
 
+    def original(self, index: int) -> tuple[str, bytes]:
+        """As that of the whole source, where it has one, with an index into this part."""
+        return self.source.original(self.indices[index])
+
     def map_digest(self, index: int) -> str:
         """As that of the whole source, where it has one (sources/records.py), with an index into this part."""
         return self.source.map_digest(self.indices[index])
@@ -112,6 +116,10 @@ def _listed(names: Sequence[str]) -> str:
     return ", ".join(names[:20]) + (" …" if len(names) > 20 else "")
 
 
+WANTED = {"class": "class", "objects": "object"}
+"""Target -> what an example must have to be learnt from."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Selection:
     """Attributes: source: the usable part; left_out: how many examples are not in it; reason: why, for people."""
@@ -127,15 +135,28 @@ def usable(source: Source, inputs: InputSpec) -> Selection:
     Only where annotations are known without reading the images (`source.annotations_at_hand`); elsewhere everything is
     kept: an example without a class carries no loss, one without an object teaches a detector its background alone.
     """
-    wants = {"class": "class", "objects": "object"}
-    if inputs.target not in wants or not getattr(source, "annotations_at_hand", False):
+    if inputs.target not in WANTED or not getattr(source, "annotations_at_hand", False):
         return Selection(source, 0, "")
+    keep, reason = learnable(source, inputs.target)
+    return Selection(Subset(source, keep) if reason else source, len(source) - len(keep), reason)
 
-    def has_target(example: Example) -> bool:
+
+def learnable(source: Source, target: str) -> tuple[list[int], str]:
+    """The indices of examples that have a target; and how many have none and why, for people, "" where all have one.
+
+    Args:
+        source: whose annotations are at hand.
+        target: "class" or "objects".
+    """
+    keep, crowded = [], 0
+    for index in range(len(source)):
+        example = source.read(index, image=False)
         largest = example.objects.largest() if example.objects is not None else None
-        return largest is not None or (inputs.target == "class" and example.label is not None)
-
-    keep = [index for index in range(len(source)) if has_target(source.read(index, image=False))]
-    left_out = len(source) - len(keep)
-    reason = f"{left_out} of {len(source)} images have no {wants[inputs.target]} to learn from" if left_out else ""
-    return Selection(Subset(source, keep) if left_out else source, left_out, reason)
+        if largest is not None or (target == "class" and example.label is not None):
+            keep.append(index)
+        else:
+            crowded += example.objects is not None and len(example.objects.boxes) > 0
+    if len(keep) == len(source):
+        return keep, ""
+    of_crowd = f", {crowded} of them crowd (or difficult) alone" if crowded else ""
+    return keep, f"{len(source) - len(keep)} of {len(source)} images have no {WANTED[target]} to learn from{of_crowd}"

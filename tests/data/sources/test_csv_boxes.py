@@ -104,7 +104,7 @@ def test_a_repeated_row_is_used_once(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("size", "field", "value"), [("80,30", "width", "80"), ("40,60", "height", "60"), ("x,30", "width", "x")]
+    ("size", "field", "value"), [("80,30", "width", "80"), ("40,60", "height", "60"), (",60", "height", "60")]
 )
 def test_a_declared_size_unlike_the_image(tmp_path, size, field, value):
     write(tmp_path / "train" / "x.png", encoded(picture(7)))
@@ -112,6 +112,14 @@ def test_a_declared_size_unlike_the_image(tmp_path, size, field, value):
     problem = only(problems)
     assert (problem.record, problem.field, problem.value, problem.effect) == ("row 5 (x.png)", field, value, "left out")
     assert len(source) == 3
+
+
+def test_a_declared_size_that_is_no_number_is_not_compared(tmp_path):
+    write(tmp_path / "train" / "x.png", encoded(picture(7)))
+    source, problems = planted(tmp_path, "x.png,x,30,cat,5,6,7,9")
+    problem = only(problems)
+    assert (problem.record, problem.field, problem.value, problem.effect) == ("row 5 (x.png)", "width", "x", "kept")
+    assert len(source) == 4
 
 
 def test_missing_empty_and_wrong_files(tmp_path):
@@ -153,13 +161,13 @@ def test_ways_to_write_a_csv(tmp_path, change, effect):
 def test_a_missing_column_refuses_the_data_set(tmp_path):
     csv_set(tmp_path)
     text = (tmp_path / "train.csv").read_text()
-    (tmp_path / "train.csv").write_text(text.replace("xmin", "x_min").replace("class", "label"))
+    (tmp_path / "train.csv").write_text(text.replace("xmin", "xmni").replace("class", "klass"))
     with pytest.raises(DataSetError, match="cannot be used until") as caught:
         opened(tmp_path)
     problems = {p.field: p for p in caught.value.problems}
     assert set(problems) == {"xmin", "class"} and all(p.effect == "refused" for p in problems.values())
-    assert problems["xmin"].value == "filename,width,height,label,x_min,ymin,xmax,ymax"
-    assert "Did you mean 'x_min'?" in problems["xmin"].cure
+    assert problems["xmin"].value == "filename,width,height,klass,xmni,ymin,xmax,ymax"
+    assert "Did you mean 'xmni'?" in problems["xmin"].cure
 
 
 def test_a_column_that_is_there_twice_refuses_the_data_set(tmp_path):

@@ -6,7 +6,9 @@ import pytest
 
 from cnnvision.data.faults import Findings
 from cnnvision.data.sources import open_source
-from cnnvision.data.sources.records import RecordSource, class_cure, locate, near_file, resolve_split
+from cnnvision.data.sources.named_files import locate, near_file
+from cnnvision.data.sources.records import RecordSource, class_cure
+from cnnvision.data.sources.splits import resolve_split
 from cnnvision.errors import DataError
 from tests.data.planted import csv_set, encoded, picture, write
 

@@ -17,10 +17,10 @@ SETS = {
 
 
 @pytest.mark.parametrize(("kind", "make"), SETS.items())
-def test_a_bare_folder_is_answered_with_its_kind(tmp_path, kind, make):
+def test_a_bare_folder_is_read_as_its_kind(tmp_path, kind, make):
     make(tmp_path)
-    with pytest.raises(DataError, match=f"it looks like {kind}:{tmp_path}. Kinds: shapes"):
-        open_source(str(tmp_path), "train")
+    source = open_source(str(tmp_path), "train")
+    assert source.name == f"{kind}:{tmp_path}" and source.problems[0].message.endswith(f"is taken for {source.name}")
     assert len(open_source(f"{kind}:{tmp_path}", "train")) >= 2
     years = ("2017",) if kind == "coco" else ("",)
     assert split_names(f"{kind}:{tmp_path}") == tuple(f"{split}{years[0]}" for split in ("train", "val"))
@@ -29,7 +29,13 @@ def test_a_bare_folder_is_answered_with_its_kind(tmp_path, kind, make):
 def test_a_table_of_classes_is_no_csv_of_boxes(tmp_path):
     masks_set(tmp_path)
     (tmp_path / "classes.csv").write_text("value,name\n0,a\n255,b\n")
-    with pytest.raises(DataError, match="it looks like masks:"):
+    assert open_source(str(tmp_path), "train").name == f"masks:{tmp_path}"
+
+
+def test_of_two_readings_none_is_taken(tmp_path):
+    voc_set(tmp_path)
+    coco_set(tmp_path)
+    with pytest.raises(DataError, match=f"in 2 ways: name one of voc:{tmp_path} and coco:{tmp_path}"):
         open_source(str(tmp_path), "train")
 
 

@@ -1,12 +1,13 @@
-"""`coco:DIR`: COCO's layout.
+"""`coco:DIR`: annotations in COCO's form.
 
     DIR/annotations/instances_SPLIT.json
     DIR/SPLIT/...    or    DIR/images/SPLIT/...    or    DIR/images/...    the files that it names
 
-A split may be asked for without the year in its name: train finds train2017. The class list is that of the opened file, in
-the order of the ids of its categories, which may have gaps. Boxes x y width height become corners; `area` is the file's
-own, that of the box where it has none. The codings of segmentations are told in coco/segmentations.py, and semantic maps,
-where there are any, in coco/semantic.py; an image without one is IGNORE in all of its pixels.
+Files of other names and places, as tools write them, are found by what is in them (coco/layout.py). A split may be asked for
+without the year in its name: train finds train2017. The class list is that of the opened file, in the order of the ids of
+its categories, which may have gaps. Boxes x y width height become corners; `area` is the file's own, else that of the box.
+The codings of segmentations are told in coco/segmentations.py, and semantic maps, where there are any, in coco/semantic.py;
+an image without one is IGNORE in all of its pixels.
 
 Where the declared size disagrees with the image, its boxes were drawn on another picture and the example is left out; where
 none is declared, nothing is compared. An example whose annotations are all unusable stays, as an image without objects.
@@ -34,25 +35,21 @@ from cnnvision.data.sources.coco.json_file import (
     read_json,
     uncollected,
 )
+from cnnvision.data.sources.coco.layout import ANNOTATIONS, Part, find_parts, parts_of
 from cnnvision.data.sources.coco.semantic import read_maps
+from cnnvision.data.sources.named_files import NotFoundError, find
 from cnnvision.data.sources.records import (
-    SPLIT_ALIASES,
     Planes,
     Record,
     RecordSource,
     class_cure,
     data_folder,
-    locate,
     measure,
-    near_file,
-    resolve_split,
 )
-from cnnvision.errors import DataError
+from cnnvision.data.sources.splits import resolve_split
+from cnnvision.errors import listed
 from cnnvision.ops.geometry import touched
 from cnnvision.types import IGNORE, Masks
-
-ANNOTATIONS = "annotations"
-_START, _END = "instances_", ".json"
 
 
 class CocoSource(RecordSource):
@@ -141,64 +138,48 @@ class CocoSource(RecordSource):
 
 
 def split_names(folder: str) -> tuple[str, ...]:
-    """Names of the splits of ``coco:DIR``: of the files annotations/instances_SPLIT.json."""
-    files = sorted((data_folder("coco", folder) / ANNOTATIONS).glob(f"{_START}?*{_END}"))
-    return tuple(file.name.removeprefix(_START).removesuffix(_END) for file in files)
+    """Names of the splits of ``coco:DIR``. Raises DataError where there are no annotations."""
+    return tuple(parts_of(f"coco:{folder}", data_folder("coco", folder)))
 
 
 def looks_right(root: pathlib.Path) -> bool:
-    """Whether `root` has COCO's annotations."""
-    return any((root / ANNOTATIONS).glob(f"{_START}?*{_END}"))
+    """Whether `root` has annotations in COCO's form."""
+    return bool(find_parts(root))
 
 
 @uncollected()
 def open_coco(folder: str, split: str, classes: tuple[str, ...] | None) -> CocoSource:
     """Opens ``coco:DIR``; see `cnnvision.data.sources.open_source`."""
     name, root, findings = f"coco:{folder}", data_folder("coco", folder), Findings()
-    splits = split_names(folder)
-    if not splits:
-        there = ", ".join(sorted(p.name for p in root.iterdir())[:10]) or "nothing"
-        raise DataError(f"{name}: should hold {ANNOTATIONS}/{_START}SPLIT{_END}, but there is {there}.")
-    part = _part(name, split, splits, findings)
-    file = f"{ANNOTATIONS}/{_START}{part}{_END}"
+    parts = parts_of(name, root)
+    part = parts[resolve_split(name, split, parts, findings)]
+    file = part.file
+    if not part.usual:
+        where = listed(f"{each or '.'}/" for each in part.folders)
+        message = f"is taken for the annotations of the split {part.split!r}, with images in {where}"
+        findings.add(file, message, f"{ANNOTATIONS}/instances_{part.split}.json would be its usual name.", "kept")
     content = read_json(root / file, file, findings)
     refuse(name, findings.problems)
     categories = read_categories(content["categories"], file, findings)
     refuse(name, findings.problems)
     classes = categories.names if classes is None else classes
-    entries, listed = read_images(content["images"], file, findings)
-    images = _measured(root, _located(root, part, entries, file, findings), file, findings)
+    entries, known = read_images(content["images"], file, findings)
+    images = _measured(root, _located(root, part, entries, findings), file, findings)
     # COCO's own evaluation ranks detections of one score by the ids of their images: in another order AP is another.
     images.sort(key=lambda image: (isinstance(image[0].id, str), image[0].id))
-    _report_unlisted(root, part, content["images"], file, findings)
-    positions = {**dict.fromkeys(listed, LEFT_OUT), **{entry.id: position for position, (entry, _) in enumerate(images)}}
+    _report_unlisted(root, part, content["images"], findings)
+    positions = {**dict.fromkeys(known, LEFT_OUT), **{entry.id: position for position, (entry, _) in enumerate(images)}}
     labels = _labels(categories, classes, file, findings)
     sizes = [record.size for _, record in images]
     annotated = read_annotations(content["annotations"], positions, sizes, labels, file, findings)
-    table, maps = read_maps(root, part, [entry.file_name for entry, _ in images], sizes, findings)
+    table, maps = read_maps(root, part.split, [entry.file_name for entry, _ in images], sizes, findings)
     kept = [position for position, path in enumerate(maps) if path is not None]
     records = [dataclasses.replace(images[i][1], objects=annotated.objects[i], map=maps[i]) for i in kept]
     findings.finish(file)
     ids = dict(zip(categories.names, categories.ids, strict=True))
-    category_ids = tuple(ids.get(known) for known in classes)
+    category_ids = tuple(ids.get(each) for each in classes)
     found, image_ids = len(content["images"]), tuple(images[i][0].id for i in kept)
     return CocoSource(name, split, classes, records, findings, found, root, image_ids, category_ids, annotated, kept, table)
-
-
-def _part(name: str, split: str, splits: tuple[str, ...], findings: Findings) -> str:
-    """The split itself, or the one that has its name and a year; else what stands for it, which is reported."""
-    for wanted in (split, *SPLIT_ALIASES.get(split, ())):
-        dated = [s for s in splits if s.startswith(wanted) and not s[len(wanted) :][:1].isalpha()]
-        fitting = [wanted] if wanted in splits else dated
-        if len(fitting) > 1:
-            message = f"several splits are named like {wanted!r}, and {fitting[-1]!r} is used"
-            findings.add(name, message, f"Name one of {', '.join(fitting)}.", "kept")
-        if fitting and wanted != split:
-            message = f"has no split {split!r}, so {fitting[-1]!r} is used for it"
-            findings.add(name, message, f"Splits: {', '.join(splits)}.", "kept")
-        if fitting:
-            return fitting[-1]
-    return resolve_split(name, split, splits, findings)
 
 
 def _labels(categories: Categories, classes: tuple[str, ...], file: str, findings: Findings) -> dict[int, int | None]:
@@ -210,28 +191,22 @@ def _labels(categories: Categories, classes: tuple[str, ...], file: str, finding
     return {key: labels[number] for key, number in categories.numbers.items()}
 
 
-def _located(
-    root: pathlib.Path, part: str, entries: Sequence[ImageEntry], file: str, findings: Findings
-) -> dict[str, ImageEntry]:
+def _located(root: pathlib.Path, part: Part, entries: Sequence[ImageEntry], findings: Findings) -> dict[str, ImageEntry]:
     """Path -> entry of the images that are there."""
-    folders = (root / part, root / "images" / part, root / "images", root)
-    expected = next((folder for folder in folders if folder.is_dir()), root)
+    folders = [root / folder for folder in part.folders]
+    what = listed(f"{folder}/" if folder else "the data set's folder" for folder in part.folders)
     found: dict[str, ImageEntry] = {}
 
     def add(entry: ImageEntry, message: str, cure: str) -> None:
-        findings.add(file, message, cure, "left out", entry.record, "file_name", entry.file_name)
+        findings.add(part.file, message, cure, "left out", entry.record, "file_name", entry.file_name)
 
     for entry in entries:
         try:
-            path = locate(entry.file_name, folders)
-        except ValueError:
-            add(entry, "the file lies outside the data set's folder, and is not opened", "Name files within it.")
+            path = find(entry.file_name, folders, root, what, findings)
+        except NotFoundError as error:
+            add(entry, error.message, error.cure)
             continue
-        if path is None:
-            hint = near_file(entry.file_name, expected, findings)
-            message = f"there is no such file; looked in {part}/, images/{part}/ and images/"
-            add(entry, message, f"Add it, or delete the entry.{hint}")
-        elif path in found:
+        if path in found:
             message = f"the file belongs to {found[path].record} already"
             add(entry, message, "Name each file once, and merge the annotations.")
         else:
@@ -239,21 +214,22 @@ def _located(
     return found
 
 
-def _report_unlisted(root: pathlib.Path, part: str, entries: Sequence[object], file: str, findings: Findings) -> None:
+def _report_unlisted(root: pathlib.Path, part: Part, entries: Sequence[object], findings: Findings) -> None:
     """Reports images in the split's own folder that the file does not list. What lies in a folder of several splits may be
     another's.
     """
     names = [entry.get("file_name") for entry in entries if isinstance(entry, dict)]
-    listed = {os.path.normpath(name.replace("\\", "/")) for name in names if isinstance(name, str)}
-    for folder in (part, f"images/{part}"):
+    named = {os.path.normpath(name.replace("\\", "/")) for name in names if isinstance(name, str)}
+    for folder in part.own:
         paths = (os.path.join(at, name) for at, _, names in os.walk(root / folder) for name in names if name[0] != ".")
         found = sorted(path[len(str(root / folder)) + 1 :] for path in paths if path.lower().endswith(SUFFIXES))
         # A listed name may be relative to this folder, or to one of those above it.
-        unlisted = [name for name in found if listed.isdisjoint((name, f"{part}/{name}", f"images/{part}/{name}"))]
+        above = [folder.split("/", depth)[-1] for depth in range(folder.count("/") + 1)]
+        unlisted = [name for name in found if named.isdisjoint((name, *(f"{each}/{name}" for each in above)))]
         if unlisted:
             message = f"{len(unlisted)} of the {len(found)} images in {folder}/ are not listed, for example this one"
             cure = "List them, also those without objects, or delete them."
-            findings.add(file, message, cure, "left out", "", "images", f"{folder}/{unlisted[0]}")
+            findings.add(part.file, message, cure, "left out", "", "images", f"{folder}/{unlisted[0]}")
 
 
 def _measured(
@@ -265,9 +241,8 @@ def _measured(
     for (path, id), entry, size in zip(files, found.values(), measure(files, findings), strict=True):
         if size is not None and entry.size not in (None, size):
             height, width = entry.size
-            cure = "Correct the size (or delete it, where the boxes are right)."
             value = f"{width:g} x {height:g}"
-            findings.add(file, other_size(width, height, size), cure, "left out", entry.record, "width, height", value)
+            findings.add(file, *other_size(width, height, size), "left out", entry.record, "width, height", value)
         elif size is not None:
             images.append((entry, Record(id, path, size)))
     return images

@@ -12,9 +12,8 @@ from typing import Any
 import numpy as np
 
 from cnnvision.data.faults import Findings
-from cnnvision.data.sources.coco.json_file import identity, numbers
-from cnnvision.data.sources.coco.segmentations import Segmentations
-from cnnvision.ops.run_lengths import runs_of_text
+from cnnvision.data.sources.coco.json_file import identity, numbers, numbers_in_text, other_form
+from cnnvision.data.sources.coco.segmentations import Segmentations, parts_of
 from cnnvision.types import Objects
 
 LEFT_OUT = -1
@@ -38,7 +37,8 @@ class Row:
         crowd: iscrowd.
         area: square pixels, None where the file does not tell.
         parts: of the segmentation, float64 each.
-        runs: whether its one part is run lengths.
+        runs: whether its parts are run lengths.
+        dropped: whether there was one that could not be used.
     """
 
     record: str
@@ -49,6 +49,7 @@ class Row:
     area: float | None
     parts: list[np.ndarray]
     runs: bool
+    dropped: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -88,11 +89,11 @@ def read_annotations(
     read = (_row(record, entry, positions, sizes, labels, file, findings) for record, entry in unique)
     rows = [row for row in read if row is not None]
     rows, corners = _with_boxes(rows, sizes, file, findings)
-    sound = _sound_polygons(rows, sizes, file, findings)
-    order = sorted(np.flatnonzero(sound).tolist(), key=lambda position: rows[position].image)
+    _check_polygons(rows, sizes, file, findings)
+    order = sorted(range(len(rows)), key=lambda position: rows[position].image)
     rows, corners = [rows[position] for position in order], corners[order]
     known = any(row.parts for row in rows)
-    without = [row.record for row in rows if known and not row.parts]
+    without = [row.record for row in rows if known and not row.parts and not row.dropped]
     if without:
         message = f"the annotation has no segmentation, and its box is taken for its mask: the first of {len(without)}"
         findings.add(file, message, "Write one for each.", "repaired", without[0], "segmentation")
@@ -153,56 +154,50 @@ def _row(
     def add(message: str, cure: str, field: str, effect: str = "object left out", value: object = None) -> None:
         findings.add(file, message, cure, effect, record, field, entry.get(field, "") if value is None else value)
 
-    image = positions.get(identity(entry.get("image_id")))
+    image = _look_up(positions, identity(entry.get("image_id")))
     if image is None:
         return add("there is no image with this id", "Correct it, or add the image to the list.", "image_id")
     category = identity(entry.get("category_id"))
+    category = category if category in labels else other_form(category)
     if category not in labels:
         known = ", ".join(map(str, sorted(labels)[:40])) + (" …" if len(labels) > 40 else "")
         return add("there is no category with this id", f"Known: {known}.", "category_id")
     if image == LEFT_OUT or labels[category] is None:
         return None
     box = numbers(entry.get("bbox"))
+    if box is None and (box := numbers_in_text(entry.get("bbox"))) is not None:
+        add("the box has numbers written as text, which were taken for them", "Write numbers.", "bbox", "repaired")
     if box is None or len(box) != 4:
         return add("the box is no list of four numbers", "Write [x, y, width, height], in pixels.", "bbox")
     crowd = entry.get("iscrowd", 0)
+    crowd = int(crowd) if crowd in ("0", "1") else crowd
     if crowd not in (0, 1):
         add("is neither 0 nor 1, and was taken for 0", "Write 1 for a group of objects, else 0.", "iscrowd", "repaired")
     area = entry.get("area")
     if area is not None and not (numbers([area]) and 0 <= area < _MOST_AREA):
         add("is no area, and that of the box was taken", "Write a number of square pixels.", "area", "repaired")
         area = None
+    row = Row(record, image, labels[category], box, crowd == 1, area, [], False)
     try:
-        parts, runs = _parts(entry.get("segmentation"), sizes[image])
+        row.parts, row.runs, repair = parts_of(entry.get("segmentation"), sizes[image])
     except ValueError as error:
-        return add(f"cannot be used: {error}", "Correct the segmentation, or delete it.", "segmentation", value="")
-    return Row(record, image, labels[category], box, crowd == 1, area, parts, runs)
+        drop(row, f"cannot be used: {error}", file, findings)
+    else:
+        if repair:
+            add(f"{repair}, and was read as one", "Write a list of polygons.", "segmentation", "repaired", "")
+    return row
 
 
-def _parts(segmentation: Any, size: tuple[int, int]) -> tuple[list[np.ndarray], bool]:
-    """(parts, whether they are run lengths) of a segmentation; polygons are not looked at here. Raises ValueError."""
-    if segmentation is None or segmentation == []:
-        return [], False
-    if isinstance(segmentation, list):
-        if not {np.ndarray}.issuperset(map(type, segmentation)):
-            raise ValueError("it should be a list of polygons [x1, y1, x2, y2, ...]")
-        return segmentation, False
-    if not isinstance(segmentation, dict) or "counts" not in segmentation:
-        raise ValueError('it should be a list of polygons, or {"size": [height, width], "counts": ...}')
-    if segmentation.get("size") != list(size):
-        declared = str(segmentation.get("size"))[:60]
-        raise ValueError(f"its size is {declared}, that of the image [{size[0]}, {size[1]}]")
-    counts = segmentation["counts"]
-    if isinstance(counts, str):
-        try:
-            counts = runs_of_text(counts)
-        except ValueError as error:
-            raise ValueError(f"its counts are no compressed run lengths: {error}") from error
-    if not isinstance(counts, np.ndarray) or not (np.isfinite(counts) & (counts >= 0) & (counts == np.round(counts))).all():
-        raise ValueError("its counts should be whole numbers that are not negative")
-    if counts.sum() != size[0] * size[1]:
-        raise ValueError(f"its counts add up to {counts.sum():.0f}, the image has {size[0] * size[1]} pixels")
-    return [counts], True
+def drop(row: Row, message: str, file: str, findings: Findings) -> None:
+    """Takes the segmentation from an object, which stays: what does not need masks can use it."""
+    row.parts, row.runs, row.dropped = [], False, True
+    message += "; the object stays without it, and its box is taken for its mask"
+    findings.add(file, message, "Correct the segmentation, or delete it.", "repaired", row.record, "segmentation")
+
+
+def _look_up(positions: Mapping[int | str, int], key: int | str | None) -> int | None:
+    """Where an id is among others; 7 and "7" are one id where the others do not have both."""
+    return positions.get(key, positions.get(other_form(key)))
 
 
 def _with_boxes(
@@ -224,9 +219,8 @@ def _with_boxes(
     return [row for row, is_sound in zip(rows, sound, strict=True) if is_sound], stored[sound]
 
 
-def _sound_polygons(rows: list[Row], sizes: Sequence[tuple[int, int]], file: str, findings: Findings) -> np.ndarray:
-    """bool [n]: whether a row's polygons can be used; polygons of too few corners are taken out where there are others."""
-    sound = np.ones(len(rows), bool)
+def _check_polygons(rows: list[Row], sizes: Sequence[tuple[int, int]], file: str, findings: Findings) -> None:
+    """Drops the segmentations whose polygons cannot be used, and polygons of too few corners where there are others."""
     numbered = [(position, part) for position, row in enumerate(rows) if not row.runs for part in row.parts if len(part)]
     if numbered:
         lengths = np.array([len(part) for _, part in numbered])
@@ -239,15 +233,15 @@ def _sound_polygons(rows: list[Row], sizes: Sequence[tuple[int, int]], file: str
             (lengths % 2 != 0, "a polygon has an odd number of coordinates"),
         ):
             for position in dict.fromkeys(positions[wrong].tolist()):
-                sound[position] = False
-                cure = "Write x and y of each corner in turn, in pixels."
-                findings.add(file, message, cure, "object left out", rows[position].record, "segmentation")
-    for position, row in enumerate(rows):
+                if not rows[position].dropped:
+                    drop(rows[position], message, file, findings)
+    for row in rows:
         enough = row.parts if row.runs else [part for part in row.parts if len(part) >= 6]
-        if len(enough) < len(row.parts) and sound[position]:
-            sound[position] = bool(enough)
-            effect = "repaired" if enough else "object left out"
-            message = "a polygon has fewer than six numbers (three corners)" + (", and is not used" if enough else "")
-            findings.add(file, message, "Draw it again, or delete it.", effect, row.record, "segmentation")
-            row.parts = enough
-    return sound
+        if len(enough) < len(row.parts):
+            message = "a polygon has fewer than six numbers (three corners)"
+            if enough:
+                message += ", and is not used"
+                findings.add(file, message, "Draw it again, or delete it.", "repaired", row.record, "segmentation")
+                row.parts = enough
+            else:
+                drop(row, message, file, findings)

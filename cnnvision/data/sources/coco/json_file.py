@@ -11,13 +11,15 @@ import contextlib
 import dataclasses
 import gc
 import json
+import math
 import pathlib
 from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
-from cnnvision.data.faults import Findings, similar_names
+from cnnvision.data.faults import Findings, clean_name, similar_names
+from cnnvision.data.files import decode_text
 
 LISTS = ("images", "annotations", "categories")
 _FORM = f"It should be an object with the lists {', '.join(LISTS)}."
@@ -73,12 +75,14 @@ def read_json(path: pathlib.Path, file: str, findings: Findings) -> dict[str, li
         findings.add(file, message, cure, "refused", field=field, value=value)
         return {name: [] for name in LISTS}
 
+    encoding = Findings()
     try:
-        content = json.loads(path.read_bytes(), object_hook=_pack)
+        content = json.loads(_text(path.read_bytes(), file, encoding), object_hook=_pack)
     except RecursionError:
         return refuse("is nested too deeply", _FORM)
     except ValueError as error:
         return refuse(f"is no JSON: {str(error)[:120]}", "Write it again, or copy it again: it may have broken off.")
+    findings.problems += encoding.problems
     if not isinstance(content, dict):
         return refuse("is no data set in COCO's form", _FORM, value=type(content).__name__)
     for name in LISTS:
@@ -95,6 +99,13 @@ def identity(value: Any) -> int | str | None:
     return int(value) if type(value) is float and value.is_integer() else None
 
 
+def other_form(key: int | str | None) -> int | str | None:
+    """The same id as the other type: "7" for 7, and 7 for "7"; None for what has no such form."""
+    if isinstance(key, str):
+        return int(key) if key.isascii() and key.isdigit() and str(int(key[:18])) == key else None
+    return None if key is None else str(key)
+
+
 def numbers(values: Any) -> tuple[float, ...] | None:
     """The numbers of a list; None where it is no list, or holds anything else."""
     if not isinstance(values, list) or not {int, float}.issuperset(map(type, values)):
@@ -102,6 +113,16 @@ def numbers(values: Any) -> tuple[float, ...] | None:
     try:
         return tuple(map(float, values))
     except OverflowError:  # a whole number of 310 digits
+        return None
+
+
+def numbers_in_text(values: Any) -> tuple[float, ...] | None:
+    """As `numbers`, where some of the list's values are text that spells a number."""
+    if not isinstance(values, list) or not all(type(value) in (int, float, str) for value in values):
+        return None
+    try:
+        return tuple(map(float, values))
+    except (OverflowError, ValueError):
         return None
 
 
@@ -118,11 +139,17 @@ def read_categories(entries: list[Any], file: str, findings: Findings) -> Catego
             refuse("the category is no object", "", entry)
             continue
         key, name = identity(entry.get("id")), entry.get("name")
+        key = other_form(key) if isinstance(key, str) else key
         if not isinstance(key, int):
             refuse("the category's id is no whole number", "id", entry.get("id", ""))
-        elif not isinstance(name, str) or not name.strip():
+        elif not isinstance(name, str) or not clean_name(name):
             refuse("the category has no name", "name", entry.get("name", ""))
-        elif names.get(key, name) != name:
+        elif clean_name(name) != name:
+            message = "the name has space around it or a line break in it, and is read without"
+            findings.add(file, message, "Strip names.", "repaired", f"category {key}", "name", repr(name))
+        if not isinstance(key, int) or not isinstance(name, str) or not (name := clean_name(name)):
+            continue
+        if names.get(key, name) != name:
             refuse(f"the id belongs to {names[key]!r} already", "id", key)
         elif key in names:
             message, cure = "the category repeats another one, and is used once", "Delete one of them."
@@ -183,15 +210,36 @@ def _image(entry: Any, position: int, file: str, findings: Findings) -> ImageEnt
     name = entry.get("file_name")
     if not isinstance(name, str) or not name:
         return add("the image names no file", "Fill it in.", "file_name", entry.get("file_name", ""))
-    sides = [entry.get("height"), entry.get("width")]
+    size = _size([entry.get("height"), entry.get("width")], record, file, findings)
+    return ImageEntry(key, name, size)
+
+
+def _size(sides: list[Any], record: str, file: str, findings: Findings) -> tuple[float, float] | None:
+    """The declared (height, width); None where none is told, or none that can be compared with the image."""
     for field, side in zip(("height", "width"), sides, strict=True):
-        if side is not None and numbers([side]) is None:
-            return add("is not a number", "Write the image's own, or leave it out where it is not known.", field, side)
-    known = all(side is not None and side > 0 for side in sides)
-    if not known and sides != [None, None]:
+        if side is not None and numbers_in_text([side]) is None:
+            message, cure = "is not a number, and was not compared with the image", "Write the image's own, or leave it out."
+            findings.add(file, message, cure, "kept", record, field, side)
+            return None
+        if isinstance(side, str):
+            cure = "Write it without quotation marks."
+            findings.add(file, "the number is written as text, and was taken for it", cure, "repaired", record, field, side)
+    if sides == [None, None]:
+        return None
+    known = [0.0 if side is None else float(side) for side in sides]
+    if not all(0 < side < math.inf for side in known):
         message, cure = "the declared size is none, and was not compared with the image", "Write the image's own size."
         findings.add(file, message, cure, "kept", record, "height, width", f"{sides[0]}, {sides[1]}")
-    return ImageEntry(key, name, (sides[0], sides[1]) if known else None)
+        return None
+    return known[0], known[1]
+
+
+def _text(data: bytes, file: str, findings: Findings) -> str | bytes:
+    """The file for `json.loads`, which knows the encodings of Unicode; another is read as Latin-1, which is reported."""
+    try:
+        return data.decode(json.detect_encoding(data), "surrogatepass")
+    except UnicodeDecodeError:
+        return decode_text(data, file, findings)
 
 
 def _pack(entry: dict[str, Any]) -> dict[str, Any]:

@@ -8,10 +8,11 @@ column, the column changes between outside and inside. The parts of one object a
 import dataclasses
 import itertools
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
-from cnnvision.ops.run_lengths import mask_of_runs
+from cnnvision.ops.run_lengths import mask_of_runs, runs_of_text
 
 STEPS = 5
 """Steps of the walk along a polygon's edges, a pixel."""
@@ -60,6 +61,71 @@ class Segmentations:
         for others in counts[1:]:
             mask = mask | mask_of_runs(others, size)
         return mask
+
+
+def parts_of(segmentation: Any, size: tuple[int, int]) -> tuple[list[np.ndarray], bool, str]:
+    """The parts of a segmentation as it stands in a JSON, its lists of numbers packed into arrays (coco/json_file.py).
+
+    Polygons are not looked at. Forms that tools write instead of COCO's, and that have one meaning alone, are read, too: one
+    polygon without its list, corners in pairs, run lengths in a list.
+
+    Args:
+        segmentation: None and [] for none.
+        size: (H, W) of the image.
+
+    Returns:
+        The parts; whether they are run lengths; "" or which other form it has.
+
+    Raises:
+        ValueError: it has none of these forms.
+    """
+    if segmentation is None or (isinstance(segmentation, list) and not segmentation):
+        return [], False, ""
+    if isinstance(segmentation, dict):
+        return [_runs(segmentation, size)], True, ""
+    if not isinstance(segmentation, list):
+        raise ValueError('it should be a list of polygons, or {"size": [height, width], "counts": ...}')
+    kinds = set(map(type, segmentation))
+    if kinds == {np.ndarray}:
+        if len(segmentation) >= 3 and all(len(part) == 2 for part in segmentation):
+            return [np.concatenate(segmentation)], False, "is one polygon of corners in pairs"
+        return segmentation, False, ""
+    if kinds <= {int, float}:
+        return [np.array(segmentation, np.float64)], False, "is one polygon without its list"
+    if kinds == {dict}:
+        return [_runs(part, size) for part in segmentation], True, "has run lengths in a list"
+    pairs = [_flat(part) for part in segmentation]
+    if all(part is not None for part in pairs):
+        return pairs, False, "has polygons of corners in pairs"
+    raise ValueError("it should be a list of polygons [x1, y1, x2, y2, ...]")
+
+
+def _flat(part: Any) -> np.ndarray | None:
+    """[[x, y], ...] -> float64 [2 k], x y x y ...; None for anything else."""
+    if not isinstance(part, list) or not all(isinstance(c, list) and len(c) == 2 for c in part):
+        return None
+    flat = [number for corner in part for number in corner]
+    return np.array(flat, np.float64) if {int, float}.issuperset(map(type, flat)) else None
+
+
+def _runs(segmentation: dict[str, Any], size: tuple[int, int]) -> np.ndarray:
+    """The run lengths of a mask, int or float [m]. Raises ValueError where they are not those of such an image."""
+    if "counts" not in segmentation:
+        raise ValueError('it should be a list of polygons, or {"size": [height, width], "counts": ...}')
+    if segmentation.get("size") != list(size):
+        declared = str(segmentation.get("size"))[:60]
+        raise ValueError(f"its size is {declared}, that of the image [{size[0]}, {size[1]}]")
+    counts = segmentation["counts"]
+    if isinstance(counts, str):
+        try:
+            counts = runs_of_text(counts)
+        except ValueError as error:
+            raise ValueError(f"its counts are no compressed run lengths: {error}") from error
+    if not isinstance(counts, np.ndarray) or not (np.isfinite(counts) & (counts >= 0) & (counts == np.round(counts))).all():
+        raise ValueError("its counts should be whole numbers that are not negative")
+    if counts.sum() != size[0] * size[1]:
+        raise ValueError(f"its counts add up to {counts.sum():.0f}, the image has {size[0] * size[1]} pixels")
+    return counts
 
 
 def polygon_runs(polygon: np.ndarray, size: tuple[int, int]) -> np.ndarray:
