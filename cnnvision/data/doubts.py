@@ -47,7 +47,7 @@ def _fractions(source: Source, boxes: np.ndarray, images: np.ndarray, findings: 
         cure = "Write pixels: fractions times the image's width and height."
         effect = "refused" if tiny.all() else "kept"
         value = " ".join(f"{side:g}" for side in boxes[first].tolist())
-        findings.add(source.ids[images[first]], message, cure, effect, f"split {source.split}", "box", value)
+        findings.add(source.ids[images[first]], message, cure, effect, "", "box", value)
 
 
 def _crowd(source: Source, crowd: np.ndarray, images: np.ndarray, findings: Findings) -> None:
@@ -57,4 +57,4 @@ def _crowd(source: Source, crowd: np.ndarray, images: np.ndarray, findings: Find
     message = f"{crowd.sum()} of {len(crowd)} objects are crowd (iscrowd 1, or difficult): {what}"
     cure = "Set iscrowd (or difficult) to 0 for single objects; CVAT writes 1 for masks that were drawn with a brush."
     first = source.ids[images[int(np.argmax(crowd))]]
-    findings.add(source.name, message, cure, "kept", f"split {source.split}", "crowd", first)
+    findings.add(source.name, message, cure, "kept", "", "crowd", first)

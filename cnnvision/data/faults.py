@@ -2,6 +2,7 @@
 
 import collections
 import math
+import re
 from collections.abc import Sequence
 
 import numpy as np
@@ -180,6 +181,17 @@ def tally(problems: Sequence[Problem]) -> str:
     for (effect, _), found in sorted(kinds.items(), key=lambda item: -len(item[1])):
         lines.append(f"  {len(found)} x {effect}, for example {found[0]}")
     return "\n".join(lines)
+
+
+def kinds(problems: Sequence[Problem]) -> list[list[Problem]]:
+    """Problems of one kind together, in the order of the first of each: same effect, field and words, but for names and
+    numbers in them.
+    """
+    found: dict[tuple[str, str, str], list[Problem]] = collections.defaultdict(list)
+    for problem in problems:
+        words = re.sub(r"'[^']*'|-?\d[\d.]*", "#", problem.message)
+        found[problem.effect, problem.field, words].append(problem)
+    return list(found.values())
 
 
 def by_effect(problems: Sequence[Problem]) -> str:

@@ -21,12 +21,13 @@ def draw_confusion(confusion: np.ndarray, classes: Sequence[str]) -> np.ndarray:
     Returns:
         uint8 [height, width, 3] RGB.
     """
+    classes = drawing.shown(classes)
     count, numbers = len(classes), len(classes) <= MOST_NUMBERS
     cell = CELL if numbers else max(8, 900 // count)
     totals = confusion.sum(axis=1, keepdims=True)
     shares = np.divide(confusion, totals, out=np.zeros(confusion.shape), where=totals > 0)
     face = drawing.font(TEXT)
-    left = int(max(face.getlength(name) for name in classes)) + 3 * TEXT if numbers else 2 * TEXT
+    left = int(max(drawing.font_for(name, TEXT).getlength(name) for name in classes)) + 3 * TEXT if numbers else 2 * TEXT
     canvas = Image.new("RGB", (left + count * cell + TEXT, count * cell + 4 * TEXT), drawing.PAPER)
     draw, top = ImageDraw.Draw(canvas), 3 * TEXT
     draw.text((left, TEXT), "predicted →   (share of the true class, by row)", fill=drawing.FAINT, font=face, anchor="lm")
@@ -40,7 +41,9 @@ def draw_confusion(confusion: np.ndarray, classes: Sequence[str]) -> np.ndarray:
             text = f"{share:.1%}" if share >= 0.0005 else "0"
             draw.text((x + cell / 2 - 1, y + cell / 2), text, fill=(255, 255, 255), font=face, anchor="mm")
     for k, name in enumerate(classes if numbers else ()):
-        draw.text((left - TEXT, top + (k + 0.5) * cell), name, fill=drawing.INK, font=face, anchor="rm")
+        draw.text(
+            (left - TEXT, top + (k + 0.5) * cell), name, fill=drawing.INK, font=drawing.font_for(name, TEXT), anchor="rm"
+        )
         draw.rectangle((left - TEXT + 3, top + k * cell, left - 4, top + (k + 1) * cell - 2), fill=drawing.colour(k))
         draw.rectangle((left + k * cell, top - 8, left + (k + 1) * cell - 2, top - 3), fill=drawing.colour(k))
     return np.array(canvas)

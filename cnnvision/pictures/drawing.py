@@ -7,11 +7,23 @@ import colorsys
 import functools
 import importlib.util
 import pathlib
+from collections.abc import Sequence
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 Colour = tuple[int, int, int]
+
+FONT_FOLDERS = (
+    "/usr/share/fonts",
+    "/usr/local/share/fonts",
+    "~/.fonts",
+    "~/.local/share/fonts",
+    "/System/Library/Fonts",
+    "/Library/Fonts",
+    "C:/Windows/Fonts",
+)
+"""Where systems keep their fonts."""
 
 PAPER: Colour = (26, 28, 32)
 INK: Colour = (232, 232, 232)
@@ -48,8 +60,50 @@ def colour(index: int) -> Colour:
 @functools.lru_cache
 def font(size: int) -> ImageFont.FreeTypeFont:
     """DejaVu Sans, which matplotlib brings along: Latin, Greek and Cyrillic letters (no need to import matplotlib)."""
+    return ImageFont.truetype(_own_font(), size)
+
+
+def font_for(text: str, size: int) -> ImageFont.FreeTypeFont:
+    """The font that a text is drawn in: `font`, or where that lacks a letter, one of the system's that has all of them."""
+    return ImageFont.truetype(font_with(frozenset(text)) or _own_font(), size)
+
+
+def shown(classes: Sequence[str]) -> tuple[str, ...]:
+    """Names of classes as pictures can show them: without control characters; by number where no font has its letters."""
+    plain = (" ".join("".join(c if c.isprintable() else " " for c in name).split()) for name in classes)
+    return tuple(name if font_with(frozenset(name)) else f"class {k}" for k, name in enumerate(plain))
+
+
+@functools.lru_cache(maxsize=4096)
+def font_with(letters: frozenset[str]) -> str | None:
+    """The file of a font that has all of some letters, our own first; None where no font of this machine has."""
+    wanted = {ord(letter) for letter in letters}
+    if wanted <= _letters(_own_font()):
+        return _own_font()
+    return next((file for file in _system_fonts() if wanted <= _letters(file)), None)
+
+
+def _own_font() -> str:
     folder = pathlib.Path(importlib.util.find_spec("matplotlib").origin).parent
-    return ImageFont.truetype(str(folder / "mpl-data" / "fonts" / "ttf" / "DejaVuSans.ttf"), size)
+    return str(folder / "mpl-data" / "fonts" / "ttf" / "DejaVuSans.ttf")
+
+
+@functools.cache
+def _system_fonts() -> list[str]:
+    folders = (pathlib.Path(folder).expanduser() for folder in FONT_FOLDERS)
+    return sorted(
+        str(path) for folder in folders for path in folder.rglob("*") if path.suffix.lower() in (".ttf", ".otf", ".ttc")
+    )
+
+
+@functools.lru_cache(maxsize=256)
+def _letters(file: str) -> frozenset[int]:
+    from matplotlib.ft2font import FT2Font
+
+    try:
+        return frozenset(FT2Font(file).get_charmap())
+    except (OSError, RuntimeError):  # a damaged font of the system
+        return frozenset()
 
 
 def rectangle(picture: Image.Image, box: np.ndarray, ink: Colour, width: int) -> None:
@@ -82,7 +136,7 @@ def _corners(box: np.ndarray) -> tuple[int, int, int, int]:
 
 def tag(picture: Image.Image, box: np.ndarray, text: str, ink: Colour, size: int) -> None:
     """A filled label at the upper left corner of a box: outside it where there is room, else inside."""
-    face = font(size)
+    face = font_for(text, size)
     width, height = int(face.getlength(text)) + 6, size + 5
     x1, y1, _, _ = _corners(box)
     x = max(0, min(x1, picture.width - width))
@@ -98,8 +152,9 @@ def caption(
 ) -> None:
     """One line of text from the upper left corner: each part after a square of its colour, cut at `width` pixels."""
     draw, (x, y) = ImageDraw.Draw(picture), corner
-    face, end = font(size), x + width
+    end = x + width
     for text, ink in parts:
+        face = font_for(text, size)
         if ink is not None and x + size < end:
             draw.rectangle((x, y + 2, x + size - 4, y + size - 2), fill=ink)
             x += size + 1

@@ -30,6 +30,7 @@ def draw_matches(batch: Batch, matched: Mapping[str, Matched], classes: Sequence
     Returns:
         uint8 [height, width, 3] RGB.
     """
+    classes = drawing.shown(classes)
     scale = max(1, -(-LEAST // max(batch.image.shape[1:3])))
     rows = np.flatnonzero(batch.valid)[:MOST]
     tiles = [_tile(batch, int(i), {name: _of(boxes, i) for name, boxes in matched.items()}, classes, scale) for i in rows]

@@ -72,6 +72,7 @@ def sheet(
     Raises:
         ValueError: for predictions of a type that cannot be drawn.
     """
+    classes = drawing.shown(classes)
     if predictions is not None:
         _check_drawable(predictions)
     batch, predictions = jax.tree.map(np.asarray, (batch, confident(predictions, threshold)))
@@ -117,6 +118,7 @@ def annotate(image: np.ndarray, classes: Sequence[str], prediction: Any, thresho
     Raises:
         ValueError: for a prediction of a type that cannot be drawn.
     """
+    classes = drawing.shown(classes)
     _check_drawable(prediction)
     prediction = jax.tree.map(np.asarray, confident(prediction, threshold))
     scale = max(1, -(-320 // max(image.shape[:2])))

@@ -45,6 +45,7 @@ def draw_stages(
         name -> uint8 RGB: "anchors", "proposals", "detections"; with masks also "masks", as the network gives them, and
         "pasted".
     """
+    classes = drawing.shown(classes)
     scale = max(1, -(-LEAST // max(image.shape[:2])))
     pixels = drawing.enlarge(np.ascontiguousarray(image), scale)
     detections, (boxes, scores, valid) = confident(detections, threshold), proposals

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from cnnvision.data.faults import Findings
 from cnnvision.errors import DataError, nearest
 
-SPLIT_ALIASES = {"train": ("training",), "val": ("validation", "valid", "dev", "test"), "test": ("testing",)}
+SPLIT_ALIASES = {"train": ("training",), "val": ("validation", "valid", "dev", "test", "testing"), "test": ("testing",)}
 """split asked for -> the names that are taken in its place, in this order, where it does not exist itself."""
 
 SPLIT_FOLDERS = ("train", "training", "val", "valid", "validation", "dev", "test", "testing")
