@@ -51,7 +51,7 @@ def _fractions(source: Source, boxes: np.ndarray, images: np.ndarray, findings: 
 
 
 def _crowd(source: Source, crowd: np.ndarray, images: np.ndarray, findings: Findings) -> None:
-    if crowd.mean() <= _MOST_CROWD:
+    if crowd.mean() < _MOST_CROWD:
         return
     what = "nothing is learnt from them, and evaluation ignores them"
     message = f"{crowd.sum()} of {len(crowd)} objects are crowd (iscrowd 1, or difficult): {what}"

@@ -91,6 +91,7 @@ class DataSettings:
     train_split: str = "train"
     eval_split: str = "val"
     eval_examples: Annotated[int, Between(1, 10**9)] | None = None  # evaluate on the first ones alone; None for all
+    empty: Literal["left out", "background"] = "left out"  # what images without any object are in training on objects
     size: tuple[Side, Side] = (128, 128)  # height, width of the network's input, pixels
     more_sizes: tuple[tuple[Side, Side], ...] = ()  # in training each step takes `size` or one of these, at random
     resize: Literal["stretch", "letterbox", "crop", "tile"] = "stretch"  # letterbox: pad right and bottom; crop: the

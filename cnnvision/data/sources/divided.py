@@ -71,7 +71,7 @@ def open_divided(root: str, part: str, split: str, classes: tuple[str, ...] | No
     written = read_division(pathlib.Path(root).expanduser(), findings)
     refuse(whole.name, findings.problems)
     sides = written if written is not None else _sides_of(whole)
-    source = whole if classes is None else open(part, classes)
+    source = whole if classes is None or classes == tuple(whole.classes) else open(part, classes)
     return Divided(source, split, sides, FILE if written is not None else "")
 
 

@@ -129,30 +129,38 @@ class Selection:
     reason: str
 
 
-def usable(source: Source, inputs: InputSpec) -> Selection:
+def usable(source: Source, inputs: InputSpec, empty: str = "left out") -> Selection:
     """The examples that have what a task learns from: a class, or at least one object that is no crowd.
 
     Only where annotations are known without reading the images (`source.annotations_at_hand`); elsewhere everything is
     kept: an example without a class carries no loss, one without an object teaches a detector its background alone.
+
+    Args:
+        source: all examples.
+        inputs: what the task learns from.
+        empty: "background" keeps images without any object, crowd included, where objects are learnt.
     """
     if inputs.target not in WANTED or not getattr(source, "annotations_at_hand", False):
         return Selection(source, 0, "")
-    keep, reason = learnable(source, inputs.target)
+    keep, reason = learnable(source, inputs.target, empty)
     return Selection(Subset(source, keep) if reason else source, len(source) - len(keep), reason)
 
 
-def learnable(source: Source, target: str) -> tuple[list[int], str]:
+def learnable(source: Source, target: str, empty: str = "left out") -> tuple[list[int], str]:
     """The indices of examples that have a target; and how many have none and why, for people, "" where all have one.
 
     Args:
         source: whose annotations are at hand.
         target: "class" or "objects".
+        empty: as of `usable`.
     """
-    keep, crowded = [], 0
+    keep, crowded, background = [], 0, target == "objects" and empty == "background"
     for index in range(len(source)):
         example = source.read(index, image=False)
         largest = example.objects.largest() if example.objects is not None else None
         if largest is not None or (target == "class" and example.label is not None):
+            keep.append(index)
+        elif background and example.objects is not None and not len(example.objects.boxes):
             keep.append(index)
         else:
             crowded += example.objects is not None and len(example.objects.boxes) > 0

@@ -7,9 +7,9 @@ import pytest
 
 from cnnvision.data.sources import open_source
 from cnnvision.data.wrappers.cache import cached
-from cnnvision.data.wrappers.subset import Subset, with_semantic_classes
+from cnnvision.data.wrappers.subset import Subset, learnable, with_semantic_classes
 from cnnvision.errors import DataError
-from tests.data.planted import coco_set, encoded, masks_set, two_fields, write
+from tests.data.planted import coco_annotation, coco_set, encoded, masks_set, two_fields, write
 
 TABLE = "value,name\n0,wall\n1,cell\n2,dirt\n9,ignore\n"
 
@@ -89,3 +89,15 @@ def test_ids_of_images_and_categories_go_through_all_wrappers(tmp_path):
     part = cached(Subset(Subset(open_source(f"coco:{coco_set(tmp_path / 'coco')}", "train"), [1, 0]), [1]), 1)
     assert part.ids == ("train2017/10.png",) and part.image_ids == (10,) and part.category_ids == (3, 7)
     assert not hasattr(Subset(opened(tmp_path / "masks"), [0]), "image_ids")
+
+
+def test_images_without_objects_teach_background_where_the_user_says_so(tmp_path):
+    """Of the images of train one has objects, one none, one a crowd alone."""
+    crowd = [coco_annotation(1, 10, 7, (2, 3, 10, 20)), coco_annotation(2, 40, 7, (2, 3, 10, 20), iscrowd=1)]
+    root = coco_set(tmp_path, crowd, [{"id": 40, "file_name": "40.png", "height": 30, "width": 40}])
+    write(root / "train2017" / "40.png", encoded(two_fields()))
+    source = open_source(f"coco:{root}", "train")
+    keep, reason = learnable(source, "objects")
+    assert keep == [0] and reason == "2 of 3 images have no object to learn from, 1 of them crowd (or difficult) alone"
+    keep, reason = learnable(source, "objects", "background")
+    assert keep == [0, 1] and reason.startswith("1 of 3 images")
