@@ -7,7 +7,7 @@ from cnnvision.errors import nearest
 
 COMMANDS = (
     "train", "evaluate", "predict", "stages", "doctor", "convert", "export", "proposals", "plan", "rehearse", "launch",
-    "ladder", "ablate", "compare", "anchors", "replay", "benchmark", "detection_speed",
+    "ladder", "ablate", "compare", "report", "anchors", "replay", "benchmark", "detection_speed",
 )  # fmt: skip
 """All of them, in the order in which a newcomer meets them."""
 

@@ -37,6 +37,14 @@ class LocalizationEvaluator:
             overlap = float(overlaps(box, example.objects.boxes[largest]))
             self.rows.append((example.id, int(example.objects.labels[largest]), int(np.argmax(scores)), overlap))
 
+    @property
+    def confusion(self) -> np.ndarray:
+        """int64 [k, k] images, row the true class, column the predicted one."""
+        counts = np.zeros((len(self.classes), len(self.classes)), np.int64)
+        for _, label, predicted, _ in self.rows:
+            counts[label, predicted] += 1
+        return counts
+
     def compute(self) -> dict[str, float]:
         """Fractions in [0, 1]; NaN where no image counts."""
         return {**self.contributions().values(), "images": float(len(self.rows))}

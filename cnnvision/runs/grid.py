@@ -83,18 +83,12 @@ class Cell:
     @property
     def finished(self) -> bool:
         """Whether it is trained and evaluated to its last step."""
-        file = self.folder / CONTRIBUTIONS
-        if not file.exists() or not Checkpoints.exist(self.folder):
-            return False
-        about = contributions.read(file)[1]
-        with Checkpoints(self.folder, read_only=True) as checkpoints:
-            return about["step"] == about["steps"] == checkpoints.latest()
+        return finished(self.folder)
 
     @property
     def failure(self) -> str:
         """Why it could not be trained when it was last tried; "" where nothing is known of that."""
-        file = self.folder / FAILED
-        return file.read_text().strip() if file.exists() else ""
+        return failure(self.folder)
 
     @property
     def command(self) -> str:
@@ -181,6 +175,22 @@ def without_seed(config: Mapping[str, Any]) -> dict[str, Any]:
         section: {key: value for key, value in keys.items() if f"{section}.{key}" not in left_out}
         for section, keys in config.items()
     }
+
+
+def finished(folder: epath.Path) -> bool:
+    """Whether the run of a folder is trained and evaluated to its last step."""
+    file = folder / CONTRIBUTIONS
+    if not file.exists() or not Checkpoints.exist(folder):
+        return False
+    about = contributions.read(file)[1]
+    with Checkpoints(folder, read_only=True) as checkpoints:
+        return about["step"] == about["steps"] == checkpoints.latest()
+
+
+def failure(folder: epath.Path) -> str:
+    """Why the run of a folder could not be trained when it was last tried; "" where nothing is known of that."""
+    file = folder / FAILED
+    return file.read_text().strip() if file.exists() else ""
 
 
 def folder_of(variant: str) -> str:

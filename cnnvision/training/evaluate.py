@@ -23,6 +23,9 @@ from cnnvision.types import Batch, Example, Problem, Source
 CONTRIBUTIONS = "contributions.npz"
 """In a run folder: what each image added to the metrics of the last evaluation."""
 
+MOST_CONFUSED = 100
+"""Classes of which a confusion matrix is kept, at most."""
+
 
 def remarks(evaluation: "SplitEvaluation", metrics: dict[str, float]) -> list[str]:
     """What has to be said about the last run of an evaluation beside its numbers, a line each."""
@@ -100,13 +103,17 @@ class SplitEvaluation:
         cnnvision/evaluation/contributions.py.
 
         Beside it stand the step, how many there are, the source, its split, and which metrics are compared, the most
-        important one first.
+        important one first; the confusion matrix of images' classes, and the kinds of errors of detections.
         """
         if not hasattr(self.evaluator, "contributions"):
             return
         found = self.evaluator.contributions()
         compared = getattr(self.evaluator, "compared", (self.task.best or ("loss",))[:1])
         about = {"step": step, "steps": steps, "data": self.source.name, "split": self.source.split}
+        if found.confusion is None and len(getattr(self.evaluator, "confusion", ())) in range(1, MOST_CONFUSED + 1):
+            about["confusion"] = self.evaluator.confusion.tolist()
+        if hasattr(self.evaluator, "errors"):
+            about["errors"] = {kind: share if share == share else None for kind, share in self.evaluator.errors().items()}
         found.write(path, {**about, "compared": [name for name in compared if name in found.metrics]})
 
     def run(
