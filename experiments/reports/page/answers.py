@@ -165,4 +165,3 @@ def outline(mask: np.ndarray, left: int = 0, top: int = 0, side: int | None = No
         points = cv2.approxPolyDP(rim, blur, True)[:, 0] + (left, top)
         parts.append("M" + "L".join(f"{x}.5 {y}.5" for x, y in points.tolist()) + "Z")
     return "".join(parts)
-

@@ -101,7 +101,7 @@ def _curve(runs: Sequence[Run], variants: Sequence[str], name: str, split: str) 
     alt = f"{name} on {split} by step. Last: {', '.join(last)}."
 
     def draw(axes):
-        for place, (variant, lines) in enumerate(series.items()):
+        for place, lines in enumerate(series.values()):
             if len(lines) > 1:
                 for line in lines:
                     axes.plot(*_columns(line), color=ink(place), linewidth=0.6, alpha=0.45)
@@ -164,9 +164,7 @@ def recall_curve(matches: Any) -> list[tuple[float, float]]:
     return list(zip((right / total)[counted].tolist(), (right / (right + wrong).clip(1))[counted].tolist(), strict=True))
 
 
-def cost(
-    points: Iterable[tuple[int, str, float, float, float, float]], unit: str, metric: str
-) -> Plot:
+def cost(points: Iterable[tuple[int, str, float, float, float, float]], unit: str, metric: str) -> Plot:
     """Quality over cost.
 
     Args:

@@ -63,7 +63,8 @@ def context(subject: Subject, found: tables.Evaluated | None, pictures: Any = No
     variants, content = subject.variants, next((run.content for run in subject.runs if run.content), {})
     about = next(iter(found.about.values())) if found else {}
     classes = content.get("data", {}).get("classes", ())
-    matches = {name: each.matches["AP"] for name, each in found.contributions.items() if "AP" in each.matches} if found else {}
+    contributions = found.contributions if found else {}
+    matches = {name: each.matches["AP"] for name, each in contributions.items() if "AP" in each.matches}
     named = next(iter(found.contributions.values())).classes if found else ()
     costs = tables.costs(subject)
     return {
@@ -185,4 +186,3 @@ def number(value: float | None, form: str = ".3f") -> str:
     if value is None or math.isnan(float(value)):
         return "–"
     return f'<data value="{float(value)!r}">{float(value):{form}}</data>'
-
