@@ -3,8 +3,9 @@
     python -m experiments.report DIR [--output=FILE.html]
 
 DIR is a run folder, or the --workdir of `ablate` or `ladder`. The page has what was run and how to repeat it, each metric
-with its interval and the verdicts, costs, curves, what single classes reach, and images with the answers of each variant beside
-the truth. Of a grid that is not finished it shows how far it has come. It is report.html in DIR where --output names no other.
+with its interval and the verdicts, costs, curves, what single classes reach, and images with the answers of each variant
+beside the truth. Of a grid that is not finished it shows how far it has come. It is report.html in DIR where --output names
+no other.
 """
 
 from typing import Any

@@ -46,16 +46,17 @@ def drawn(title: str, alt: str, draw: Callable[[Any], None], size: tuple[float, 
 
     colours = ("text.color", "axes.edgecolor", "axes.labelcolor", "xtick.color", "ytick.color", "grid.color")
     settings = {"svg.fonttype": "none", "svg.hashsalt": title + alt, "text.parse_math": False, "font.size": 8}
-    settings |= dict.fromkeys(colours, INK) | {"axes.formatter.useoffset": False}
+    settings |= dict.fromkeys(colours, INK) | {"axes.formatter.useoffset": False, "axes.formatter.limits": (-3, 5)}
     with matplotlib.rc_context(settings):
         figure = Figure(figsize=size)
-        figure.subplots_adjust(0.13, 0.17, 0.97, 0.96)
+        figure.subplots_adjust(0.16, 0.17, 0.97, 0.94)
         axes = figure.add_subplot(1, 1, 1)
         for patch in (figure.patch, axes.patch):
             patch.set_visible(False)
         axes.grid(alpha=0.2)
         for side in ("top", "right"):
             axes.spines[side].set_visible(False)
+        axes.locator_params(nbins=5)
         draw(axes)
         buffer = io.StringIO()
         nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
@@ -107,6 +108,7 @@ def _curve(runs: Sequence[Run], variants: Sequence[str], name: str, split: str) 
                     axes.plot(*_columns(line), color=ink(place), linewidth=0.6, alpha=0.45)
             _line(axes, mean(lines), place)
         axes.set_xlabel("step")
+        axes.xaxis.get_major_locator().set_params(integer=True)
 
     return drawn(f"{name} ({split})", alt, draw)
 
@@ -175,16 +177,15 @@ def cost(points: Iterable[tuple[int, str, float, float, float, float]], unit: st
     alt = f"{metric} over {unit}: " + ", ".join(f"{name} {y:.3f} at {x:.3g}" for _, name, x, y, *_ in points) + "."
 
     def draw(axes):
-        for place, name, x, y, low, high in points:
+        for place, _, x, y, low, high in points:
             axes.plot([x, x], [low, high], color=ink(place), linewidth=1.4)
             axes.plot([x], [y], MARKERS[place % len(MARKERS)], color=ink(place), markersize=6)
-            axes.annotate(name, (x, y), (6, 3), textcoords="offset points", fontsize=8)
         xs = [x for _, _, x, *_ in points]
         if max(xs) > 5 * min(xs) > 0:
             axes.set_xscale("log")
         axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
         axes.xaxis.set_minor_formatter(lambda value, _: f"{value:g}" if max(xs) < 20 * min(xs) else "")
-        axes.margins(x=0.2)
+        axes.margins(x=0.1)
         axes.set(xlabel=unit, ylabel=metric)
 
     return drawn(f"{metric} over {unit}", alt, draw, (6.0, 3.2))

@@ -100,7 +100,8 @@ def _facts(content: Mapping[str, Any], about: Mapping[str, Any], found: tables.E
     if not content:
         return []
     data, devices = content["config"]["data"], content.get("devices", ())
-    names = content["data"]["semantic_classes"] or content["data"]["classes"]
+    of_maps = found is not None and any(each.confusion is not None for each in found.contributions.values())
+    names = content["data"]["semantic_classes" if of_maps else "classes"]
     images = f", {found.judged.images} images" if found else ""
     evaluated = f"{about.get('data', data.get('source'))} {about.get('split', data.get('eval_split'))}{images}"
     facts = [("trained on", f"{data.get('source')} {data.get('train_split')}"), ("evaluated on", evaluated)]
@@ -114,11 +115,9 @@ def _repeat(subject: Subject) -> list[dict[str, Any]]:
     of = {"": subject.base} if subject.kind == "grid" else subject.configs
     found = []
     for name, config in of.items():
-        if not config:
-            continue
         argument, changed = repeat.nearest_config(config)
         folder = next((run.folder for run in subject.runs if run.variant == name), subject.folder)
-        command = subject.what or (repeat.command_of(argument, changed, config, folder) if argument else "")
+        command = repeat.command_of(argument, changed, config, folder) if argument and not subject.what else ""
         found.append({"name": name, "argument": argument, "changed": changed[:MOST_KEYS], "command": command})
     return found
 
@@ -152,13 +151,13 @@ def _cost_plot(costs: Any, found: tables.Evaluated | None, variants: Sequence[st
     """The most important metric over the last of the costs; None where there are not two variants to compare."""
     if not costs or not found or len(costs["rows"]) < 2:
         return None
-    metric, rows = found.compared[0], {row["variant"]: row for row in found.judged.rows()}
+    metric, rows = found.compared[0], {row["variant"]: row for row in found.rows}
     points = []
     for row in costs["rows"]:
         name, cost = row["variant"], row["values"][-1]
         if name in rows and not math.isnan(cost + rows[name][f"{metric}_low"]):
-            ends = (rows[name][key] for key in (metric, f"{metric}_low", f"{metric}_high"))
-            points.append((variants.index(name), name, cost, *ends))
+            values = (rows[name][key] for key in (metric, f"{metric}_low", f"{metric}_high"))
+            points.append((variants.index(name), name, cost, *values))
     return plots.cost(points, costs["columns"][-1], metric) if len(points) > 1 else None
 
 
@@ -185,4 +184,4 @@ def number(value: float | None, form: str = ".3f") -> str:
     """A number as HTML: rounded for the reader, whole for programs. Nothing but numbers gets through."""
     if value is None or math.isnan(float(value)):
         return "–"
-    return f'<data value="{float(value)!r}">{float(value):{form}}</data>'
+    return f'<data value="{float(value)!r}">{float(value):z{form}}</data>'

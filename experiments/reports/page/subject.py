@@ -2,7 +2,6 @@
 
 import csv
 import dataclasses
-import json
 import re
 import time
 from collections.abc import Mapping, Sequence
@@ -72,12 +71,12 @@ class Subject:
 
     Attributes:
         folder: of all.
-        kind: "run", "grid", or "ladder": several runs without a grid.json.
+        kind: "run", "grid" of variants of one config, or "ladder": systems that have a config each.
         what: the command that makes it; "" where that is not written down.
         base: a grid's config that its variants change, as JSON; {} elsewhere.
         configs: variant -> its config as JSON; only of those that are known.
         runs: the first seed of each variant first.
-        costs: of a ladder, variant -> its row of ladder.csv; {} elsewhere.
+        costs: variant -> its row of ladder.csv; {} where there is none.
     """
 
     folder: epath.Path
@@ -159,11 +158,12 @@ def _grid(folder: epath.Path) -> Subject:
         named = all(re.fullmatch(r"[^/\\]+", name) and name not in (".", "..") for *_, name in cells)
     except (KeyError, TypeError, ValueError):
         cells, named = [], False
-    if not cells or not named:
+    if not cells or not named or not all(isinstance(content["variants"].get(name), dict) for name, *_ in cells):
         cure = "delete it; the command that made the grid writes it again"
-        raise RunError(f"{folder / grid.GRID} cannot be read: its cells name no folders of runs: {cure}")
+        raise RunError(f"{folder / grid.GRID} cannot be read: its cells are no runs of its variants: {cure}")
     runs = [_run(variant, folder / name, seed) for variant, seed, name in cells]
-    return Subject(folder, "grid", content["what"], content["base"], content["variants"], runs)
+    kind = "grid" if content["base"] else "ladder"
+    return Subject(folder, kind, content["what"], content["base"], content["variants"], runs, _rows(folder / LADDER))
 
 
 def _ladder(folder: epath.Path) -> Subject:
@@ -171,7 +171,7 @@ def _ladder(folder: epath.Path) -> Subject:
     if not folders:
         raise RunError(f"{folder} holds no run: neither {grid.GRID} nor config.json, nor folders with one. {_cure()}")
     rows = _rows(folder / LADDER)
-    names = {name.lower().replace(" ", "_"): name for name in rows}
+    names = {grid.folder_of(name): name for name in rows}
     order = {name: place for place, name in enumerate(rows)}
     runs = [_run(names.get(each.name, each.name), each) for each in folders]
     runs.sort(key=lambda run: order.get(run.variant, len(order)))
@@ -184,5 +184,5 @@ def _rows(file: epath.Path) -> dict[str, dict[str, str]]:
         return {}
     try:
         return {next(iter(row.values())): row for row in csv.DictReader(file.read_text().splitlines(), strict=True)}
-    except (UnicodeDecodeError, csv.Error, StopIteration, json.JSONDecodeError) as error:
+    except (UnicodeDecodeError, csv.Error, StopIteration) as error:
         raise RunError(f"{file} cannot be read ({error}): delete it; `{typed('ladder')}` writes it again") from error

@@ -35,10 +35,12 @@ class Evaluated:
 
     Attributes:
         judged: all metrics; compared: of them those that variants are compared by, the most important first.
+        rows: `judged.rows()`.
         contributions: variant -> of its first seed, in the order of the images' ids; about: what stands beside it.
     """
 
     judged: Judged
+    rows: Sequence[Row]
     compared: Sequence[str]
     contributions: Mapping[str, Contributions]
     about: Mapping[str, Mapping[str, Any]]
@@ -54,9 +56,11 @@ def evaluate(subject: Subject) -> Evaluated | None:
     families = [[m for m in of_classes if m.startswith(f"{family}/")] for family in _families(of_classes)]
     metrics = [*compared, *itertools.chain(*(family for family in families if len(family) <= MOST_CLASSES))]
     folders = {name: {seed: run.folder for seed, run in of.items()} for name, of in subject.judged.items()}
-    judged = judge(folders, subject.missing if subject.kind == "grid" else (), metrics)
+    of_grid = subject.what != ""
+    seeds = sorted({run.seed for run in subject.runs}) if of_grid else None
+    judged = judge(folders, subject.missing if of_grid else (), metrics, seeds)
     found, about = ({name: pair[i] for name, pair in first.items()} for i in (0, 1))
-    return Evaluated(judged, compared, found, about)
+    return Evaluated(judged, judged.rows(), compared, found, about)
 
 
 def _families(metrics: Sequence[str]) -> list[str]:
@@ -65,9 +69,9 @@ def _families(metrics: Sequence[str]) -> list[str]:
 
 def results(found: Evaluated, variants: Sequence[str]) -> list[Row]:
     """Of each compared metric its rows with intervals, where they lie on a common scale, and the verdicts."""
-    rows, tables = found.judged.rows(), []
+    tables = []
     for metric in found.compared:
-        mine = [_with_interval(row, metric, variants) for row in rows if not math.isnan(row[metric])]
+        mine = [_with_interval(row, metric, variants) for row in found.rows if not math.isnan(row[metric])]
         verdicts = [(verdict_line(*each), each[2].better is not None) for each in found.judged.verdicts(metric)]
         told = [line for line, better in verdicts if better]
         others = [line for line, better in verdicts if not better]
@@ -84,20 +88,25 @@ def _with_interval(row: Row, metric: str, variants: Sequence[str]) -> Row:
 
 
 def _scaled(rows: Sequence[Row]) -> tuple[float, float]:
-    """Gives each row `dot`, `left` and `right`, in percent of a scale that holds all of them; returns the scale's ends."""
+    """Gives each row its places on a scale that holds all of them, and, as `whole`, from 0 to 1; returns the scale's ends."""
     values = [row[key] for row in rows for key in ("value", "low", "high") if not math.isnan(row[key])]
     low, high = min(values, default=0.0), max(values, default=1.0)
     room = 0.04 * (high - low) or 0.01
-    low, high = low - room, high + room
     for row in rows:
-        for key, of in (("dot", "value"), ("left", "low"), ("right", "high")):
-            row[key] = None if math.isnan(row[of]) else round(100 * (row[of] - low) / (high - low), 2)
-    return low, high
+        row["whole"] = {"place": row["place"]} | _places(row, 0.0, 1.0)
+        row |= _places(row, low - room, high + room)
+    return low - room, high + room
+
+
+def _places(row: Row, low: float, high: float) -> Row:
+    """`dot`, `left` and `right` in percent of a scale; None for what is not there."""
+    share = lambda value: None if math.isnan(value) else round(min(max(100 * (value - low) / (high - low), 0.0), 100.0), 2)
+    return {"dot": share(row["value"]), "left": share(row["low"]), "right": share(row["high"])}
 
 
 def of_classes(found: Evaluated) -> list[Row]:
     """A table a family of metrics of single classes: of each class the value and interval of each variant."""
-    rows = {row["variant"]: row for row in found.judged.rows()}
+    rows = {row["variant"]: row for row in found.rows}
     single = [metric for metric in found.judged.metrics if "/" in metric]
     tables = []
     for family in _families(single):

@@ -60,7 +60,7 @@ function objectOf(data, image, row, index, mask) {
   group.dataset.kind = kind;
   if (mask) group.append(shape("path", { d: mask }));
   group.append(shape("rect", { x: x1, y: y1, width: Math.max(0, x2 - x1), height: Math.max(0, y2 - y1) }));
-  const size = Math.max(image.width, image.height) / 22;
+  const size = Math.max(image.width, image.height) / 17;
   const text = shape("text", { x: Math.max(0, x1), y: Math.max(size, y1 - size / 4), "font-size": size });
   text.textContent = data.classes[label].name + (score === null ? "" : ` ${score.toFixed(2)}`);
   group.append(text);
