@@ -93,11 +93,20 @@ class Subject:
         return list(dict.fromkeys(run.variant for run in self.runs))
 
     @property
+    def wanted(self) -> list[int]:
+        """Seeds that are compared: all; while runs are still to come those that each variant has finished, if there are."""
+        if not any(run.state in ("running", "waiting") for run in self.runs):
+            return sorted({run.seed for run in self.runs})
+        finished = [{run.seed for run in self.runs if run.variant == name and run.finished} for name in self.variants]
+        return sorted(set.intersection(*finished) or set.union(*finished))
+
+    @property
     def judged(self) -> dict[str, dict[int, Run]]:
         """variant -> seed -> the runs whose numbers are compared: the finished ones; of a single run the last evaluation."""
         found: dict[str, dict[int, Run]] = {}
         for run in self.runs:
-            if run.finished or (self.kind == "run" and (run.folder / CONTRIBUTIONS).exists()):
+            alone = self.kind == "run" and (run.folder / CONTRIBUTIONS).exists()
+            if alone or (run.finished and (not self.what or run.seed in self.wanted)):
                 found.setdefault(run.variant, {})[run.seed] = run
         return found
 

@@ -57,8 +57,7 @@ def evaluate(subject: Subject) -> Evaluated | None:
     metrics = [*compared, *itertools.chain(*(family for family in families if len(family) <= MOST_CLASSES))]
     folders = {name: {seed: run.folder for seed, run in of.items()} for name, of in subject.judged.items()}
     of_grid = subject.what != ""
-    seeds = sorted({run.seed for run in subject.runs}) if of_grid else None
-    judged = judge(folders, subject.missing if of_grid else (), metrics, seeds)
+    judged = judge(folders, subject.missing if of_grid else (), metrics, subject.wanted if of_grid else None)
     found, about = ({name: pair[i] for name, pair in first.items()} for i in (0, 1))
     return Evaluated(judged, judged.rows(), compared, found, about)
 
@@ -88,7 +87,7 @@ def _with_interval(row: Row, metric: str, variants: Sequence[str]) -> Row:
 
 
 def _scaled(rows: Sequence[Row]) -> tuple[float, float]:
-    """Gives each row its places on a scale that holds all of them, and, as `whole`, from 0 to 1; returns the scale's ends."""
+    """Gives each row its places on a scale that holds all, and, as `whole`, from 0 to 1; returns the scale's ends."""
     values = [row[key] for row in rows for key in ("value", "low", "high") if not math.isnan(row[key])]
     low, high = min(values, default=0.0), max(values, default=1.0)
     room = 0.04 * (high - low) or 0.01
