@@ -155,7 +155,7 @@ def _cost_plot(costs: Any, found: tables.Evaluated | None, variants: Sequence[st
     points = []
     for row in costs["rows"]:
         name, cost = row["variant"], row["values"][-1]
-        if name in rows and not math.isnan(cost + rows[name][f"{metric}_low"]):
+        if name in rows and not math.isnan(cost + rows[name][metric]):
             values = (rows[name][key] for key in (metric, f"{metric}_low", f"{metric}_high"))
             points.append((variants.index(name), name, cost, *values))
     return plots.cost(points, costs["columns"][-1], metric) if len(points) > 1 else None

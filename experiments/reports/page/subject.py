@@ -61,8 +61,9 @@ class Run:
     @property
     def logged(self) -> str:
         """When it last logged something; "" for never."""
-        file = self.folder / "metrics.jsonl"
-        return time.strftime("%Y-%m-%d %H:%M", time.localtime(file.stat().mtime)) if file.exists() else ""
+        if not self.entries:
+            return ""
+        return time.strftime("%Y-%m-%d %H:%M", time.localtime((self.folder / "metrics.jsonl").stat().mtime))
 
 
 @dataclasses.dataclass(frozen=True)
