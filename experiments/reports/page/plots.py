@@ -188,4 +188,4 @@ def cost(points: Iterable[tuple[int, str, float, float, float, float]], unit: st
         axes.margins(x=0.1)
         axes.set(xlabel=unit, ylabel=metric)
 
-    return drawn(f"{metric} over {unit}", alt, draw, (6.0, 3.2))
+    return drawn(f"{metric} over {unit}", alt, draw)

@@ -98,7 +98,8 @@ function articleOf(data, image) {
 
 function show(data, articles) {
   const least = document.getElementById("score").dataset.set ? Number(document.getElementById("score").value) : null;
-  document.getElementById("least").textContent = least === null ? "each its own best" : least.toFixed(2);
+  document.getElementById("least").textContent = (least ?? data.variants[0].threshold).toFixed(2);
+  if (least === null && data.variants.length > 1) document.getElementById("least").textContent = "where each has its best F1";
   const boxes = document.getElementById("boxes").checked;
   const masks = document.getElementById("masks").checked;
   const hidden = [...document.querySelectorAll("#variants input")].filter((input) => !input.checked).map((input) => input.value);
@@ -173,4 +174,5 @@ function gallery(data) {
 
 const data = document.getElementById("data");
 if (data) gallery(JSON.parse(data.textContent));
+root.dataset.sideways = root.scrollWidth > root.clientWidth ? "yes" : "no";
 root.dataset.ready = document.querySelectorAll("#gallery article").length;
