@@ -85,7 +85,7 @@ def test_coco(coco, tmp_path):
         dict(record="annotation 1002", effect="object left out", words="the box is empty"),
         dict(record="annotation 1003", effect="object left out", words="outside the image"),
         dict(record="annotation 1004", effect="object left out", words="no category with this id"),
-        dict(record="annotation 1005", effect="object left out", words="its size is [7, 9]"),
+        dict(record="annotation 1005", effect="repaired", words="its size is [7, 9]"),
         dict(record="annotation 1", effect="repaired", words="repeats another one"),
         dict(record="annotation 1", effect="kept", words="belongs to another already"),
         dict(record="image 77", effect="left out", words="no such file"),
@@ -100,7 +100,7 @@ def test_coco(coco, tmp_path):
     assert not report.healthy and report.splits["train"].examples == 18
 
     run, said = joined(f"coco:{coco}", tmp_path / "run", name="faster_rcnn", max_objects=2)
-    assert "(3 left out, 5 object left out, " in said[0] and "The gravest" in said[0] and "left out. " in said[0]
+    assert "(3 left out, 4 object left out, " in said[0] and "The gravest" in said[0] and "left out. " in said[0]
     assert "4 of 19 images have no object to learn from; they are left out" in said[-1]
     failed, dropped = check_batches(run, readable=14)
     assert failed == {"train/image 5.png"} and dropped > 0
