@@ -1,7 +1,6 @@
 """Whether annotations are plausible: what every file format allows, and nobody means.
 
     fractions      boxes within the first pixel: fractions of the image where pixels should be
-    corners        x1 y1 x2 y2 in the place of x y width height, or the other way round
     crowd          all or most objects marked so that nothing is learnt from them
     one class      a class alone, which every network gets right
 

@@ -11,6 +11,7 @@ from cnnvision.data.wrappers.subset import Subset
 from cnnvision.types import Source
 
 PARTS = ("train", "val")
+EVALUATED = ("val", "test")
 _last: dict[tuple[object, ...], dict[str, str]] = {}
 """The division that was made last: train and val are opened one after the other."""
 
@@ -51,8 +52,9 @@ class Divided(Subset):
 
 
 def undivided(parts: Sequence[str]) -> str | None:
-    """The one part of a data set that is to be divided into train and val; None where there is a split to evaluate on."""
-    if len(parts) != 1 or stands_for("val", parts) is not None or stands_for("test", parts) is not None:
+    """The one part of a data set that is to be divided into train and val; None where there is a split, of whatever kind: a
+    `train` alone is all trained on."""
+    if len(parts) != 1 or any(stands_for(split, parts) is not None for split in ("train", *EVALUATED)):
         return None
     return parts[0]
 
