@@ -96,7 +96,8 @@ def _curve(runs: Sequence[Run], variants: Sequence[str], name: str, split: str) 
         line = [(e["step"], e[name]) for e in run.entries if e["split"] == split and e.get(name) is not None]
         if line:
             series[run.variant].append(sorted(line))
-    if not any(series.values()):
+    longest = max((len(line) for lines in series.values() for line in lines), default=0)
+    if longest < (2 if split == "val" else 1):  # what is evaluated once stands in the tables
         return None
     last = [f"{variant} {mean(lines)[-1][1]:.4g}" for variant, lines in series.items() if lines and mean(lines)]
     alt = f"{name} on {split} by step. Last: {', '.join(last)}."
