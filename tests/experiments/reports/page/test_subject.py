@@ -104,5 +104,5 @@ def test_damaged_contributions(grid, tmp_path):
 
 
 def test_the_output_is_a_file(grid, tmp_path):
-    with pytest.raises(RunError, match="--output: .* is a folder; name a file"):
+    with pytest.raises(RunError, match=r"--output: .* is a folder; name a file"):
         report.run(grid, tmp_path, say=lambda line: None)
