@@ -19,7 +19,8 @@ WHAT = "python -m experiments.ablate --config=localizer_shapes:smoke --workdir=r
 
 
 def quick(patched, data):
-    """What makes small runs short: few images, one device, no curves, the promotion that optax needs."""
+    """What makes small runs short: few images, few drawn sets of them, one device, no curves."""
+    patched.setattr("experiments.reports.judged.ROUNDS", 200)
     patched.setenv("TFDS_DATA_DIR", str(data))
     patched.setattr("cnnvision.pictures.sheets.curves", lambda entries, path: None)
     for room in ("join", "open"):

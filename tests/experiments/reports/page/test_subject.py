@@ -12,9 +12,9 @@ from experiments.reports.page.subject import open_subject
 from tests.experiments.reports.page import runs
 
 
-@pytest.fixture(scope="module")
-def grid(drawn_shapes, tmp_path_factory):
-    return runs.trained(tmp_path_factory.mktemp("runs"), drawn_shapes) / "grid"
+@pytest.fixture
+def grid(trained):
+    return trained / "grid"
 
 
 @pytest.fixture
