@@ -24,8 +24,10 @@ from ml_collections import ConfigDict
 from cnnvision.errors import ConfigError, RunError
 from cnnvision.evaluation import contributions
 from cnnvision.installation import typed
+from cnnvision.runs import defaults
 from cnnvision.runs.config_json import MAY_CHANGE
 from cnnvision.runs.configuration import differences, from_json, load_config, load_module, split_variant, to_json
+from cnnvision.runs.older import as_of_now
 from cnnvision.settings import check_name
 from cnnvision.storage import write_whole
 from cnnvision.training.checkpoint import Checkpoints
@@ -199,14 +201,20 @@ def folder_of(variant: str) -> str:
 
 
 def read(folder: epath.Path) -> dict[str, Any]:
-    """The content of a folder's grid.json: what, base, variants, cells. Raises RunError where it cannot be read."""
+    """The content of a folder's grid.json: what, base, variants, cells; an older version's configs in the keys of today.
+
+    Raises:
+        RunError: it cannot be read.
+    """
     file = folder / GRID
     try:
         content = json.loads(file.read_text())
         kinds = {"what": str, "base": dict, "variants": dict, "cells": list}
         if wrong := [key for key, kind in kinds.items() if not isinstance(content[key], kind)]:
             raise ValueError(f"{wrong[0]!r} is no {kinds[wrong[0]].__name__}")
-        return content
+        now = lambda config: as_of_now(config, to_json(defaults.base()))
+        variants = {name: now(config) for name, config in content["variants"].items()}
+        return {**content, "base": now(content["base"]), "variants": variants}
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         cure = "delete it; the command that made the grid writes it again"
         raise RunError(f"{file} cannot be read ({type(error).__name__}: {error}): {cure}") from error

@@ -132,6 +132,17 @@ def test_a_broken_grid_file_is_one_line(grid_of, content):
         grid.check()
 
 
+def test_a_grid_of_an_older_version_goes_on(grid_of):
+    """One whose configs have not a key of today: its default is what held."""
+    grid = grid_of(TWO)
+    grid.write()
+    content = json.loads((grid.folder / "grid.json").read_text())
+    for config in (content["base"], *content["variants"].values()):
+        del config["data"]["batch_size"]
+    (grid.folder / "grid.json").write_text(json.dumps(content))
+    grid.check()
+
+
 def test_grid_json_says_what_is_in_the_folder(grid_of):
     grid = grid_of(TWO, seeds=2)
     grid.write()
