@@ -136,7 +136,7 @@ def test_a_near_miss_of_a_command():
     done = subprocess.run([sys.executable, "-m", "experiments.trian"], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 2 and done.stderr.startswith("there is no command 'trian'. Did you mean 'train'?")
     done = subprocess.run([sys.executable, "-m", "experiments"], cwd=ROOT, capture_output=True, text=True)
-    assert done.returncode == 2 and "Known: ablate, benchmark, convert" in done.stderr
+    assert done.returncode == 2 and "Known: ablate, anchors, benchmark" in done.stderr
 
 
 @pytest.mark.parametrize("command", COMMANDS)

@@ -75,7 +75,7 @@ def test_documented_commands_are_understood(line, monkeypatch):
     done = RESULTS.get(name, {"metric": 1.0})
     for module in COMMANDS.values():
         monkeypatch.setattr(module, "run", lambda *a, **k: ran.append(a) or done)
-    monkeypatch.setattr(doctor, "describe", lambda report: "")
+    monkeypatch.setattr(doctor, "describe", lambda report, most: "")
     monkeypatch.setattr("cnnvision.runs.hosts.come_together", lambda *a: None)
     assert COMMANDS[name].command(flags) in (0, None)
     assert len(ran) == 1
