@@ -105,11 +105,12 @@ def command(arguments: list[str] | None = None) -> int:
     flags, overrides = parser.parse(arguments)
     shard = shard_of(flags.shard)
     cache_compilations()
-    from cnnvision.runs.grid import FAILED
+    from cnnvision.runs.grid import failure, read
     from cnnvision.storage import path_of
 
     print(run(flags.config, overrides, flags.workdir, flags.seeds, flags.at_once, shard, sweep=flags.sweep))
-    return int(any(path_of(flags.workdir).glob(f"*/{FAILED}")))
+    grid = path_of(flags.workdir)
+    return int(any(failure(grid / cell["folder"]) for cell in read(grid)["cells"]))
 
 
 if __name__ == "__main__":

@@ -1,10 +1,11 @@
 """Tells which of several trained runs are better, on the images that they were evaluated on.
 
-    python -m experiments.compare RUN RUN [RUN …] [--metric=NAME,…] [--output=DIR]
+    python -m experiments.compare RUN RUN [RUN …] [--metric=NAME,…] [--split=NAME] [--output=DIR]
 
 Each RUN is a run folder, or the folder of a grid (`ablate`), whose runs are all taken. Runs of one config that differ in the
 seed alone are one variant; the same seeds of each variant are needed. All must have been evaluated on the same images. With
-one seed of each, the verdicts speak of these trainings alone. `--output=DIR` writes the tables (Markdown, CSV, LaTeX).
+one seed of each, the verdicts speak of these trainings alone. The last evaluation of each run counts, or with `--split` that
+of `evaluate --split`. `--output=DIR` writes the tables (Markdown, CSV, LaTeX).
 """
 
 import os
@@ -14,13 +15,14 @@ from typing import Any
 from .command_line import Parser, check_output, folder, main, names_in
 
 
-def run(runs: Sequence[str], metrics: Sequence[str] = (), output: str | None = None) -> str:
+def run(runs: Sequence[str], metrics: Sequence[str] = (), output: str | None = None, split: str = "") -> str:
     """Compares run folders; returns the report, and writes it into `output` as compare.md, .csv and .tex.
 
     Args:
         runs: folders of runs or of grids.
         metrics: their names; by default those that the runs' evaluators compare.
         output: a folder.
+        split: that `evaluate` was given; "" for the runs' own last evaluations.
 
     Raises:
         RunError: a folder is no run, or two were evaluated on different images.
@@ -33,7 +35,7 @@ def run(runs: Sequence[str], metrics: Sequence[str] = (), output: str | None = N
     if output is not None:
         check_output(output)
     variants = grouped([each for path in runs for each in run_folders(path_of(path))])
-    judged = judge(variants, missing_seeds(variants), metrics)
+    judged = judge(variants, missing_seeds(variants), metrics, split=split)
     return judged.report() if output is None else judged.write(path_of(output), "compare")
 
 
@@ -109,9 +111,12 @@ def command(arguments: list[str] | None = None) -> int:
     parser = Parser("compare", __doc__)
     parser.add_argument("runs", nargs="+", type=folder, metavar="RUN", help="a run folder, or that of a grid")
     parser.add_argument("--metric", metavar="NAME,NAME", help="by default those that the task is compared by")
+    parser.add_argument(
+        "--split", default="", metavar="NAME", help="as `evaluate` was given it; the last evaluation by default"
+    )
     parser.add_argument("--output", type=folder, metavar="DIR", help="writes compare.md, compare.csv and compare.tex")
     flags, _ = parser.parse(arguments)
-    print(run(flags.runs, names_in(flags.metric), flags.output))
+    print(run(flags.runs, names_in(flags.metric), flags.output, flags.split))
     return 0
 
 

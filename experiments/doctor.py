@@ -1,8 +1,8 @@
 """Examines a data set before training does, and lists every fault with its cure.
 
-    python -m experiments.doctor --data=SOURCE [--split=NAME] [--all] [--split_file=FILE]
+    python -m experiments.doctor --data=SOURCE [--split=NAME] [--all] [--split-file=FILE]
 
-Decodes every image. Of many faults of one kind the first three are shown, with --all each. --split_file writes which images
+Decodes every image. Of many faults of one kind the first three are shown, with --all each. --split-file writes which images
 are train and which val; as DIR/split.csv it is what divides a data set without splits. Exit code 0: nothing has to be left
 out; 1: something has; 2: there is no such data set.
 """
@@ -88,7 +88,7 @@ def command(arguments: list[str] | None = None) -> int:
     parser.add_argument("--data", required=True, metavar="SOURCE", help="shapes, tfds:NAME, voc:DIR, csv:DIR, folder:DIR …")
     parser.add_argument("--split", metavar="NAME", help="one split; all by default")
     parser.add_argument("--all", action="store_true", help="show every fault, not three of each kind")
-    parser.add_argument("--split_file", metavar="FILE", help="write which image is train and which is val, as CSV")
+    parser.add_argument("--split-file", metavar="FILE", help="write which image is train and which is val, as CSV")
     flags, _ = parser.parse(arguments)
     report = run(flags.data, flags.split)
     print(describe(report, None if flags.all else MOST))

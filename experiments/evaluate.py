@@ -8,8 +8,8 @@ FILE is of a whole network: torchvision's classifiers and detectors, whose class
 Prints a table, and writes SPLIT.json and pictures into evaluation/ of the run folder, or into --output=DIR: predictions,
 spread evenly over the split; the worst of all; a confusion matrix, or of detectors precision over recall. Detections are
 drawn from the score on at which F1 is best on this split, those of the worst examples at which it was best in training.
-SPLIT_contributions.npz is what each image added to the metrics, for `compare`. Of a detector on a coco: data set also
-SPLIT_coco_results.json: all detections in COCO's format of results, with the ids of the data set.
+SPLIT_contributions.npz is what each image added to the metrics, for `compare --split`. Of a detector on a coco: data set
+also SPLIT_coco_results.json: all detections in COCO's format of results, with the ids of the data set.
 """
 
 import hashlib

@@ -5,7 +5,7 @@
     one class      a class alone, which every network gets right
 
 Each is asked of all boxes of a split at once. What is found must be absent from every healthy set, so a doubt needs evidence
-that chance does not bring: shares of boxes, not single ones.
+that chance does not bring.
 """
 
 import numpy as np

@@ -1,8 +1,9 @@
 """Accuracy of one class an image."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
+from jaxtyping import Int64
 
 from cnnvision.evaluation.contributions import Contributions
 from cnnvision.types import ClassPrediction, Example
@@ -14,6 +15,14 @@ def image_label(example: Example) -> int | None:
         return example.label
     largest = example.objects.largest() if example.objects is not None else None
     return None if largest is None else int(example.objects.labels[largest])
+
+
+def confusion_of(pairs: Iterable[tuple[int, int]], classes: int) -> Int64[np.ndarray, "{classes} {classes}"]:
+    """Counts of images by (true class, predicted class): row the true one, column the predicted one."""
+    counts = np.zeros((classes, classes), np.int64)
+    for pair in pairs:
+        counts[pair] += 1
+    return counts
 
 
 class ClassificationEvaluator:
@@ -45,10 +54,7 @@ class ClassificationEvaluator:
     @property
     def confusion(self) -> np.ndarray:
         """int64 [k, k] images, row the true class, column the predicted one."""
-        counts = np.zeros((len(self.classes), len(self.classes)), np.int64)
-        for _, label, predicted, _ in self.rows:
-            counts[label, predicted] += 1
-        return counts
+        return confusion_of(((label, predicted) for _, label, predicted, _ in self.rows), len(self.classes))
 
     def compute(self) -> dict[str, float]:
         """Fractions in [0, 1]; NaN where no image counts."""

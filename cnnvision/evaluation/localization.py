@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from cnnvision.evaluation.classification import confusion_of
 from cnnvision.evaluation.contributions import Contributions
 from cnnvision.ops.geometry import overlaps
 from cnnvision.types import Example, LocalizationPrediction
@@ -40,10 +41,7 @@ class LocalizationEvaluator:
     @property
     def confusion(self) -> np.ndarray:
         """int64 [k, k] images, row the true class, column the predicted one."""
-        counts = np.zeros((len(self.classes), len(self.classes)), np.int64)
-        for _, label, predicted, _ in self.rows:
-            counts[label, predicted] += 1
-        return counts
+        return confusion_of(((label, predicted) for _, label, predicted, _ in self.rows), len(self.classes))
 
     def compute(self) -> dict[str, float]:
         """Fractions in [0, 1]; NaN where no image counts."""

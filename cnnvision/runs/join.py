@@ -158,7 +158,7 @@ def join(config: ConfigDict, workdir: epath.PathLike, mesh: jax.sharding.Mesh | 
     check_size(task, config)
     loading(config).augment.check_target(task.inputs.target)
     check_masks(train_source, task.inputs)
-    selection = usable(train_source, task.inputs, config.data.get("empty", DataSettings.empty))
+    selection = usable(train_source, task.inputs, loading(config).empty)
     if not len(selection.source):
         where = f"{config.data.source} {config.data.train_split}"
         raise DataError(f"{where}: {selection.reason}, so nothing is left to train on")

@@ -14,6 +14,7 @@ from cnnvision.evaluation import contributions
 from cnnvision.evaluation.bootstrap import resamples
 from cnnvision.evaluation.contributions import ROUNDS, Contributions
 from cnnvision.evaluation.verdicts import Estimate, Verdict, estimate, verdicts
+from cnnvision.installation import typed
 from cnnvision.settings import check_name
 from cnnvision.storage import write_whole
 from cnnvision.training.evaluate import CONTRIBUTIONS
@@ -168,6 +169,7 @@ def judge(
     missing: Sequence[str] = (),
     metrics: Sequence[str] = (),
     seeds: Sequence[int] | None = None,
+    split: str = "",
 ) -> Judged:
     """Reads what the images of each run contributed, and draws the same sets of images for all.
 
@@ -176,6 +178,7 @@ def judge(
         missing: see `Judged`.
         metrics: their names; by default those that the runs' evaluators compare.
         seeds: that a variant must have to be judged; by default all that any of them has.
+        split: one that `evaluate` was given; "" for the runs' own last evaluations.
 
     Raises:
         RunError: a run has no contributions, or two runs were evaluated on different images or annotations.
@@ -184,12 +187,9 @@ def judge(
     found, compared = {}, []
     for name, of_seeds in runs.items():
         for seed, folder in sorted(of_seeds.items()):
-            found[name, seed], about = read(folder)
+            found[name, seed], about = read(folder, split)
             if about["step"] < about["steps"]:
-                missing = [
-                    *missing,
-                    f"{folder} is not at its end: it was evaluated at step {about['step']} of {about['steps']}",
-                ]
+                missing = [*missing, f"{folder} was evaluated at step {about['step']} of {about['steps']}"]
             compared += [each for each in about["compared"] if each not in compared]
     check_same_images({str(runs[name][seed]): each for (name, seed), each in found.items()})
     known = {metric: None for each in found.values() for metric in each.metrics}
@@ -211,9 +211,15 @@ def judge(
     return Judged(there, wanted, stacked(values), stacked(drawn), images, missing)
 
 
-def read(folder: epath.Path) -> tuple[Contributions, dict[str, Any]]:
-    """The contributions of a run folder's last evaluation, in the order of the images' ids."""
-    file = folder / CONTRIBUTIONS
+def read(folder: epath.Path, split: str = "") -> tuple[Contributions, dict[str, Any]]:
+    """The contributions of a run's last evaluation, or of that of `evaluate --split`, in the order of the images' ids.
+
+    Raises:
+        RunError: there are none.
+    """
+    file = folder / (f"evaluation/{split}_{CONTRIBUTIONS}" if split else CONTRIBUTIONS)
+    if not file.exists() and split:
+        raise RunError(f"{file} is not there: `{typed(f'evaluate --workdir={folder} --split={split}')}` writes it")
     if not file.exists():
         raise RunError(
             f"{folder} has no {CONTRIBUTIONS}: it is no run folder, was not evaluated yet, or was made by an older version. "

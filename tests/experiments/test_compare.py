@@ -79,3 +79,16 @@ def test_tables_are_written(run_of, tmp_path):
         "compare.tex",
         "compare_verdicts.csv",
     ]
+
+
+def test_another_split_is_compared_where_it_was_evaluated(run_of):
+    runs = [run_of("a"), run_of("b", momentum=0.5)]
+    with pytest.raises(
+        RunError, match=r"a/evaluation/test_contributions.npz is not there: `.*evaluate --workdir=.*--split=test"
+    ):
+        compare.run(runs, split="test")
+    for run, right in zip(runs, ((1, 1, 1, 1), (0, 0, 1, 0)), strict=True):
+        about = {"step": 4, "steps": 4, "compared": ["accuracy"]}
+        found = Contributions(tuple("wxyz"), {"accuracy": np.array(right, float)})
+        found.write(epath.Path(run) / "evaluation" / "test_contributions.npz", about)
+    assert "One seed on 4 images" in compare.run(runs, split="test")

@@ -37,7 +37,7 @@ class Divided(Subset):
         findings = Findings()
         by = f"as {file} has it" if file else "by the content of the files, near copies on one side, classes in proportion"
         message = f"there are no splits train and val, so {counts[0]} images are train and {counts[1]} val, {by}"
-        cure = f"`doctor --split_file=DIR/{FILE}` writes which is which, to be kept or changed."
+        cure = f"`doctor --split-file=DIR/{FILE}` writes which is which, to be kept or changed."
         findings.add(source.name, message, cure, "kept")
         left = [id for id in source.ids if sides.get(id) not in PARTS] if file else []
         if left:

@@ -5,7 +5,7 @@ compression, brighter, neighbours of a video) stay on one side, or val would tel
 image in five is for val, of each class alike; the rarest classes are dealt out first (iterative stratification, Sechidis et
 al. 2011).
 
-    DIR/split.csv    file,split    where it is there it says which is which: `doctor --split_file` writes it
+    DIR/split.csv    file,split    where it is there it says which is which: `doctor --split-file` writes it
 """
 
 import collections
