@@ -84,6 +84,16 @@ def report(grid) -> str:
     return judge(there, missing, seeds=sorted(seeds)).write(grid.folder)
 
 
+def failed(workdir) -> list[str]:
+    """The folders of a grid's runs that failed; none where there is no grid yet."""
+    from cnnvision.runs.grid import GRID, failure, read
+    from cnnvision.storage import path_of
+
+    grid = path_of(workdir)
+    cells = read(grid)["cells"] if (grid / GRID).exists() else []
+    return [cell["folder"] for cell in cells if failure(grid / cell["folder"])]
+
+
 def shard_of(text: str) -> tuple[int, int]:
     """ "2/8" -> (2, 8). Raises ConfigError for what is no part of a whole."""
     match = re.fullmatch(r"(\d+)/(\d+)", text)
@@ -105,12 +115,8 @@ def command(arguments: list[str] | None = None) -> int:
     flags, overrides = parser.parse(arguments)
     shard = shard_of(flags.shard)
     cache_compilations()
-    from cnnvision.runs.grid import failure, read
-    from cnnvision.storage import path_of
-
     print(run(flags.config, overrides, flags.workdir, flags.seeds, flags.at_once, shard, sweep=flags.sweep))
-    grid = path_of(flags.workdir)
-    return int(any(failure(grid / cell["folder"]) for cell in read(grid)["cells"]))
+    return int(bool(failed(flags.workdir)))
 
 
 if __name__ == "__main__":

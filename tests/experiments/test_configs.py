@@ -170,3 +170,8 @@ def test_a_sweep_becomes_a_table(tmp_path, few_shapes, no_curves):
     said.clear()
     assert ablate.run(f"{config}:smoke", [], tmp_path / "grid", seeds=2, say=said.append) == report
     assert said == ["4 of 4 runs are finished"]
+    assert ablate.failed(tmp_path) == ablate.failed(tmp_path / "grid") == []
+    for name in ("alpha=0.9_seed1", "of_no_cell"):
+        (tmp_path / "grid" / name).mkdir(exist_ok=True)
+        (tmp_path / "grid" / name / "failed.txt").write_text("the loss is not finite")
+    assert ablate.failed(tmp_path / "grid") == ["alpha=0.9_seed1"]
